@@ -1,1 +1,5 @@
-
+pub mod domain;
+pub mod store;
+pub mod tc3;
+pub mod tencent;
+pub mod vault;

@@ -1,0 +1,66 @@
+//! Who calls, and what they may do.
+
+use std::collections::BTreeSet;
+
+/// An authenticated internal service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub name: String,
+    pub flows: FlowGrant,
+    pub rights: BTreeSet<Right>,
+}
+
+impl Caller {
+    /// The name that every caller has when authentication is off.
+    pub const ANONYMOUS: &'static str = "anonymous";
+
+    /// The caller when authentication is off: may do everything.
+    pub fn anonymous() -> Self {
+        Self { name: Self::ANONYMOUS.into(), flows: FlowGrant::All, rights: BTreeSet::from([Right::FullView]) }
+    }
+
+    pub fn has(&self, right: Right) -> bool {
+        self.rights.contains(&right)
+    }
+
+    pub fn may_use(&self, flow: &str) -> bool {
+        match &self.flows {
+            FlowGrant::All => true,
+            FlowGrant::Named(flows) => flows.contains(flow),
+        }
+    }
+}
+
+/// Which flows a caller may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FlowGrant {
+    All,
+    Named(BTreeSet<String>),
+}
+
+/// What a caller may do beyond using its flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Right {
+    /// See results with personal data.
+    FullView,
+}
+
+impl Right {
+    /// The name in the configuration and in error messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FullView => "full_view",
+        }
+    }
+
+    /// Reads a right's name.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "full_view" => Ok(Self::FullView),
+            _ => Err("is not a right; the rights are: full_view".into()),
+        }
+    }
+}

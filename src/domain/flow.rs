@@ -1,0 +1,90 @@
+//! Business flows: what an operator had approved in the vendor's console, under a name of our own.
+
+use super::redirect::AllowedTarget;
+use std::collections::BTreeMap;
+
+/// The flows of the configuration, by name.
+pub type Flows = BTreeMap<String, Flow>;
+
+/// One business flow.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    pub name: String,
+    /// The vendor's id of it. Callers never see this.
+    pub rule_id: String,
+    /// Name of the credential that signs its calls.
+    pub credential: String,
+    pub access_mode: AccessMode,
+    pub comparison: ComparisonSource,
+    pub requires: Demands,
+    pub redirect_allow: Vec<AllowedTarget>,
+}
+
+/// How the user's browser enters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessMode {
+    WechatH5NativeOverlay,
+    WechatH5Normal,
+}
+
+impl AccessMode {
+    /// Reads the name in the configuration.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "wechat_h5_native_overlay" => Ok(Self::WechatH5NativeOverlay),
+            "wechat_h5_normal" => Ok(Self::WechatH5Normal),
+            _ => Err("is neither wechat_h5_native_overlay nor wechat_h5_normal".into()),
+        }
+    }
+}
+
+/// What the live face is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ComparisonSource {
+    /// The public-security authority (权威库).
+    Authority,
+    /// A photo that the caller sends.
+    UploadedPhoto,
+}
+
+impl ComparisonSource {
+    /// Reads the name in the configuration.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "authority" => Ok(Self::Authority),
+            "uploaded_photo" => Ok(Self::UploadedPhoto),
+            _ => Err("is neither authority nor uploaded_photo".into()),
+        }
+    }
+}
+
+/// What a caller must supply. Whether a photo is needed follows from the comparison.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demands {
+    pub name: bool,
+    pub id_number: bool,
+    pub intention: bool,
+}
+
+impl Demands {
+    /// Adds the demand of this name in the configuration.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn add(&mut self, name: &str) -> Result<(), String> {
+        let demand = match name {
+            "name" => &mut self.name,
+            "id_number" => &mut self.id_number,
+            "intention" => &mut self.intention,
+            _ => return Err("is not one of: name, id_number, intention".into()),
+        };
+        *demand = true;
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! Names and ID numbers of people.
+
+use secrecy::{ExposeSecret, SecretString};
+
+/// A person's name as on the ID card: 1 to 32 characters, as the vendor takes it [31816].
+#[derive(Clone)]
+pub struct PersonName(SecretString);
+
+impl PersonName {
+    const MAX_CHARS: usize = 32;
+
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// What is wrong, without the name.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let length = text.chars().count();
+        if length > Self::MAX_CHARS {
+            return Err(format!("has {length} characters; the limit is {}", Self::MAX_CHARS));
+        }
+        if text.trim().is_empty() {
+            return Err("is blank".into());
+        }
+        if text.chars().any(char::is_control) {
+            return Err("has control characters".into());
+        }
+        Ok(Self(text.into()))
+    }
+
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+/// The number of a resident identity card, or of a residence permit for Hong Kong, Macau and Taiwan: 17 digits and a check
+/// character (GB 11643-1999). The vendor takes only a capital X [31816].
+#[derive(Clone)]
+pub struct IdNumber(SecretString);
+
+impl IdNumber {
+    const WEIGHTS: [u32; 17] = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
+    const CHECK_CHARACTERS: [u8; 11] = *b"10X98765432";
+
+    /// Checks an ID number.
+    ///
+    /// # Errors
+    /// What is wrong, without the number.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let bytes = text.as_bytes();
+        let (digits, check) = match bytes {
+            [digits @ .., check] if bytes.len() == 18 => (digits, *check),
+            _ => return Err(format!("has {} characters; an ID number has 18", text.chars().count())),
+        };
+        if !digits.iter().all(u8::is_ascii_digit) || !(check.is_ascii_digit() || matches!(check, b'X' | b'x')) {
+            return Err("is not 17 digits and a check character (a digit or X)".into());
+        }
+        if check == b'x' {
+            return Err("ends in a lower-case x; the vendor takes only a capital X".into());
+        }
+        let sum: u32 = digits.iter().zip(Self::WEIGHTS).map(|(digit, weight)| u32::from(digit - b'0') * weight).sum();
+        if Self::CHECK_CHARACTERS[sum as usize % 11] != check {
+            return Err("has a wrong check character (GB 11643-1999): a digit is mistyped".into());
+        }
+        Ok(Self(text.into()))
+    }
+
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+/// A name with all but its first and last character hidden; of two characters, only the first stays.
+pub fn mask_name(name: &str) -> String {
+    let chars: Vec<char> = name.chars().collect();
+    match chars.as_slice() {
+        [] | [_] => "*".repeat(chars.len()),
+        [first, _] => format!("{first}*"),
+        [first, hidden @ .., last] => format!("{first}{}{last}", "*".repeat(hidden.len())),
+    }
+}
+
+/// A number with only its first 3 and last 4 characters shown; a number of fewer than 11 characters is hidden whole.
+pub fn mask_number(number: &str) -> String {
+    let chars: Vec<char> = number.chars().collect();
+    if chars.len() < 11 {
+        return "*".repeat(chars.len());
+    }
+    let hidden = "*".repeat(chars.len() - 7);
+    let (head, tail) = (&chars[..3], &chars[chars.len() - 4..]);
+    head.iter().copied().chain(hidden.chars()).chain(tail.iter().copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn takes_names_up_to_32_characters() {
+        assert!(PersonName::parse("张三").is_ok());
+        assert!(PersonName::parse("阿卜杜拉·𠮷").is_ok());
+        assert!(PersonName::parse(&"王".repeat(32)).is_ok());
+        assert_eq!(PersonName::parse(&"王".repeat(33)).err().unwrap(), "has 33 characters; the limit is 32");
+        assert!(PersonName::parse(" \u{3000}").is_err());
+        assert!(PersonName::parse("张\n三").is_err());
+    }
+
+    #[test]
+    fn takes_id_numbers_with_a_right_check_character() {
+        assert!(IdNumber::parse("11010519491231002X").is_ok());
+        assert!(IdNumber::parse("440524188001010014").is_ok());
+        let problem = |text| IdNumber::parse(text).err().unwrap();
+        assert!(problem("11010519491231002x").contains("capital X"));
+        assert!(problem("110105194912310021").contains("check character"));
+        assert!(problem("1101051949123100").contains("18"));
+        assert!(problem("1101051949123100２X").contains("18 digits") || problem("1101051949123100２X").contains("18"));
+        assert!(problem("11010519491231O02X").contains("17 digits"));
+    }
+
+    proptest! {
+        #[test]
+        fn one_mistyped_digit_is_always_found(prefix in "[0-9]{17}", position in 0usize..17, shift in 1u8..10) {
+            let check = (0..11).map(|i| IdNumber::CHECK_CHARACTERS[i] as char)
+                .find(|check| IdNumber::parse(&format!("{prefix}{check}")).is_ok()).unwrap();
+            let mut typed = prefix.into_bytes();
+            typed[position] = b'0' + (typed[position] - b'0' + shift) % 10;
+            let typed = format!("{}{check}", String::from_utf8(typed).unwrap());
+            prop_assert!(IdNumber::parse(&typed).is_err());
+        }
+    }
+
+    #[test]
+    fn masks_names_and_numbers() {
+        assert_eq!(mask_name("张三"), "张*");
+        assert_eq!(mask_name("欧阳小三"), "欧**三");
+        assert_eq!(mask_name("李"), "*");
+        assert_eq!(mask_number("11010519491231002X"), "110***********002X");
+        assert_eq!(mask_number("13800138000"), "138****8000");
+        assert_eq!(mask_number("12345"), "*****");
+    }
+}

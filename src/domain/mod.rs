@@ -1,0 +1,18 @@
+//! The rules of a verification: who may be verified how, what an answer of the vendor means, when a result is final. No
+//! I/O, nothing async, and nothing of ours above it.
+
+pub mod caller;
+pub mod clock;
+pub mod fault;
+pub mod flow;
+pub mod identity;
+pub mod ids;
+pub mod image;
+pub mod intention;
+pub mod key_pair;
+pub mod new_verification;
+pub mod outcome;
+pub mod redirect;
+pub mod result;
+pub mod result_code;
+pub mod verification;

@@ -1,0 +1,267 @@
+//! The browser's way back: which targets are allowed, how a return is bound to its verification, and how it is read.
+
+use super::{
+    fault::Faults,
+    ids::{BizToken, VerificationId},
+};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use url::{Url, form_urlencoded};
+
+/// Bytes of the MAC in a bound URL: 128 bits.
+pub const MAC_BYTES: usize = 16;
+/// The longest RedirectUrl that the vendor takes [31816].
+pub const MAX_VENDOR_URL: usize = 1024;
+
+const ID_PARAMETER: &str = "faceid_verification_id";
+const MAC_PARAMETER: &str = "faceid_mac";
+/// The names under which the vendor was seen to add its token, the documented one first.
+const TOKEN_PARAMETERS: [&str; 4] = ["BizToken", "bizToken", "biz_token", "token"];
+/// A callback URL is at most the vendor's 1,024 characters, the token and Extra, percent-encoded.
+const MAX_CALLBACK_URL: usize = 8192;
+
+/// A URL prefix that browsers may be sent to: same scheme, host and port, and a path at or below its own.
+#[derive(Clone, Debug)]
+pub struct AllowedTarget(Url);
+
+impl AllowedTarget {
+    /// Reads an entry of `redirect_allow`.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let url = parse_http_url(text)?;
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err("has a query or a fragment; give scheme, host and path only".into());
+        }
+        Ok(Self(url))
+    }
+
+    fn allows(&self, url: &Url) -> bool {
+        let same_origin = self.0.scheme() == url.scheme()
+            && self.0.host() == url.host()
+            && self.0.port_or_known_default() == url.port_or_known_default();
+        let below = url
+            .path()
+            .strip_prefix(self.0.path())
+            .is_some_and(|rest| rest.is_empty() || self.0.path().ends_with('/') || rest.starts_with('/'));
+        same_origin && below
+    }
+}
+
+/// Reads a redirect target of a caller.
+///
+/// # Errors
+/// What is wrong: no http(s) URL, or not on the list.
+pub fn check_target(text: &str, allowed: &[AllowedTarget]) -> Result<Url, String> {
+    let url = parse_http_url(text)?;
+    // A server may read an encoded slash as a slash, and so leave the path that was allowed.
+    let path = url.path().to_ascii_lowercase();
+    if path.contains("%2f") || path.contains("%5c") || path.contains("%2e") {
+        return Err("has an encoded slash, backslash or dot in its path".into());
+    }
+    if allowed.iter().any(|target| target.allows(&url)) {
+        Ok(url)
+    } else {
+        Err("is not on the flow's list of redirect targets (redirect_allow)".into())
+    }
+}
+
+/// Whether the URL's own query has a parameter that the gateway or the vendor adds.
+pub fn uses_reserved_parameter(url: &Url) -> Option<&'static str> {
+    [ID_PARAMETER, MAC_PARAMETER, TOKEN_PARAMETERS[0]]
+        .into_iter()
+        .find(|reserved| url.query_pairs().any(|(name, _)| name == *reserved))
+}
+
+/// Adds the verification's id and the MAC over it to the URL that the vendor will send the browser to. The query that the
+/// URL already has is kept.
+pub fn bind(mut url: Url, id: VerificationId, mac: &[u8; MAC_BYTES]) -> Url {
+    url.query_pairs_mut()
+        .append_pair(ID_PARAMETER, &id.to_string())
+        .append_pair(MAC_PARAMETER, &BASE64_URL_SAFE_NO_PAD.encode(mac));
+    url
+}
+
+/// Adds the verification's id to the page that the browser goes to in the end.
+pub fn with_verification_id(mut url: Url, id: VerificationId) -> Url {
+    url.query_pairs_mut().append_pair(ID_PARAMETER, &id.to_string());
+    url
+}
+
+/// A browser's return as it came: well formed, but anyone may have written it.
+pub struct UnverifiedReturn {
+    pub verification_id: VerificationId,
+    pub mac: Vec<u8>,
+    pub biz_token: BizToken,
+}
+
+impl UnverifiedReturn {
+    /// Reads a return from a URL, from a path with a query, or from a query alone. `field` names it in faults.
+    pub fn parse(callback_url: &str, field: &str, faults: &mut Faults) -> Option<Self> {
+        if callback_url.len() > MAX_CALLBACK_URL {
+            faults.add(field, format!("has {} characters; the limit is {MAX_CALLBACK_URL}", callback_url.len()));
+            return None;
+        }
+        let parameters: Vec<(String, String)> =
+            form_urlencoded::parse(query_of(callback_url).as_bytes()).into_owned().collect();
+        let single = |name: &str| {
+            let mut values = parameters.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
+            match (values.next(), values.next()) {
+                (Some(value), None) => Ok(value),
+                (None, _) => Err("is missing".to_owned()),
+                (Some(_), Some(_)) => Err("is there twice".to_owned()),
+            }
+        };
+        // A caller's own query may use one of the undocumented names, so the documented one wins.
+        let token_parameter = TOKEN_PARAMETERS
+            .into_iter()
+            .find(|name| parameters.iter().any(|(key, _)| key == name))
+            .unwrap_or(TOKEN_PARAMETERS[0]);
+
+        let in_query = |parameter: &str| format!("{field}[{parameter}]");
+        let verification_id =
+            faults.check(&in_query(ID_PARAMETER), single(ID_PARAMETER).and_then(VerificationId::parse));
+        let mac = faults.check(
+            &in_query(MAC_PARAMETER),
+            single(MAC_PARAMETER).and_then(|text| {
+                BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| "is not base64 as the gateway wrote it".into())
+            }),
+        );
+        let biz_token = faults.check(&in_query(token_parameter), single(token_parameter).and_then(BizToken::parse));
+        Some(Self { verification_id: verification_id?, mac: mac?, biz_token: biz_token? })
+    }
+
+    /// Names the MAC's field in faults.
+    pub fn mac_field(field: &str) -> String {
+        format!("{field}[{MAC_PARAMETER}]")
+    }
+
+    /// Names the token's field in faults.
+    pub fn token_field(field: &str) -> String {
+        format!("{field}[{}]", TOKEN_PARAMETERS[0])
+    }
+}
+
+fn query_of(callback_url: &str) -> &str {
+    let without_fragment = callback_url.split_once('#').map_or(callback_url, |(before, _)| before);
+    match without_fragment.split_once('?') {
+        Some((_, query)) => query,
+        None if without_fragment.contains("://") || without_fragment.starts_with('/') => "",
+        None => without_fragment,
+    }
+}
+
+fn parse_http_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("is not an absolute URL: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("does not start with http:// or https://".into());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("has a user name or password in it".into());
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    fn id() -> VerificationId {
+        VerificationId::generate(Timestamp::from_second(1_700_000_000).unwrap())
+    }
+
+    fn parse(callback: &str) -> Result<UnverifiedReturn, Vec<String>> {
+        let mut faults = Faults::default();
+        let parsed = UnverifiedReturn::parse(callback, "callback_url", &mut faults);
+        parsed.ok_or_else(|| faults.into_vec().iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn only_targets_at_or_below_an_entry_are_allowed() {
+        let allowed = [
+            AllowedTarget::parse("https://shop.example.com/").unwrap(),
+            AllowedTarget::parse("https://app.example.com/faceid").unwrap(),
+        ];
+        for good in [
+            "https://shop.example.com",
+            "https://SHOP.example.com:443/a/b?x=1#y",
+            "https://app.example.com/faceid",
+            "https://app.example.com/faceid/done?ok=1",
+        ] {
+            assert!(check_target(good, &allowed).is_ok(), "{good}");
+        }
+        for bad in [
+            "http://shop.example.com/",
+            "https://shop.example.com:8443/",
+            "https://shop.example.com.evil.example/",
+            "https://shop.example.com@evil.example/",
+            "https://user@shop.example.com/",
+            "https://app.example.com/faceid-evil",
+            "https://app.example.com/faceid/../admin",
+            "https://app.example.com/faceid/..%2fadmin",
+            "https://app.example.com/faceid/%2e%2e/admin",
+            "https://app.example.com/",
+            "javascript:alert(1)",
+            "ftp://shop.example.com/",
+            "//shop.example.com/",
+            "shop.example.com",
+            "",
+        ] {
+            assert!(check_target(bad, &allowed).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn binding_keeps_the_callers_query_and_fragment() {
+        let bound =
+            bind(Url::parse("https://shop.example.com/r?order=7&n=%E5%BC%A0#top").unwrap(), id(), &[7; MAC_BYTES]);
+        assert!(bound.as_str().starts_with("https://shop.example.com/r?order=7&n=%E5%BC%A0&faceid_verification_id="));
+        assert!(bound.as_str().ends_with("#top"));
+        assert_eq!(uses_reserved_parameter(&bound), Some(ID_PARAMETER));
+    }
+
+    #[test]
+    fn a_bound_return_reads_back_in_every_form() {
+        let bound = bind(Url::parse("https://shop.example.com/r?token=own").unwrap(), id(), &[7; MAC_BYTES]);
+        let url = format!("{bound}&BizToken=CE661F1A&Extra=a%26b");
+        let query = url.split_once('?').unwrap().1;
+        for form in [url.clone(), format!("/r?{query}"), format!("?{query}"), query.to_owned(), format!("{url}#f?x")] {
+            let parsed = parse(&form).unwrap_or_else(|faults| panic!("{form}: {faults:?}"));
+            assert_eq!(parsed.verification_id, id_of(&bound));
+            assert_eq!(parsed.mac, [7; MAC_BYTES]);
+            assert_eq!(parsed.biz_token.expose(), "CE661F1A");
+        }
+    }
+
+    fn id_of(bound: &Url) -> VerificationId {
+        let (_, text) = bound.query_pairs().find(|(name, _)| name == ID_PARAMETER).unwrap();
+        VerificationId::parse(&text).unwrap()
+    }
+
+    #[test]
+    fn the_international_name_of_the_token_is_read_too() {
+        let bound = bind(Url::parse("https://shop.example.com/r").unwrap(), id(), &[7; MAC_BYTES]);
+        assert_eq!(parse(&format!("{bound}&token=CE661F1A")).ok().unwrap().biz_token.expose(), "CE661F1A");
+    }
+
+    #[test]
+    fn every_bad_parameter_is_named() {
+        assert_eq!(parse("https://shop.example.com/r").err().unwrap().len(), 3);
+        let twice = "faceid_verification_id=1&faceid_mac=%00&BizToken=A&BizToken=B";
+        let faults = parse(twice).err().unwrap();
+        assert!(faults[0].starts_with("callback_url[faceid_verification_id]: is not a verification id"));
+        assert!(faults[1].starts_with("callback_url[faceid_mac]: is not base64"));
+        assert_eq!(faults[2], "callback_url[BizToken]: is there twice");
+        assert!(parse(&"x".repeat(10_000)).err().unwrap()[0].contains("10000 characters"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text in ".{0,300}") {
+            let _ = parse(&text);
+            let _ = check_target(&text, &[]);
+        }
+    }
+}

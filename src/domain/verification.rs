@@ -1,0 +1,187 @@
+//! A verification's states and the transitions between them.
+//!
+//! ```text
+//! Pending ──▶ Passed | Failed | Expired | Canceled        the four on the right never change
+//! ```
+
+use super::{
+    ids::VerificationId,
+    intention::IntentionMode,
+    outcome::{Attempt, Judgement, Verdict},
+};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+
+/// How long a token of the vendor can be used [103606].
+pub const TOKEN_LIFETIME: SignedDuration = SignedDuration::from_secs(7200);
+
+/// One verification, without personal data and without its token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verification {
+    pub id: VerificationId,
+    /// Counts the changes; a change is stored only over the version that it was made from.
+    pub version: i64,
+    /// Name of the caller that owns it.
+    pub caller: String,
+    pub flow: String,
+    /// The vendor's id of the flow when the token was made: results are asked for with the same one.
+    pub rule_id: String,
+    pub credential: String,
+    pub reference: String,
+    pub labels: BTreeMap<String, String>,
+    /// The intention step that the caller gave a script for.
+    pub intention: Option<IntentionMode>,
+    pub created_at: Timestamp,
+    pub state: State,
+    /// When the vendor last answered about it.
+    pub checked_at: Option<Timestamp>,
+    pub last_attempt: Option<Attempt>,
+    pub attempts_exhausted: bool,
+}
+
+/// Where a verification stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Pending,
+    Passed { at: Timestamp },
+    Failed { at: Timestamp },
+    Expired { at: Timestamp },
+    Canceled { at: Timestamp },
+}
+
+impl State {
+    /// When the state became final; absent while it is not.
+    pub fn settled_at(self) -> Option<Timestamp> {
+        match self {
+            Self::Pending => None,
+            Self::Passed { at } | Self::Failed { at } | Self::Expired { at } | Self::Canceled { at } => Some(at),
+        }
+    }
+}
+
+/// A transition that the state does not allow.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a verification that is final cannot be canceled")]
+pub struct AlreadyFinal;
+
+impl Verification {
+    /// When its token ends.
+    pub fn expires_at(&self) -> Timestamp {
+        self.created_at + TOKEN_LIFETIME
+    }
+
+    /// Whether an answer to a question asked at `asked_at` can still change. It is the time of the question that counts: an
+    /// answer that was under way when the token ended may miss the user's last success.
+    pub fn token_expired(&self, asked_at: Timestamp) -> bool {
+        asked_at > self.expires_at()
+    }
+
+    /// Applies what the vendor said. A final outcome stays as it is; a canceled one still learns of attempts, which are billed.
+    #[must_use]
+    pub fn settle(self, judgement: &Judgement, asked_at: Timestamp) -> Self {
+        let state = match (self.state, judgement.verdict) {
+            (State::Passed { .. } | State::Failed { .. } | State::Expired { .. }, _) => return self,
+            (State::Canceled { at }, _) => State::Canceled { at },
+            (State::Pending, Verdict::Open) => State::Pending,
+            (State::Pending, Verdict::Passed) => State::Passed { at: asked_at },
+            (State::Pending, Verdict::Failed) => State::Failed { at: asked_at },
+            (State::Pending, Verdict::Expired) => State::Expired { at: asked_at },
+        };
+        Self {
+            state,
+            checked_at: Some(asked_at),
+            last_attempt: judgement.last_attempt.or(self.last_attempt),
+            attempts_exhausted: self.attempts_exhausted || judgement.attempts_exhausted,
+            ..self
+        }
+    }
+
+    /// Ends the caller's interest. Canceling twice is canceling once.
+    ///
+    /// # Errors
+    /// When the outcome is already final.
+    pub fn cancel(self, at: Timestamp) -> Result<Self, AlreadyFinal> {
+        match self.state {
+            State::Pending => Ok(Self { state: State::Canceled { at }, ..self }),
+            State::Canceled { .. } => Ok(self),
+            State::Passed { .. } | State::Failed { .. } | State::Expired { .. } => Err(AlreadyFinal),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::outcome::{Findings, IntentionFinding, judge};
+    use proptest::prelude::*;
+
+    fn second(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    fn pending() -> Verification {
+        Verification {
+            id: VerificationId::generate(second(0)),
+            version: 1,
+            caller: "orders".into(),
+            flow: "onboarding".into(),
+            rule_id: "1".into(),
+            credential: "main".into(),
+            reference: String::new(),
+            labels: BTreeMap::new(),
+            intention: None,
+            created_at: second(0),
+            state: State::Pending,
+            checked_at: None,
+            last_attempt: None,
+            attempts_exhausted: false,
+        }
+    }
+
+    fn answer(verification: Verification, code: Option<i32>, asked: i64) -> Verification {
+        let findings = Findings { face_code: code, intention: IntentionFinding::Off, last_liveness: None };
+        let asked_at = second(asked);
+        let judgement = judge(&findings, verification.token_expired(asked_at));
+        verification.settle(&judgement, asked_at)
+    }
+
+    #[test]
+    fn fails_then_passes_with_the_same_token() {
+        let failed_once = answer(pending(), Some(2016), 60);
+        assert_eq!(failed_once.state, State::Pending);
+        assert_eq!(failed_once.last_attempt.unwrap().code, 2016);
+        let passed = answer(failed_once, Some(0), 120);
+        assert_eq!(passed.state, State::Passed { at: second(120) });
+    }
+
+    #[test]
+    fn the_tokens_last_second_still_belongs_to_the_user() {
+        assert_eq!(answer(pending(), Some(1004), 7200).state, State::Pending);
+        assert_eq!(answer(pending(), Some(1004), 7201).state, State::Failed { at: second(7201) });
+        assert_eq!(answer(pending(), None, 7201).state, State::Expired { at: second(7201) });
+    }
+
+    #[test]
+    fn canceled_stays_canceled_and_still_learns() {
+        let canceled = pending().cancel(second(5)).unwrap();
+        let told = answer(canceled, Some(0), 60);
+        assert_eq!(told.state, State::Canceled { at: second(5) });
+        assert_eq!(told.last_attempt.unwrap().code, 0);
+        assert_eq!(told.clone().cancel(second(70)).unwrap(), told);
+        assert_eq!(answer(pending(), Some(0), 60).cancel(second(61)), Err(AlreadyFinal));
+    }
+
+    proptest! {
+        #[test]
+        fn a_final_state_never_changes(answers in prop::collection::vec((prop::option::of(-5i32..20), 0i64..9000), 1..12)) {
+            let mut verification = pending();
+            for (code, asked) in answers {
+                let before = verification.clone();
+                verification = answer(verification, code, asked);
+                if before.state != State::Pending {
+                    prop_assert_eq!(before, verification.clone());
+                }
+            }
+        }
+    }
+}

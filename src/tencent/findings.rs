@@ -1,0 +1,266 @@
+//! From the vendor's JSON to our words: what a verdict depends on, and what is kept as the result.
+
+use super::wire::{DetectDetail, GetDetectInfoEnhancedResponse};
+use crate::domain::{
+    intention::IntentionMode,
+    outcome::{Findings, IntentionFinding, LivenessFinding},
+    result::{Comparison, IdCardText, Identity, Intention, Liveness, LivenessAttempt, VerificationResult},
+};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+impl GetDetectInfoEnhancedResponse {
+    /// What a verdict depends on. `asked` is the intention step that the verification was created with: then the step counts as
+    /// on whatever the answer says, so that nobody passes without the consent that was asked for.
+    pub fn findings(&self, asked: Option<IntentionMode>) -> Findings {
+        let text = self.text.as_ref();
+        let details = text.and_then(|text| text.liveness_detail.as_deref()).unwrap_or_default();
+        Findings {
+            face_code: text.and_then(|text| text.err_code),
+            intention: if asked.is_some() || self.tells_of_intention() {
+                IntentionFinding::On(self.intention_code(asked))
+            } else {
+                IntentionFinding::Off
+            },
+            last_liveness: details.last().map(|detail| LivenessFinding { code: detail.err_code, at: time_of(detail) }),
+        }
+    }
+
+    /// The result to keep: every field of the answer but photos, audio and video.
+    pub fn into_result(self, request_id: String, fetched_at: Timestamp) -> VerificationResult {
+        let vendor_raw = self.unknown_fields();
+        let intention = self.tells_of_intention().then(|| self.intention());
+        let text = self.text.unwrap_or_default();
+        VerificationResult {
+            code: text.err_code,
+            message: text.err_msg,
+            identity: Identity {
+                name: text.name,
+                id_number: text.id_card,
+                document_type: text.use_id_type,
+                source: text.id_info_from,
+                travel_permit_number: text.pass_no,
+                visa_number: text.visa_num,
+            },
+            id_card: IdCardText {
+                name: text.ocr_name,
+                id_number: text.ocr_id_card,
+                gender: text.ocr_gender,
+                ethnicity: text.ocr_nation,
+                birth_date: text.ocr_birth,
+                address: text.ocr_address,
+                authority: text.ocr_authority,
+                valid_period: text.ocr_valid_date,
+            },
+            liveness: Liveness {
+                code: text.live_status,
+                message: text.live_msg,
+                mode: text.liveness_mode,
+                action_sequence: text.liveness_action_sequence,
+                risk_tags: text.liveness_info_tag.unwrap_or_default(),
+            },
+            comparison: Comparison {
+                code: text.compare_status,
+                message: text.compare_msg,
+                similarity: text.sim,
+                source: text.compare_lib_type,
+            },
+            intention,
+            attempts: text.liveness_detail.unwrap_or_default().into_iter().map(liveness_attempt).collect(),
+            extra: text.extra,
+            location: text.location,
+            mobile: text.mobile,
+            nfc_request_ids: text.nfc_request_ids.unwrap_or_default(),
+            nfc_billing_count: text.nfc_billing_counts,
+            vendor_request_id: request_id,
+            fetched_at,
+            vendor_raw,
+        }
+    }
+
+    fn tells_of_intention(&self) -> bool {
+        self.is_verify_intention == Some(true)
+            || self.intention_verify_data.is_some()
+            || self.intention_question_result.is_some()
+            || self.intention_action_result.is_some()
+    }
+
+    /// The vendor numbers the modes "0" to "2".
+    fn intention_mode(&self) -> Option<IntentionMode> {
+        match self.intention_verify_type.as_deref() {
+            Some("0") => Some(IntentionMode::Questions),
+            Some("1") => Some(IntentionMode::Nods),
+            Some("2") => Some(IntentionMode::ReadAloud),
+            _ => None,
+        }
+    }
+
+    fn intention_code(&self, asked: Option<IntentionMode>) -> Option<i32> {
+        let read_aloud = self.intention_verify_data.as_ref().and_then(|data| data.error_code);
+        let questions = self.intention_question_result.as_ref().and_then(|result| result.final_result_detail_code);
+        let nods = self.intention_action_result.as_ref().and_then(|result| result.final_result_detail_code);
+        match asked.or(self.intention_mode()) {
+            Some(IntentionMode::ReadAloud) => read_aloud,
+            Some(IntentionMode::Questions) => questions,
+            Some(IntentionMode::Nods) => nods,
+            None => read_aloud.or(questions).or(nods),
+        }
+    }
+
+    fn intention(&self) -> Intention {
+        let read_aloud = self.intention_verify_data.as_ref();
+        let questions = self.intention_question_result.as_ref();
+        let nods = self.intention_action_result.as_ref();
+        let message = read_aloud
+            .and_then(|data| data.error_message.clone())
+            .or_else(|| questions.and_then(|result| result.final_result_message.clone()))
+            .or_else(|| nods.and_then(|result| result.final_result_message.clone()));
+        let read_transcript = read_aloud.and_then(|data| data.asr_result.clone());
+        let answers = questions.and_then(|result| result.asr_result.clone()).unwrap_or_default();
+        Intention {
+            code: self.intention_code(None),
+            message,
+            mode: self.intention_mode(),
+            transcripts: read_transcript.into_iter().chain(answers).collect(),
+            transcript_similarity: read_aloud.and_then(|data| data.asr_result_similarity.clone()),
+            question_codes: questions.and_then(|result| result.result_code.clone()).unwrap_or_default(),
+            questions_code: questions.and_then(|result| result.final_result_code.clone()),
+        }
+    }
+
+    /// Unpublished fields at every level, by dotted path.
+    fn unknown_fields(&self) -> BTreeMap<String, String> {
+        let mut raw = BTreeMap::new();
+        collect(&mut raw, "", &self.unknown);
+        if let Some(text) = &self.text {
+            collect(&mut raw, "Text.", &text.unknown);
+            for (i, detail) in text.liveness_detail.iter().flatten().enumerate() {
+                collect(&mut raw, &format!("Text.LivenessDetail[{i}]."), &detail.unknown);
+            }
+        }
+        if let Some(data) = &self.id_card_data {
+            collect(&mut raw, "IdCardData.", &data.unknown);
+        }
+        if let Some(frames) = &self.best_frame {
+            collect(&mut raw, "BestFrame.", &frames.unknown);
+        }
+        if let Some(videos) = &self.video_data {
+            collect(&mut raw, "VideoData.", &videos.unknown);
+            for (i, video) in videos.liveness_videos.iter().flatten().enumerate() {
+                collect(&mut raw, &format!("VideoData.LivenessVideos[{i}]."), &video.unknown);
+            }
+        }
+        if let Some(encryption) = &self.encryption {
+            collect(&mut raw, "Encryption.", &encryption.unknown);
+        }
+        if let Some(data) = &self.intention_verify_data {
+            collect(&mut raw, "IntentionVerifyData.", &data.unknown);
+        }
+        if let Some(result) = &self.intention_question_result {
+            collect(&mut raw, "IntentionQuestionResult.", &result.unknown);
+        }
+        if let Some(result) = &self.intention_action_result {
+            collect(&mut raw, "IntentionActionResult.", &result.unknown);
+            for (i, detail) in result.details.iter().flatten().enumerate() {
+                collect(&mut raw, &format!("IntentionActionResult.Details[{i}]."), &detail.unknown);
+            }
+        }
+        raw
+    }
+}
+
+fn collect(raw: &mut BTreeMap<String, String>, path: &str, unknown: &Map<String, Value>) {
+    raw.extend(
+        unknown
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| (format!("{path}{name}"), value.to_string())),
+    );
+}
+
+fn liveness_attempt(detail: DetectDetail) -> LivenessAttempt {
+    LivenessAttempt {
+        at: time_of(&detail),
+        sequence_id: detail.seq,
+        charged: detail.is_need_charge,
+        code: detail.err_code,
+        message: detail.err_msg,
+        liveness_code: detail.live_status,
+        liveness_message: detail.live_msg,
+        comparison_code: detail.compare_status,
+        comparison_message: detail.compare_msg,
+        similarity: detail.sim,
+        comparison_source: detail.compare_lib_type,
+        liveness_mode: detail.liveness_mode,
+        name: detail.name,
+        id_number: detail.id_card,
+    }
+}
+
+/// `ReqTime` is a string of milliseconds since the UNIX epoch.
+fn time_of(detail: &DetectDetail) -> Option<Timestamp> {
+    let ms = detail.req_time.as_deref()?.parse().ok()?;
+    Timestamp::from_millisecond(ms).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(json: &str) -> GetDetectInfoEnhancedResponse {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn nulls_everywhere_find_nothing() {
+        for json in
+            ["{}", r#"{"Text":null}"#, r#"{"Text":{"ErrCode":null,"LivenessDetail":null},"IsVerifyIntention":null}"#]
+        {
+            let findings = answer(json).findings(None);
+            assert_eq!(
+                findings,
+                Findings { face_code: None, intention: IntentionFinding::Off, last_liveness: None },
+                "{json}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_intention_code_comes_from_the_mode_that_was_on() {
+        let read = r#"{"Text":{"ErrCode":0},"IsVerifyIntention":true,"IntentionVerifyType":"2",
+            "IntentionVerifyData":{"ErrorCode":-301},"IntentionQuestionResult":{"FinalResultDetailCode":0}}"#;
+        assert_eq!(answer(read).findings(None).intention, IntentionFinding::On(Some(-301)));
+        let questions = r#"{"IntentionVerifyType":"0","IntentionQuestionResult":{"FinalResultDetailCode":0}}"#;
+        assert_eq!(answer(questions).findings(None).intention, IntentionFinding::On(Some(0)));
+        let nods = r#"{"IsVerifyIntention":true,"IntentionVerifyType":"1"}"#;
+        assert_eq!(answer(nods).findings(None).intention, IntentionFinding::On(None));
+    }
+
+    #[test]
+    fn an_intention_that_was_asked_for_is_on_whatever_the_answer_says() {
+        let off = answer(r#"{"Text":{"ErrCode":0},"IsVerifyIntention":false}"#);
+        assert_eq!(off.findings(Some(IntentionMode::Nods)).intention, IntentionFinding::On(None));
+        assert_eq!(off.findings(None).intention, IntentionFinding::Off);
+    }
+
+    #[test]
+    fn unpublished_fields_are_kept_by_path() {
+        let result = answer(
+            r#"{"Text":{"ErrCode":0,"New":{"a":1},"LivenessDetail":[{"Seq":"1"},{"Seq":"2","Odd":"x","Gone":null}]},"Top":[1]}"#,
+        )
+        .into_result("r-1".into(), Timestamp::UNIX_EPOCH);
+        let raw: Vec<_> = result.vendor_raw.iter().map(|(path, json)| (path.as_str(), json.as_str())).collect();
+        assert_eq!(raw, [("Text.LivenessDetail[1].Odd", "\"x\""), ("Text.New", "{\"a\":1}"), ("Top", "[1]")]);
+        assert_eq!(result.attempts.len(), 2);
+    }
+
+    #[test]
+    fn attempt_times_are_milliseconds_or_absent() {
+        let json = r#"{"Text":{"LivenessDetail":[{"ReqTime":"1700000000123","Errcode":1004}]}}"#;
+        let liveness = answer(json).findings(None).last_liveness.unwrap();
+        assert_eq!(liveness.at.unwrap().as_millisecond(), 1_700_000_000_123);
+        let odd = answer(r#"{"Text":{"LivenessDetail":[{"ReqTime":"soon"}]}}"#);
+        assert_eq!(odd.findings(None).last_liveness.unwrap().at, None);
+    }
+}

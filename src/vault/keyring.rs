@@ -1,0 +1,308 @@
+//! Envelope encryption and keyed hashes.
+//!
+//! Each sealed value has a data key of its own, which is wrapped by a key of the keyring. Both layers are AES-256-GCM and
+//! bind the place that the value belongs to (table, row, column): a sealed value that was moved elsewhere does not open.
+//!
+//! ```text
+//! sealed = version 1 | length of key id | key id | nonce, wrapped data key | nonce, ciphertext
+//! ```
+
+use crate::domain::{
+    ids::{BizToken, VerificationId},
+    redirect::MAC_BYTES,
+};
+use aes_gcm::{
+    Aes256Gcm, KeyInit,
+    aead::{Aead, Payload},
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use std::collections::BTreeSet;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+const FORMAT: u8 = 1;
+const KEY_BYTES: usize = 32;
+const NONCE_BYTES: usize = 12;
+const TAG_BYTES: usize = 16;
+const MAX_KEY_ID: usize = 64;
+
+/// The keys of the vault. The first encrypts; all decrypt.
+pub struct Keyring {
+    keys: Vec<Key>,
+}
+
+/// One key of the keyring, as the keys derived from it for each purpose.
+struct Key {
+    id: String,
+    wrapping: Zeroizing<[u8; KEY_BYTES]>,
+    redirect: Zeroizing<[u8; KEY_BYTES]>,
+    lookup: Zeroizing<[u8; KEY_BYTES]>,
+    fingerprint: Zeroizing<[u8; KEY_BYTES]>,
+}
+
+/// Where a sealed value belongs.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    pub table: &'static str,
+    pub row: &'a str,
+    pub column: &'static str,
+}
+
+/// A value that did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("sealed with key {0:?}, which is not in the keyring (vault.keys): add that key again")]
+    UnknownKey(String),
+    #[error("not a sealed value of this version")]
+    Malformed,
+    #[error("does not open: altered, moved from another row, or the keyring has another key under this id")]
+    Refused,
+}
+
+impl Keyring {
+    /// Reads a keyring: lines of `<key id>:<base64 of 32 bytes>`; blank lines and lines that begin with `#` are skipped.
+    ///
+    /// # Errors
+    /// What is wrong and in which line, without key material.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut ids = BTreeSet::new();
+        let mut keys = Vec::new();
+        for (i, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let number = i + 1;
+            let (id, encoded) =
+                line.split_once(':').ok_or_else(|| format!("line {number} is not <key id>:<base64 of 32 bytes>"))?;
+            if id.is_empty() || id.len() > MAX_KEY_ID || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(format!("line {number}: a key id is 1 to {MAX_KEY_ID} visible ASCII characters"));
+            }
+            if !ids.insert(id.to_owned()) {
+                return Err(format!("line {number}: key id {id} is there twice"));
+            }
+            let bytes = Zeroizing::new(
+                BASE64_STANDARD.decode(encoded.trim()).map_err(|_| format!("line {number}: key {id} is not base64"))?,
+            );
+            if bytes.len() != KEY_BYTES {
+                return Err(format!("line {number}: key {id} has {} bytes; a key has {KEY_BYTES}", bytes.len()));
+            }
+            keys.push(Key::derive(id, &bytes));
+        }
+        if keys.is_empty() {
+            return Err("has no key: write one with `echo \"k1:$(head -c 32 /dev/urandom | base64)\"`".into());
+        }
+        Ok(Self { keys })
+    }
+
+    /// Makes the text of a keyring with one new key.
+    pub fn generate(key_id: &str) -> Zeroizing<String> {
+        let key = Zeroizing::new(rand::random::<[u8; KEY_BYTES]>());
+        Zeroizing::new(format!("{key_id}:{}\n", BASE64_STANDARD.encode(key.as_slice())))
+    }
+
+    /// Seals a value for its place.
+    pub fn seal(&self, place: Place<'_>, plain: &[u8]) -> Vec<u8> {
+        let key = self.first();
+        let aad = place.aad(&key.id);
+        let data_key = Zeroizing::new(rand::random::<[u8; KEY_BYTES]>());
+        let mut sealed = vec![FORMAT, u8::try_from(key.id.len()).expect("a key id has at most 64 bytes")];
+        sealed.extend_from_slice(key.id.as_bytes());
+        encrypt_onto(&mut sealed, &key.wrapping, &aad, data_key.as_slice());
+        encrypt_onto(&mut sealed, &data_key, &aad, plain);
+        sealed
+    }
+
+    /// Opens a value that was sealed for the same place.
+    ///
+    /// # Errors
+    /// When the key is missing, or the value was altered or moved.
+    pub fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        let [FORMAT, id_length, rest @ ..] = sealed else { return Err(OpenError::Malformed) };
+        let (id, rest) = rest.split_at_checked(usize::from(*id_length)).ok_or(OpenError::Malformed)?;
+        let id = std::str::from_utf8(id).map_err(|_| OpenError::Malformed)?;
+        let (wrapped, ciphertext) =
+            rest.split_at_checked(NONCE_BYTES + KEY_BYTES + TAG_BYTES).ok_or(OpenError::Malformed)?;
+        let key = self.keys.iter().find(|key| key.id == id).ok_or_else(|| OpenError::UnknownKey(id.to_owned()))?;
+        let aad = place.aad(id);
+        let data_key: Zeroizing<[u8; KEY_BYTES]> = Zeroizing::new(
+            decrypt(&key.wrapping, &aad, wrapped)?.as_slice().try_into().map_err(|_| OpenError::Malformed)?,
+        );
+        decrypt(&data_key, &aad, ciphertext)
+    }
+
+    /// The MAC that binds a verification to the browser's return.
+    pub fn redirect_mac(&self, id: VerificationId) -> [u8; MAC_BYTES] {
+        self.first().redirect_mac(id)
+    }
+
+    /// Whether `mac` was made for `id` with any key of the ring. Takes the same time wherever a wrong one differs.
+    pub fn verifies_redirect(&self, id: VerificationId, mac: &[u8]) -> bool {
+        self.keys.iter().fold(false, |found, key| found | bool::from(key.redirect_mac(id).ct_eq(mac)))
+    }
+
+    /// The hash under which a token is stored and found.
+    pub fn token_hash(&self, token: &BizToken) -> Vec<u8> {
+        hmac(&self.first().lookup, token.expose().as_bytes())
+    }
+
+    /// The hashes under which a token may have been stored, by any key of the ring.
+    pub fn token_hashes(&self, token: &BizToken) -> Vec<Vec<u8>> {
+        self.keys.iter().map(|key| hmac(&key.lookup, token.expose().as_bytes())).collect()
+    }
+
+    /// Recognises a request without keeping it: a plain hash of an ID number could be found by trying all numbers.
+    pub fn fingerprint(&self, request: &[u8]) -> Vec<u8> {
+        hmac(&self.first().fingerprint, request)
+    }
+
+    /// Whether `fingerprint` is that of `request` under any key of the ring.
+    pub fn matches_fingerprint(&self, request: &[u8], fingerprint: &[u8]) -> bool {
+        self.keys
+            .iter()
+            .fold(false, |found, key| found | bool::from(hmac(&key.fingerprint, request).as_slice().ct_eq(fingerprint)))
+    }
+
+    fn first(&self) -> &Key {
+        &self.keys[0]
+    }
+}
+
+impl Key {
+    fn derive(id: &str, bytes: &[u8]) -> Self {
+        let hkdf = Hkdf::<Sha256>::new(None, bytes);
+        let for_purpose = |purpose: &str| {
+            let mut key = Zeroizing::new([0; KEY_BYTES]);
+            hkdf.expand(format!("faceid-gateway v1 {purpose}").as_bytes(), key.as_mut_slice())
+                .expect("HKDF-SHA256 gives 32 bytes");
+            key
+        };
+        Self {
+            id: id.to_owned(),
+            wrapping: for_purpose("wrapping"),
+            redirect: for_purpose("redirect"),
+            lookup: for_purpose("lookup"),
+            fingerprint: for_purpose("fingerprint"),
+        }
+    }
+
+    fn redirect_mac(&self, id: VerificationId) -> [u8; MAC_BYTES] {
+        let mut mac = [0; MAC_BYTES];
+        mac.copy_from_slice(&hmac(&self.redirect, id.to_string().as_bytes())[..MAC_BYTES]);
+        mac
+    }
+}
+
+impl Place<'_> {
+    /// Lengths before the parts, so that no two places have the same bytes.
+    fn aad(self, key_id: &str) -> Vec<u8> {
+        let mut aad = Vec::new();
+        for part in ["faceid-gateway", key_id, self.table, self.row, self.column] {
+            aad.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            aad.extend_from_slice(part.as_bytes());
+        }
+        aad
+    }
+}
+
+fn encrypt_onto(sealed: &mut Vec<u8>, key: &[u8; KEY_BYTES], aad: &[u8], plain: &[u8]) {
+    let nonce: [u8; NONCE_BYTES] = rand::random();
+    let ciphertext = Aes256Gcm::new(key.into())
+        .encrypt(&nonce.into(), Payload { msg: plain, aad })
+        .expect("AES-GCM encrypts up to 64 GiB");
+    sealed.extend_from_slice(&nonce);
+    sealed.extend_from_slice(&ciphertext);
+}
+
+fn decrypt(key: &[u8; KEY_BYTES], aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    let (nonce, ciphertext) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(OpenError::Malformed)?;
+    Aes256Gcm::new(key.into())
+        .decrypt(nonce.into(), Payload { msg: ciphertext, aad })
+        .map(Zeroizing::new)
+        .map_err(|_| OpenError::Refused)
+}
+
+fn hmac(key: &[u8; KEY_BYTES], message: &[u8]) -> Vec<u8> {
+    let mut mac = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(key).expect("HMAC takes a key of any length");
+    mac.update(message);
+    mac.finalize().into_bytes().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PLACE: Place<'_> = Place { table: "verifications", row: "r1", column: "sealed_result" };
+
+    fn ring(ids: &[(&str, u8)]) -> Keyring {
+        let lines: Vec<String> =
+            ids.iter().map(|(id, byte)| format!("{id}:{}", BASE64_STANDARD.encode([*byte; 32]))).collect();
+        Keyring::parse(&lines.join("\n")).unwrap()
+    }
+
+    #[test]
+    fn opens_what_it_sealed_also_after_a_new_first_key() {
+        let sealed = ring(&[("k1", 1)]).seal(PLACE, b"secret");
+        assert_eq!(ring(&[("k2", 2), ("k1", 1)]).open(PLACE, &sealed).unwrap().as_slice(), b"secret");
+        let error = ring(&[("k2", 2)]).open(PLACE, &sealed).unwrap_err().to_string();
+        assert!(error.contains("\"k1\""), "{error}");
+        assert!(matches!(ring(&[("k1", 9)]).open(PLACE, &sealed), Err(OpenError::Refused)));
+    }
+
+    #[test]
+    fn a_moved_value_does_not_open() {
+        let ring = ring(&[("k1", 1)]);
+        let sealed = ring.seal(PLACE, b"secret");
+        for place in [
+            Place { row: "r2", ..PLACE },
+            Place { column: "sealed_subject", ..PLACE },
+            Place { table: "credentials", ..PLACE },
+        ] {
+            assert!(matches!(ring.open(place, &sealed), Err(OpenError::Refused)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_altered_or_cut_value_opens(position in 0usize..200, flip in 1u8..=255) {
+            let ring = ring(&[("k1", 1)]);
+            let sealed = ring.seal(PLACE, &[7; 100]);
+            let position = position % sealed.len();
+            let mut altered = sealed.clone();
+            altered[position] ^= flip;
+            prop_assert!(ring.open(PLACE, &altered).is_err());
+            prop_assert!(ring.open(PLACE, &sealed[..position]).is_err());
+        }
+    }
+
+    #[test]
+    fn hashes_and_macs_hold_across_rotation_and_differ_by_purpose() {
+        let (old, new) = (ring(&[("k1", 1)]), ring(&[("k2", 2), ("k1", 1)]));
+        let id = VerificationId::generate(jiff::Timestamp::UNIX_EPOCH);
+        assert!(new.verifies_redirect(id, &old.redirect_mac(id)));
+        assert!(!old.verifies_redirect(id, &new.redirect_mac(id)));
+        assert!(!old.verifies_redirect(id, &[]));
+        let token = BizToken::parse("CE661F1A").unwrap();
+        assert!(new.token_hashes(&token).contains(&old.token_hash(&token)));
+        assert!(new.matches_fingerprint(b"body", &old.fingerprint(b"body")));
+        assert!(!new.matches_fingerprint(b"other", &old.fingerprint(b"body")));
+        assert_ne!(old.fingerprint(b"CE661F1A"), old.token_hash(&token));
+    }
+
+    #[test]
+    fn a_bad_keyring_names_its_line_and_no_key() {
+        let problem = |text: &str| Keyring::parse(text).err().unwrap();
+        assert!(problem("").contains("no key"));
+        assert!(problem("# only a comment\n\n").contains("no key"));
+        assert_eq!(problem("k1"), "line 1 is not <key id>:<base64 of 32 bytes>");
+        assert_eq!(problem("\nk1:c2hvcnQ="), "line 2: key k1 has 5 bytes; a key has 32");
+        assert_eq!(problem("k1:***"), "line 1: key k1 is not base64");
+        let twice = format!("k1:{0}\nk1:{0}", BASE64_STANDARD.encode([1; 32]));
+        assert_eq!(problem(&twice), "line 2: key id k1 is there twice");
+        assert!(Keyring::parse(&Keyring::generate("k1")).is_ok());
+    }
+}
