@@ -1,5 +1,10 @@
+pub mod app;
+pub mod config;
 pub mod domain;
+pub mod grpc;
+pub mod http;
 pub mod store;
 pub mod tc3;
+pub mod telemetry;
 pub mod tencent;
 pub mod vault;

@@ -1,7 +1,6 @@
 //! The signer against the official SDK's answers, each step apart. Includes `src/tc3/` alone: it needs nothing of ours.
 
 #[path = "../src/tc3/mod.rs"]
-#[expect(dead_code, reason = "the test needs only a part of the module")]
 mod tc3;
 
 use serde::Deserialize;

@@ -4,7 +4,7 @@ use super::fault::Faults;
 use serde::{Deserialize, Serialize};
 
 /// One mode with its texts.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize)]
 pub enum IntentionScript {
     ReadAloud {
         text: String,
@@ -22,7 +22,7 @@ pub enum IntentionScript {
 }
 
 /// A question and the answers that pass.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize)]
 pub struct Question {
     pub question: String,
     pub answers: Vec<String>,
@@ -35,6 +35,17 @@ pub enum IntentionMode {
     Questions,
     Nods,
     ReadAloud,
+}
+
+impl IntentionMode {
+    /// The name that is stored.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Questions => "questions",
+            Self::Nods => "nods",
+            Self::ReadAloud => "read_aloud",
+        }
+    }
 }
 
 impl IntentionScript {

@@ -9,8 +9,10 @@ use super::{
     intention::IntentionScript,
     redirect::{self, MAC_BYTES, MAX_VENDOR_URL},
 };
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use url::Url;
+use zeroize::Zeroizing;
 
 const MAX_EXTRA: usize = 1024;
 const MAX_REFERENCE: usize = 128;
@@ -36,6 +38,33 @@ pub struct UnverifiedRequest {
     pub labels: BTreeMap<String, String>,
 }
 
+impl UnverifiedRequest {
+    /// The request's body as bytes, the same for the same body: all but the request id, each part with its length before it.
+    pub fn body_bytes(&self) -> Zeroizing<Vec<u8>> {
+        let intention = serde_json::to_vec(&self.intention).expect("a script is plain data");
+        let labels = serde_json::to_vec(&self.labels).expect("labels are plain data");
+        let parts: [&[u8]; 11] = [
+            self.flow.as_bytes(),
+            self.name.as_bytes(),
+            self.id_number.as_bytes(),
+            &self.reference_photo,
+            &intention,
+            self.return_url.as_bytes(),
+            self.success_url.as_bytes(),
+            self.failure_url.as_bytes(),
+            self.extra.as_bytes(),
+            self.reference.as_bytes(),
+            &labels,
+        ];
+        let mut bytes = Zeroizing::new(Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum()));
+        for part in parts {
+            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(part);
+        }
+        bytes
+    }
+}
+
 /// A request that may be carried out.
 pub struct NewVerification {
     pub id: VerificationId,
@@ -53,37 +82,42 @@ pub struct NewVerification {
 }
 
 /// Where the browser goes in the end.
-#[derive(Clone, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct FinalTargets {
     pub success_url: Url,
     pub failure_url: Url,
 }
 
 impl NewVerification {
-    /// Checks a request against its flow and the vendor's limits. `own_callback` is the gateway's public callback, if it has
-    /// one; `mac` binds `id` to the browser's return.
+    /// Checks a request against its flow and the vendor's limits. `flow` is None when there is none of that name: the rest is
+    /// checked all the same. `own_callback` is the gateway's public callback, if it has one; `mac` binds `id` to the
+    /// browser's return.
     ///
     /// # Errors
     /// Every bad field.
     pub fn check(
         request: UnverifiedRequest,
-        flow: &Flow,
+        flow: Option<&Flow>,
         id: VerificationId,
         mac: &[u8; MAC_BYTES],
         own_callback: Option<&Url>,
     ) -> Result<Self, Vec<Fault>> {
         let mut faults = Faults::default();
+        if flow.is_none() {
+            faults.add("flow", "is not a flow of this gateway's configuration");
+        }
+        let requires = flow.map(|flow| flow.requires).unwrap_or_default();
         let request_id = non_empty(request.request_id);
         if let Some(request_id) = &request_id {
             check_request_id(request_id, &mut faults);
         }
-        let name = demanded("subject.name", non_empty(request.name), flow.requires.name, flow, &mut faults)
+        let name = demanded("subject.name", non_empty(request.name), requires.name, &mut faults)
             .and_then(|name| faults.check("subject.name", PersonName::parse(&name)));
         let id_number =
-            demanded("subject.id_number", non_empty(request.id_number), flow.requires.id_number, flow, &mut faults)
+            demanded("subject.id_number", non_empty(request.id_number), requires.id_number, &mut faults)
                 .and_then(|number| faults.check("subject.id_number", IdNumber::parse(&number)));
         let reference_photo = check_reference_photo(request.reference_photo, flow, &mut faults);
-        let intention = demanded("intention", request.intention, flow.requires.intention, flow, &mut faults);
+        let intention = demanded("intention", request.intention, requires.intention, &mut faults);
         if let Some(script) = &intention {
             script.check(&mut faults);
         }
@@ -132,9 +166,9 @@ fn non_empty(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-fn demanded<T>(field: &str, value: Option<T>, required: bool, flow: &Flow, faults: &mut Faults) -> Option<T> {
+fn demanded<T>(field: &str, value: Option<T>, required: bool, faults: &mut Faults) -> Option<T> {
     if required && value.is_none() {
-        faults.add(field, format!("is missing; flow {} requires it", flow.name));
+        faults.add(field, "is missing; the flow requires it");
     }
     value
 }
@@ -145,27 +179,23 @@ fn check_request_id(request_id: &str, faults: &mut Faults) {
     }
 }
 
-fn check_reference_photo(photo: Vec<u8>, flow: &Flow, faults: &mut Faults) -> Option<Vec<u8>> {
-    match (flow.comparison, photo.is_empty()) {
-        (ComparisonSource::UploadedPhoto, true) => {
-            faults.add("reference_photo", format!("is missing; flow {} compares with an uploaded photo", flow.name));
-            None
+fn check_reference_photo(photo: Vec<u8>, flow: Option<&Flow>, faults: &mut Faults) -> Option<Vec<u8>> {
+    let comparison = flow.map(|flow| flow.comparison);
+    if photo.is_empty() {
+        if comparison == Some(ComparisonSource::UploadedPhoto) {
+            faults.add("reference_photo", "is missing; the flow compares with an uploaded photo");
         }
-        (ComparisonSource::UploadedPhoto, false) => {
-            faults.check("reference_photo", check_photo(&photo));
-            Some(photo)
-        }
-        (ComparisonSource::Authority, true) => None,
-        (ComparisonSource::Authority, false) => {
-            faults
-                .add("reference_photo", format!("is not used; flow {} compares with the authority's photo", flow.name));
-            None
-        }
+        return None;
     }
+    if comparison == Some(ComparisonSource::Authority) {
+        faults.add("reference_photo", "is not used; the flow compares with the authority's photo");
+    }
+    faults.check("reference_photo", check_photo(&photo))?;
+    Some(photo)
 }
 
-fn check_return_url(text: &str, flow: &Flow, faults: &mut Faults) -> Option<Url> {
-    let url = faults.check("return_url", redirect::check_target(text, &flow.redirect_allow))?;
+fn check_return_url(text: &str, flow: Option<&Flow>, faults: &mut Faults) -> Option<Url> {
+    let url = faults.check("return_url", check_target(text, flow))?;
     if let Some(reserved) = redirect::uses_reserved_parameter(&url) {
         faults.add("return_url", format!("has the parameter {reserved}, which is added by the gateway or the vendor"));
     }
@@ -175,7 +205,7 @@ fn check_return_url(text: &str, flow: &Flow, faults: &mut Faults) -> Option<Url>
 fn check_targets(
     success: &str,
     failure: &str,
-    flow: &Flow,
+    flow: Option<&Flow>,
     id: VerificationId,
     faults: &mut Faults,
 ) -> Option<FinalTargets> {
@@ -188,11 +218,15 @@ fn check_targets(
             return None;
         }
         faults.check_length(field, text, MAX_FINAL_URL);
-        let url = faults.check(field, redirect::check_target(text, &flow.redirect_allow))?;
+        let url = faults.check(field, check_target(text, flow))?;
         Some(redirect::with_verification_id(url, id))
     };
     let (success_url, failure_url) = (target("success_url", success), target("failure_url", failure));
     Some(FinalTargets { success_url: success_url?, failure_url: failure_url? })
+}
+
+fn check_target(text: &str, flow: Option<&Flow>) -> Result<Url, String> {
+    redirect::check_target(text, flow.map(|flow| flow.redirect_allow.as_slice()))
 }
 
 fn check_labels(labels: &BTreeMap<String, String>, faults: &mut Faults) {
@@ -263,7 +297,7 @@ mod tests {
     ) -> Result<NewVerification, Vec<String>> {
         let id = VerificationId::generate(Timestamp::from_second(1_700_000_000).unwrap());
         let own = own.map(|url| Url::parse(url).unwrap());
-        NewVerification::check(request, &flow(comparison), id, &[1; MAC_BYTES], own.as_ref())
+        NewVerification::check(request, Some(&flow(comparison)), id, &[1; MAC_BYTES], own.as_ref())
             .map_err(|faults| faults.iter().map(ToString::to_string).collect())
     }
 
@@ -295,6 +329,7 @@ mod tests {
                 "request_id",
                 "subject.name",
                 "subject.id_number",
+                "reference_photo",
                 "reference_photo",
                 "failure_url",
                 "return_url",

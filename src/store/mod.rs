@@ -12,8 +12,9 @@ use row::{AuditRow, NewRow, ProgressRow, VerificationRow};
 /// The store's contract. `store::conformance` (tests) holds every implementation to it.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Stores a new verification, or finds the one that this caller made with the same request id.
-    async fn create_or_find(&self, new: NewRow) -> Result<Creation, Error>;
+    /// Stores a new verification together with its first audit event, or finds the one that this caller made with the same
+    /// request id.
+    async fn create_or_find(&self, new: NewRow, event: AuditRow) -> Result<Creation, Error>;
 
     /// The verification of this id.
     async fn find(&self, id: &str) -> Result<Option<VerificationRow>, Error>;

@@ -87,7 +87,7 @@ impl SqliteStore {
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn create_or_find(&self, new: NewRow) -> Result<Creation, Error> {
+    async fn create_or_find(&self, new: NewRow, event: AuditRow) -> Result<Creation, Error> {
         self.writer
             .write("create_or_find", move |connection| {
                 if let Some(request_id) = &new.request_id
@@ -96,6 +96,7 @@ impl Store for SqliteStore {
                     return Ok(Creation::Found(Box::new(found)));
                 }
                 insert(connection, &new)?;
+                insert_audit(connection, &event)?;
                 Ok(Creation::Created)
             })
             .await
@@ -137,14 +138,7 @@ impl Store for SqliteStore {
 
     async fn append_audit(&self, event: AuditRow) -> Result<(), Error> {
         self.writer
-            .write("append_audit", move |connection| {
-                connection
-                    .prepare_cached(
-                        "INSERT INTO audit_events (at_ms, actor, action, verification_id) VALUES (?1, ?2, ?3, ?4)",
-                    )?
-                    .execute(params![event.at_ms, event.actor, event.action, event.verification_id])?;
-                Ok(())
-            })
+            .write("append_audit", move |connection| insert_audit(connection, &event))
             .await
     }
 
@@ -238,6 +232,13 @@ fn insert(connection: &Connection, new: &NewRow) -> rusqlite::Result<()> {
             ":sealed_session": new.sealed_session,
             ":sealed_subject": new.sealed_subject,
         })?;
+    Ok(())
+}
+
+fn insert_audit(connection: &Connection, event: &AuditRow) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT INTO audit_events (at_ms, actor, action, verification_id) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![event.at_ms, event.actor, event.action, event.verification_id])?;
     Ok(())
 }
 

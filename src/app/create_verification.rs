@@ -1,0 +1,163 @@
+//! CreateVerification: open a flow with the vendor, and keep what comes of it.
+
+use super::{
+    App, AuditAction, Error,
+    record::{Record, VendorSession, new_row},
+};
+use crate::{
+    domain::{
+        caller::Caller,
+        flow::{AccessMode, Flow},
+        ids::{BizToken, VerificationId},
+        intention::{IntentionScript, Question},
+        new_verification::{NewVerification, UnverifiedRequest},
+        verification::Verification,
+    },
+    store::Creation,
+    tencent::{
+        self, ErrorKind,
+        wire::{DetectAuthRequest, IntentionActionConfig, IntentionQuestion, RuleIdConfig},
+    },
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use std::sync::Arc;
+use tracing::Instrument;
+use url::Url;
+
+/// A verification that was opened, and what the user's browser needs.
+pub struct CreatedVerification {
+    pub verification: Verification,
+    pub url: Url,
+    pub token: BizToken,
+    pub access_mode: AccessMode,
+}
+
+impl App {
+    /// Opens a verification, or finds the one that this caller opened with the same request id.
+    ///
+    /// The work goes on when the caller hangs up: a token that the vendor gave is stored, and found again by the request id.
+    ///
+    /// # Errors
+    /// See [`Error`]. After an error nothing is stored; a token that the vendor may have made is never used and costs nothing.
+    pub async fn create_verification(
+        self: &Arc<Self>,
+        caller: &Caller,
+        request: UnverifiedRequest,
+    ) -> Result<CreatedVerification, Error> {
+        let flow = self.flows.get(&request.flow);
+        if let Some(flow) = flow.filter(|flow| !caller.may_use(&flow.name)) {
+            return Err(Error::FlowNotGranted { caller: caller.name.clone(), flow: flow.name.clone() });
+        }
+        let body = request.body_bytes();
+        if !request.request_id.is_empty()
+            && let Some(row) = self.store.find_by_request_id(&caller.name, &request.request_id).await?
+        {
+            return self.answer_again(Record::open(&self.keyring, row)?, &body);
+        }
+        let id = VerificationId::generate(self.clock.now());
+        let mac = self.keyring.redirect_mac(id);
+        let new = NewVerification::check(request, flow, id, &mac, self.own_callback.as_ref())
+            .map_err(Error::InvalidFields)?;
+        let flow = flow.expect("a request without a flow does not pass its check").clone();
+
+        let (app, caller) = (Arc::clone(self), caller.name.clone());
+        let work = async move { app.open_flow(caller, flow, new, &body).await };
+        self.detached.spawn(work.in_current_span()).await?
+    }
+
+    async fn open_flow(
+        &self,
+        caller: String,
+        flow: Flow,
+        new: NewVerification,
+        body: &[u8],
+    ) -> Result<CreatedVerification, Error> {
+        let session = self.detect_auth(&flow, &new).await?;
+        let id = new.id.to_string();
+        let row = new_row(&self.keyring, &caller, &flow, &new, self.keyring.fingerprint(body), &session);
+        match self.store.create_or_find(row, self.audit_event(&caller, AuditAction::Created, &id)).await? {
+            Creation::Created => {
+                tracing::info!(verification_id = %id, flow = %flow.name, caller = %caller, "created");
+                metrics::counter!("faceid_verifications_created_total", "flow" => flow.name.clone()).increment(1);
+                let access_mode = flow.access_mode;
+                let record = self.find(&id).await?;
+                Ok(CreatedVerification { verification: record.verification, url: record.url, token: record.token, access_mode })
+            }
+            // Another call with the same request id was quicker. Our token is spare; tokens are free.
+            Creation::Found(row) => self.answer_again(Record::open(&self.keyring, *row)?, body),
+        }
+    }
+
+    /// The answer to a request id that was used before.
+    fn answer_again(&self, record: Record, body: &[u8]) -> Result<CreatedVerification, Error> {
+        if !self.keyring.matches_fingerprint(body, &record.request_fingerprint) {
+            return Err(Error::RequestIdReused);
+        }
+        let access_mode =
+            self.flows.get(&record.verification.flow).map_or(AccessMode::WechatH5Normal, |flow| flow.access_mode);
+        Ok(CreatedVerification { verification: record.verification, url: record.url, token: record.token, access_mode })
+    }
+
+    async fn detect_auth(&self, flow: &Flow, new: &NewVerification) -> Result<VendorSession, Error> {
+        let pair = self.credentials.get(&flow.credential).await?;
+        let answer = self.tencent.detect_auth(&pair, &detect_auth_request(flow, new)).await?;
+        // Taken after the answer: the vendor's 7,200 s began before, so by our clock they never end too early for the user.
+        let created_at = self.clock.now();
+        let request_id = answer.request_id;
+        let unintelligible = |problem: &str| {
+            let kind = ErrorKind::Unintelligible { problem: problem.to_owned(), request_id: request_id.clone() };
+            tencent::Error { action: "DetectAuth", kind }
+        };
+        let token = answer.body.biz_token.ok_or_else(|| unintelligible("BizToken is missing"))?;
+        let url = answer.body.url.ok_or_else(|| unintelligible("Url is missing"))?;
+        Ok(VendorSession {
+            token: BizToken::parse(&token).map_err(|_| unintelligible("BizToken is not one"))?,
+            // The vendor was seen to escape ampersands as in HTML.
+            url: Url::parse(&url.replace("&amp;", "&")).map_err(|_| unintelligible("Url is not one"))?,
+            request_id,
+            created_at,
+        })
+    }
+}
+
+fn detect_auth_request<'a>(flow: &'a Flow, new: &'a NewVerification) -> DetectAuthRequest<'a> {
+    let mut request = DetectAuthRequest {
+        rule_id: &flow.rule_id,
+        id_card: new.id_number.as_ref().map(|number| number.expose()),
+        name: new.name.as_ref().map(|name| name.expose()),
+        redirect_url: new.redirect_url.as_ref().map(Url::as_str),
+        extra: new.extra.as_deref(),
+        image_base64: new.reference_photo.as_ref().map(|photo| BASE64_STANDARD.encode(photo)),
+        intention_verify_text: None,
+        intention_questions: None,
+        intention_actions: None,
+        config: None,
+    };
+    match &new.intention {
+        None => {}
+        Some(IntentionScript::ReadAloud { text }) => request.intention_verify_text = Some(text),
+        Some(IntentionScript::Questions { questions, recognize_similar_answers, detect_mouth_opening, speech_speed }) => {
+            let question = |question: &'a Question| IntentionQuestion {
+                question: &question.question,
+                answers: &question.answers,
+            };
+            request.intention_questions = Some(questions.iter().map(question).collect());
+            request.config = Some(RuleIdConfig {
+                intention_recognition: *recognize_similar_answers,
+                intention_type: Some(0),
+                mouth_open_recognition: *detect_mouth_opening,
+                speed: *speech_speed,
+            });
+        }
+        Some(IntentionScript::Nods { statements, speech_speed }) => {
+            request.intention_actions = Some(statements.iter().map(|text| IntentionActionConfig { text }).collect());
+            request.config = Some(RuleIdConfig {
+                intention_recognition: None,
+                intention_type: Some(1),
+                mouth_open_recognition: None,
+                speed: *speech_speed,
+            });
+        }
+    }
+    request
+}

@@ -1,0 +1,123 @@
+//! Why a use case could not serve. A person who fails the check is not an error.
+
+use crate::{
+    domain::{caller::Right, fault::Fault},
+    store,
+    tencent::{self, ErrorClass},
+    vault::{credential::CredentialError, keyring::OpenError},
+};
+
+/// One of these per failed call; the front doors translate it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{}", list(.0))]
+    InvalidFields(Vec<Fault>),
+    /// A callback that does not belong to its verification. Nothing was changed.
+    #[error("{0}")]
+    CallbackNotBound(Fault),
+    #[error("caller {caller} may not use flow {flow}: add it to the caller's flows")]
+    FlowNotGranted { caller: String, flow: String },
+    #[error("caller {caller} needs the right {} for this", right.name())]
+    RightMissing { caller: String, right: Right },
+    #[error("no such verification of this caller")]
+    VerificationNotFound,
+    #[error("request_id was used before with another body: use a new one for a new verification")]
+    RequestIdReused,
+    #[error(transparent)]
+    Vendor(#[from] tencent::Error),
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A row that cannot be read: a key is missing, or the database was altered.
+    #[error("verification {id}, {column}: {problem}")]
+    UnreadableRow { id: String, column: &'static str, problem: String },
+    #[error("the work stopped before its end: {0}")]
+    WorkLost(#[from] tokio::task::JoinError),
+}
+
+impl Error {
+    pub(super) fn unreadable(id: &str, column: &'static str, problem: &OpenError) -> Self {
+        Self::UnreadableRow { id: id.to_owned(), column, problem: problem.to_string() }
+    }
+
+    /// The stable name of what happened, for programs.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::InvalidFields(_) => Reason::InvalidFields,
+            Self::CallbackNotBound(_) => Reason::CallbackNotBound,
+            Self::FlowNotGranted { .. } => Reason::FlowNotGranted,
+            Self::RightMissing { .. } => Reason::RightMissing,
+            Self::VerificationNotFound => Reason::VerificationNotFound,
+            Self::RequestIdReused => Reason::RequestIdReused,
+            Self::Vendor(error) => match error.kind.class() {
+                ErrorClass::Clock => Reason::ClockSkewed,
+                ErrorClass::Credential => Reason::CredentialRefused,
+                ErrorClass::Account => Reason::VendorAccountBlocked,
+                ErrorClass::Flow => Reason::FlowMisconfigured,
+                ErrorClass::Token => Reason::VendorTokenGone,
+                ErrorClass::Throttled => Reason::VendorThrottled,
+                ErrorClass::Transient => Reason::VendorUnavailable,
+                ErrorClass::Request | ErrorClass::Unknown => Reason::VendorRefused,
+            },
+            Self::Credential(CredentialError::Absent(_)) => Reason::CredentialAbsent,
+            Self::Credential(CredentialError::Store(_)) | Self::Store(_) => Reason::StoreUnavailable,
+            Self::Credential(CredentialError::Unreadable { .. } | CredentialError::Corrupt(_))
+            | Self::UnreadableRow { .. }
+            | Self::WorkLost(_) => Reason::Internal,
+        }
+    }
+}
+
+/// What happened, by name. The names are part of the contract (`ErrorInfo.reason`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    InvalidFields,
+    CallbackNotBound,
+    Unauthenticated,
+    FlowNotGranted,
+    RightMissing,
+    VerificationNotFound,
+    RequestIdReused,
+    ClockSkewed,
+    CredentialAbsent,
+    CredentialRefused,
+    VendorAccountBlocked,
+    FlowMisconfigured,
+    VendorTokenGone,
+    VendorThrottled,
+    VendorUnavailable,
+    VendorRefused,
+    StoreUnavailable,
+    Internal,
+}
+
+impl Reason {
+    /// The name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InvalidFields => "INVALID_FIELDS",
+            Self::CallbackNotBound => "CALLBACK_NOT_BOUND",
+            Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::FlowNotGranted => "FLOW_NOT_GRANTED",
+            Self::RightMissing => "RIGHT_MISSING",
+            Self::VerificationNotFound => "VERIFICATION_NOT_FOUND",
+            Self::RequestIdReused => "REQUEST_ID_REUSED",
+            Self::ClockSkewed => "CLOCK_SKEWED",
+            Self::CredentialAbsent => "CREDENTIAL_ABSENT",
+            Self::CredentialRefused => "CREDENTIAL_REFUSED",
+            Self::VendorAccountBlocked => "VENDOR_ACCOUNT_BLOCKED",
+            Self::FlowMisconfigured => "FLOW_MISCONFIGURED",
+            Self::VendorTokenGone => "VENDOR_TOKEN_GONE",
+            Self::VendorThrottled => "VENDOR_THROTTLED",
+            Self::VendorUnavailable => "VENDOR_UNAVAILABLE",
+            Self::VendorRefused => "VENDOR_REFUSED",
+            Self::StoreUnavailable => "STORE_UNAVAILABLE",
+            Self::Internal => "INTERNAL",
+        }
+    }
+}
+
+fn list(faults: &[Fault]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,82 @@
+//! GetResult: where a verification stands and what the vendor found.
+
+use super::{App, AuditAction, Error};
+use crate::domain::{
+    caller::{Caller, Right},
+    fault::Fault,
+    ids::{BizToken, VerificationId},
+    result::VerificationResult,
+    verification::Verification,
+};
+use jiff::SignedDuration;
+
+/// A caller that polls does not turn into as many calls to the vendor.
+const RECENT: SignedDuration = SignedDuration::from_secs(2);
+
+/// Which verification.
+pub enum ResultKey {
+    VerificationId(String),
+    BizToken(String),
+}
+
+/// How much of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResultView {
+    Basic,
+    Masked,
+    Full,
+}
+
+/// A verification and, where there is one and the view has it, its result.
+pub struct VerificationWithResult {
+    pub verification: Verification,
+    pub result: Option<VerificationResult>,
+}
+
+impl App {
+    /// Settles the verification if it is pending, and tells of it. `fresh` asks the vendor even if it was asked just now.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn get_result(
+        &self,
+        caller: &Caller,
+        key: ResultKey,
+        view: ResultView,
+        fresh: bool,
+    ) -> Result<VerificationWithResult, Error> {
+        if view == ResultView::Full && !caller.has(Right::FullView) {
+            return Err(Error::RightMissing { caller: caller.name.clone(), right: Right::FullView });
+        }
+        let row = match key {
+            ResultKey::VerificationId(text) => {
+                let id = VerificationId::parse(&text).map_err(|problem| invalid("verification_id", problem))?;
+                self.store.find(&id.to_string()).await?
+            }
+            ResultKey::BizToken(text) => {
+                let token = BizToken::parse(&text).map_err(|problem| invalid("biz_token", problem))?;
+                self.store.find_by_token_hash(self.keyring.token_hashes(&token)).await?
+            }
+        };
+        let mut record = self.open(row.filter(|row| row.made.caller == caller.name))?;
+        let checked_at = record.verification.checked_at;
+        let recent = checked_at.is_some_and(|checked_at| self.clock.now().duration_since(checked_at) < RECENT);
+        if fresh || !recent {
+            record = self.settle(record).await?;
+        }
+        let result = match view {
+            ResultView::Basic => None,
+            ResultView::Masked => record.result.map(VerificationResult::masked),
+            ResultView::Full => {
+                let id = record.verification.id.to_string();
+                self.audit(&caller.name, AuditAction::ViewedFull, &id).await?;
+                record.result
+            }
+        };
+        Ok(VerificationWithResult { verification: record.verification, result })
+    }
+}
+
+fn invalid(field: &str, problem: String) -> Error {
+    Error::InvalidFields(vec![Fault { field: field.to_owned(), problem }])
+}

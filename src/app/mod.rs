@@ -1,0 +1,79 @@
+//! The use cases, one file each, named as their RPC.
+
+mod create_verification;
+mod error;
+mod get_result;
+mod handle_callback;
+mod record;
+mod settle;
+
+pub use create_verification::CreatedVerification;
+pub use error::{Error, Reason};
+pub use get_result::{ResultKey, ResultView, VerificationWithResult};
+pub use handle_callback::{CallbackOutcome, CallbackSource, Visitor};
+
+use crate::{
+    domain::{clock::Clock, flow::Flows},
+    store::{Store, row::AuditRow},
+    tencent,
+    vault::{CredentialVault, Keyring},
+};
+use std::sync::Arc;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+/// The gateway without its front doors.
+pub struct App {
+    pub clock: Arc<dyn Clock>,
+    pub store: Arc<dyn Store>,
+    pub keyring: Arc<Keyring>,
+    pub credentials: CredentialVault,
+    pub tencent: tencent::Client,
+    pub flows: Flows,
+    /// The gateway's own callback as browsers reach it.
+    pub own_callback: Option<Url>,
+    /// Work that goes on when its caller hangs up.
+    pub detached: TaskTracker,
+}
+
+impl App {
+    /// Lets detached work finish. No new work may come in any more.
+    pub async fn drain(&self) {
+        self.detached.close();
+        self.detached.wait().await;
+    }
+
+    async fn audit(&self, actor: &str, action: AuditAction, verification_id: &str) -> Result<(), Error> {
+        Ok(self.store.append_audit(self.audit_event(actor, action, verification_id)).await?)
+    }
+
+    fn audit_event(&self, actor: &str, action: AuditAction, verification_id: &str) -> AuditRow {
+        AuditRow {
+            at_ms: self.clock.now().as_millisecond(),
+            actor: actor.to_owned(),
+            action: action.name().to_owned(),
+            verification_id: verification_id.to_owned(),
+        }
+    }
+}
+
+/// What the audit trail tells of.
+#[derive(Clone, Copy)]
+enum AuditAction {
+    /// A verification was created.
+    Created,
+    /// A callback was not bound to its verification.
+    CallbackRefused,
+    /// A result was read with its personal data.
+    ViewedFull,
+}
+
+impl AuditAction {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::CallbackRefused => "callback_refused",
+            Self::ViewedFull => "viewed_full",
+        }
+    }
+}

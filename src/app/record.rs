@@ -1,0 +1,217 @@
+//! From rows to verifications and back: this is where values are sealed and opened.
+
+use super::Error;
+use crate::{
+    domain::{
+        flow::Flow,
+        ids::{BizToken, VerificationId},
+        intention::IntentionMode,
+        new_verification::{FinalTargets, NewVerification},
+        outcome::Attempt,
+        result::VerificationResult,
+        verification::{State, Verification},
+    },
+    store::row::{NewRow, ProgressRow, VerificationRow},
+    vault::{Keyring, Place},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
+use url::Url;
+use zeroize::Zeroizing;
+
+/// A stored verification, opened.
+pub(super) struct Record {
+    pub verification: Verification,
+    pub token: BizToken,
+    pub url: Url,
+    pub targets: Option<FinalTargets>,
+    pub request_fingerprint: Vec<u8>,
+    pub result: Option<VerificationResult>,
+    /// The vendor's id of the last call that asked for the result.
+    pub check_request_id: Option<String>,
+}
+
+/// What opening a flow with the vendor gave.
+pub(super) struct VendorSession {
+    pub token: BizToken,
+    pub url: Url,
+    pub request_id: String,
+    pub created_at: Timestamp,
+}
+
+/// Column `sealed_session`.
+#[derive(Serialize, Deserialize)]
+struct SealedSession {
+    biz_token: String,
+    url: Url,
+    targets: Option<FinalTargets>,
+}
+
+/// Column `sealed_subject`.
+#[derive(Serialize, Deserialize)]
+struct SealedSubject {
+    name: Option<String>,
+    id_number: Option<String>,
+    extra: Option<String>,
+    labels: BTreeMap<String, String>,
+}
+
+const SESSION: &str = "sealed_session";
+const SUBJECT: &str = "sealed_subject";
+const RESULT: &str = "sealed_result";
+
+impl Record {
+    /// Opens a row.
+    pub(super) fn open(keyring: &Keyring, row: VerificationRow) -> Result<Self, Error> {
+        let VerificationRow { made, version, progress } = row;
+        let session: SealedSession = open(keyring, &made.id, SESSION, &made.sealed_session)?;
+        let subject: SealedSubject = open(keyring, &made.id, SUBJECT, &made.sealed_subject)?;
+        let result =
+            progress.sealed_result.as_ref().map(|sealed| open(keyring, &made.id, RESULT, sealed)).transpose()?;
+        let corrupt = |column, problem: String| Error::UnreadableRow { id: made.id.clone(), column, problem };
+        let verification = Verification {
+            id: VerificationId::parse(&made.id).map_err(|problem| corrupt("id", problem))?,
+            version,
+            created_at: time(made.created_at_ms).map_err(|problem| corrupt("created_at_ms", problem))?,
+            state: state(&progress).map_err(|problem| corrupt("state", problem))?,
+            checked_at: optional_time(progress.checked_at_ms).map_err(|problem| corrupt("checked_at_ms", problem))?,
+            last_attempt: last_attempt(&progress).map_err(|problem| corrupt("last_attempt_at_ms", problem))?,
+            intention: intention(made.intention.as_deref()).map_err(|problem| corrupt("intention", problem))?,
+            attempts_exhausted: progress.attempts_exhausted,
+            labels: subject.labels,
+            caller: made.caller,
+            flow: made.flow,
+            rule_id: made.rule_id,
+            credential: made.credential,
+            reference: made.reference,
+        };
+        Ok(Self {
+            token: BizToken::parse(&session.biz_token).map_err(|problem| Error::UnreadableRow {
+                id: verification.id.to_string(),
+                column: SESSION,
+                problem,
+            })?,
+            verification,
+            url: session.url,
+            targets: session.targets,
+            request_fingerprint: made.request_fingerprint,
+            result,
+            check_request_id: progress.check_request_id,
+        })
+    }
+
+    /// The part of the row that changes, sealed.
+    pub(super) fn progress(&self, keyring: &Keyring) -> ProgressRow {
+        let verification = &self.verification;
+        let id = verification.id.to_string();
+        ProgressRow {
+            state: state_name(verification.state).to_owned(),
+            settled_at_ms: verification.state.settled_at().map(Timestamp::as_millisecond),
+            checked_at_ms: verification.checked_at.map(Timestamp::as_millisecond),
+            check_request_id: self.check_request_id.clone(),
+            last_attempt_code: verification.last_attempt.map(|attempt| attempt.code),
+            last_attempt_at_ms: verification.last_attempt.and_then(|attempt| attempt.at).map(Timestamp::as_millisecond),
+            attempts_exhausted: verification.attempts_exhausted,
+            sealed_result: self.result.as_ref().map(|result| seal(keyring, &id, RESULT, result)),
+        }
+    }
+}
+
+/// The row of a new verification, sealed.
+pub(super) fn new_row(
+    keyring: &Keyring,
+    caller: &str,
+    flow: &Flow,
+    new: &NewVerification,
+    request_fingerprint: Vec<u8>,
+    session: &VendorSession,
+) -> NewRow {
+    let id = new.id.to_string();
+    let sealed_session = SealedSession {
+        biz_token: session.token.expose().to_owned(),
+        url: session.url.clone(),
+        targets: new.targets.clone(),
+    };
+    let sealed_subject = SealedSubject {
+        name: new.name.as_ref().map(|name| name.expose().to_owned()),
+        id_number: new.id_number.as_ref().map(|number| number.expose().to_owned()),
+        extra: new.extra.clone(),
+        labels: new.labels.clone(),
+    };
+    NewRow {
+        caller: caller.to_owned(),
+        flow: flow.name.clone(),
+        rule_id: flow.rule_id.clone(),
+        credential: flow.credential.clone(),
+        reference: new.reference.clone(),
+        intention: new.intention.as_ref().map(|script| script.mode().name().to_owned()),
+        request_id: new.request_id.clone(),
+        request_fingerprint,
+        token_hash: keyring.token_hash(&session.token),
+        vendor_request_id: session.request_id.clone(),
+        created_at_ms: session.created_at.as_millisecond(),
+        sealed_session: seal(keyring, &id, SESSION, &sealed_session),
+        sealed_subject: seal(keyring, &id, SUBJECT, &sealed_subject),
+        id,
+    }
+}
+
+fn place<'a>(id: &'a str, column: &'static str) -> Place<'a> {
+    Place { table: "verifications", row: id, column }
+}
+
+fn seal(keyring: &Keyring, id: &str, column: &'static str, value: &impl Serialize) -> Vec<u8> {
+    let json = Zeroizing::new(serde_json::to_vec(value).expect("sealed values are plain data"));
+    keyring.seal(place(id, column), &json)
+}
+
+fn open<T: DeserializeOwned>(keyring: &Keyring, id: &str, column: &'static str, sealed: &[u8]) -> Result<T, Error> {
+    let json = keyring.open(place(id, column), sealed).map_err(|error| Error::unreadable(id, column, &error))?;
+    serde_json::from_slice(&json).map_err(|_| Error::UnreadableRow {
+        id: id.to_owned(),
+        column,
+        problem: "what was sealed is of another shape".into(),
+    })
+}
+
+fn state_name(state: State) -> &'static str {
+    match state {
+        State::Pending => "pending",
+        State::Passed { .. } => "passed",
+        State::Failed { .. } => "failed",
+        State::Expired { .. } => "expired",
+        State::Canceled { .. } => "canceled",
+    }
+}
+
+fn state(progress: &ProgressRow) -> Result<State, String> {
+    let at = optional_time(progress.settled_at_ms)?;
+    match (progress.state.as_str(), at) {
+        ("pending", None) => Ok(State::Pending),
+        ("passed", Some(at)) => Ok(State::Passed { at }),
+        ("failed", Some(at)) => Ok(State::Failed { at }),
+        ("expired", Some(at)) => Ok(State::Expired { at }),
+        ("canceled", Some(at)) => Ok(State::Canceled { at }),
+        (name, _) => Err(format!("state {name:?} does not go with settled_at_ms {:?}", progress.settled_at_ms)),
+    }
+}
+
+fn intention(name: Option<&str>) -> Result<Option<IntentionMode>, String> {
+    let modes = [IntentionMode::Questions, IntentionMode::Nods, IntentionMode::ReadAloud];
+    name.map(|name| modes.into_iter().find(|mode| mode.name() == name).ok_or_else(|| format!("{name:?} is no mode")))
+        .transpose()
+}
+
+fn last_attempt(progress: &ProgressRow) -> Result<Option<Attempt>, String> {
+    let at = optional_time(progress.last_attempt_at_ms)?;
+    Ok(progress.last_attempt_code.map(|code| Attempt { code, at }))
+}
+
+fn optional_time(ms: Option<i64>) -> Result<Option<Timestamp>, String> {
+    ms.map(time).transpose()
+}
+
+fn time(ms: i64) -> Result<Timestamp, String> {
+    Timestamp::from_millisecond(ms).map_err(|_| format!("{ms} ms is no time"))
+}

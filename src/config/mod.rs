@@ -1,0 +1,562 @@
+//! The configuration: defaults, one TOML file over them, environment variables over both. See `default.toml`.
+
+mod section;
+
+use crate::{
+    domain::{
+        caller::{Caller, FlowGrant, Right},
+        fault::{Fault, Faults},
+        flow::{AccessMode, ComparisonSource, Demands, Flow, Flows},
+        ids::VerificationId,
+        key_pair::KeyPair,
+        redirect::{self, AllowedTarget, MAC_BYTES, MAX_VENDOR_URL},
+    },
+    telemetry::LogFormat,
+    tencent::ClientConfig,
+    vault::Keyring,
+};
+use secrecy::ExposeSecret;
+use section::Section;
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+use toml::{Table, Value};
+use tracing_subscriber::EnvFilter;
+use url::{Host, Url};
+
+/// Documents every default.
+pub const DEFAULTS: &str = include_str!("default.toml");
+
+const ENV_PREFIX: &str = "FACEID_GATEWAY__";
+
+/// Everything that can be set, checked.
+pub struct Config {
+    pub grpc_listen: SocketAddr,
+    pub http_listen: SocketAddr,
+    /// The gateway's own callback, as browsers reach it.
+    pub own_callback: Option<Url>,
+    pub store: StoreUrl,
+    pub keyring: Keyring,
+    pub tencent: ClientConfig,
+    pub auth: AuthMode,
+    pub log: LogConfig,
+    pub otlp_endpoint: Option<String>,
+    pub credentials: Vec<(String, KeyPair)>,
+    pub flows: Flows,
+    pub callers: Vec<CallerConfig>,
+}
+
+/// Where the store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    Sqlite(PathBuf),
+}
+
+/// How callers show who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMode {
+    Off,
+    Tokens,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+/// A caller and the SHA-256 of each of its tokens.
+#[derive(Clone, Debug)]
+pub struct CallerConfig {
+    pub caller: Caller,
+    pub token_sha256: Vec<[u8; 32]>,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{path}: cannot be read: {source}", path = path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{origin}: not TOML: {problem}")]
+    NotToml { origin: String, problem: String },
+    #[error("the configuration has {} fault(s):\n{}", .0.len(), lines(.0))]
+    Faults(Vec<Fault>),
+}
+
+impl Config {
+    /// Reads the file, and environment variables over it.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no TOML; else every fault at once, with the key's path.
+    pub fn load(file: &Path, env: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(file)
+            .map_err(|source| ConfigError::Unreadable { path: file.to_owned(), source })?;
+        Self::from_toml(&text, &file.display().to_string(), env)
+    }
+
+    /// Reads a text; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_toml(
+        text: &str,
+        origin: &str,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut table = Table::from_str(DEFAULTS).expect("default.toml is TOML");
+        let given = Table::from_str(text).map_err(|error| ConfigError::NotToml {
+            origin: origin.to_owned(),
+            // The error's own text quotes the line, which may hold a secret.
+            problem: format!("{} (at byte {})", error.message(), error.span().map_or(0, |span| span.start)),
+        })?;
+        merge(&mut table, given);
+        for (name, value) in env {
+            if let Some(path) = name.strip_prefix(ENV_PREFIX) {
+                let path: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
+                set(&mut table, &path, value);
+            }
+        }
+        read(Section::root(table)).map_err(ConfigError::Faults)
+    }
+}
+
+fn merge(base: &mut Table, over: Table) {
+    for (key, value) in over {
+        match (base.get_mut(&key), value) {
+            (Some(Value::Table(base)), Value::Table(over)) => merge(base, over),
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
+}
+
+fn set(table: &mut Table, path: &[String], value: String) {
+    match path {
+        [] => {}
+        [key] => {
+            table.insert(key.clone(), Value::String(value));
+        }
+        [section, rest @ ..] => {
+            let inner = table.entry(section.clone()).or_insert_with(|| Value::Table(Table::new()));
+            if let Value::Table(inner) = inner {
+                set(inner, rest, value);
+            }
+        }
+    }
+}
+
+fn read(mut root: Section) -> Result<Config, Vec<Fault>> {
+    let mut faults = Faults::default();
+    let faults_ref = &mut faults;
+
+    let mut grpc = root.section("grpc", faults_ref);
+    let grpc_listen = grpc.parsed("listen", faults_ref, socket_addr);
+    grpc.finish(faults_ref);
+
+    let mut http = root.section("http", faults_ref);
+    let http_listen = http.parsed("listen", faults_ref, socket_addr);
+    let public_url_path = http.path_of("public_url");
+    let own_callback = http
+        .text("public_url", faults_ref)
+        .and_then(|text| faults_ref.check(&public_url_path, own_callback(&text)));
+    http.finish(faults_ref);
+
+    let mut store = root.section("store", faults_ref);
+    let store_url = store.parsed("url", faults_ref, store_url);
+    store.finish(faults_ref);
+
+    let mut vault = root.section("vault", faults_ref);
+    let keys_path = vault.path_of("keys");
+    let keyring = vault
+        .secret("keys", faults_ref)
+        .and_then(|text| faults_ref.check(&keys_path, Keyring::parse(text.expose_secret())));
+    vault.finish(faults_ref);
+
+    let mut tencent = root.section("tencent", faults_ref);
+    let endpoint = tencent.parsed("endpoint", faults_ref, endpoint);
+    let timeout = tencent.parsed("timeout_ms", faults_ref, timeout);
+    tencent.finish(faults_ref);
+
+    let mut auth = root.section("auth", faults_ref);
+    let mode_path = auth.path_of("mode");
+    let mode = auth.parsed("mode", faults_ref, auth_mode);
+    auth.finish(faults_ref);
+
+    let mut log = root.section("log", faults_ref);
+    let filter = log.parsed("level", faults_ref, log_filter);
+    let format = log.parsed("format", faults_ref, log_format);
+    log.finish(faults_ref);
+
+    let mut telemetry = root.section("telemetry", faults_ref);
+    let otlp_endpoint = telemetry.text("otlp_endpoint", faults_ref);
+    telemetry.finish(faults_ref);
+
+    let credentials = read_credentials(&mut root, faults_ref);
+    let flows = read_flows(&mut root, faults_ref);
+    let callers = read_callers(&mut root, &flows, faults_ref);
+    root.finish(faults_ref);
+
+    if mode == Some(AuthMode::Off) && grpc_listen.is_some_and(|address| !address.ip().is_loopback()) {
+        faults.add(&mode_path, "is none, which is allowed only with grpc.listen on loopback; use tokens");
+    }
+    if mode == Some(AuthMode::Tokens) && callers.is_empty() {
+        faults.add("callers", "is empty; with auth.mode = \"tokens\" nobody could call");
+    }
+    let taken = (|| {
+        Some(Config {
+            grpc_listen: grpc_listen?,
+            http_listen: http_listen?,
+            own_callback,
+            store: store_url?,
+            keyring: keyring?,
+            tencent: ClientConfig { endpoint: endpoint?, timeout: timeout? },
+            auth: mode?,
+            log: LogConfig { filter: filter?, format: format? },
+            otlp_endpoint,
+            credentials,
+            flows,
+            callers,
+        })
+    })();
+    match (faults.into_vec(), taken) {
+        (faults, Some(config)) if faults.is_empty() => Ok(config),
+        (faults, _) => Err(faults),
+    }
+}
+
+fn read_credentials(root: &mut Section, faults: &mut Faults) -> Vec<(String, KeyPair)> {
+    let mut names = BTreeSet::new();
+    let mut credentials = Vec::new();
+    for mut section in root.sections("credentials", faults) {
+        let name = section.parsed("name", faults, |text| unique_name(text, &mut names));
+        let secret_id = section.secret("secret_id", faults);
+        let secret_key = section.secret("secret_key", faults);
+        section.finish(faults);
+        if let (Some(name), Some(secret_id), Some(secret_key)) = (name, secret_id, secret_key) {
+            credentials.push((name, KeyPair { secret_id, secret_key }));
+        }
+    }
+    credentials
+}
+
+fn read_flows(root: &mut Section, faults: &mut Faults) -> Flows {
+    let mut names = BTreeSet::new();
+    let mut flows = Flows::new();
+    for mut section in root.sections("flows", faults) {
+        let name = section.parsed("name", faults, |text| unique_name(text, &mut names));
+        let rule_id = section.parsed("rule_id", faults, rule_id);
+        let credential = section.parsed("credential", faults, checked_name);
+        let access_mode = section.parsed("access_mode", faults, AccessMode::parse);
+        let comparison = section.parsed("comparison", faults, ComparisonSource::parse);
+        let mut requires = Demands::default();
+        let requires_path = section.path_of("requires");
+        for (i, demand) in section.texts("requires", faults).iter().enumerate() {
+            faults.check(&format!("{requires_path}[{i}]"), requires.add(demand));
+        }
+        let redirect_allow = section.parsed_list("redirect_allow", faults, AllowedTarget::parse);
+        section.finish(faults);
+        let flow = (|| {
+            Some(Flow {
+                name: name?,
+                rule_id: rule_id?,
+                credential: credential?,
+                access_mode: access_mode?,
+                comparison: comparison?,
+                requires,
+                redirect_allow,
+            })
+        })();
+        if let Some(flow) = flow {
+            flows.insert(flow.name.clone(), flow);
+        }
+    }
+    if names.is_empty() {
+        faults.add("flows", "is empty; a gateway without a flow can verify nobody");
+    }
+    flows
+}
+
+fn read_callers(root: &mut Section, flows: &Flows, faults: &mut Faults) -> Vec<CallerConfig> {
+    let mut names = BTreeSet::from([Caller::ANONYMOUS.to_owned(), "browser".to_owned()]);
+    let mut callers = Vec::new();
+    for mut section in root.sections("callers", faults) {
+        let name = section.parsed("name", faults, |text| unique_name(text, &mut names));
+        let tokens_path = section.path_of("token_sha256");
+        let token_sha256 = section.parsed_list("token_sha256", faults, sha256);
+        if token_sha256.is_empty() {
+            faults.add(tokens_path, "has no usable token hash");
+        }
+        let granted = section.parsed_list("flows", faults, |flow| {
+            flows.get(flow).map(|flow| flow.name.clone()).ok_or_else(|| "is not one of [[flows]]".into())
+        });
+        let rights = section.parsed_list("rights", faults, Right::parse);
+        section.finish(faults);
+        if let Some(name) = name {
+            let flows = FlowGrant::Named(granted.into_iter().collect());
+            let caller = Caller { name, flows, rights: rights.into_iter().collect() };
+            callers.push(CallerConfig { caller, token_sha256 });
+        }
+    }
+    callers
+}
+
+fn socket_addr(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "is not <IP address>:<port>".into())
+}
+
+fn own_callback(text: &str) -> Result<Url, String> {
+    let mut url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("does not start with http:// or https://".into());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("has a query or a fragment".into());
+    }
+    url.path_segments_mut().map_err(|()| "cannot have a path")?.pop_if_empty().push("callback");
+    let bound = redirect::bind(url.clone(), VerificationId::generate(jiff::Timestamp::UNIX_EPOCH), &[0; MAC_BYTES]);
+    if bound.as_str().len() > MAX_VENDOR_URL {
+        return Err(format!("is too long: with /callback and its parameters the limit is {MAX_VENDOR_URL} characters"));
+    }
+    Ok(url)
+}
+
+fn store_url(text: &str) -> Result<StoreUrl, String> {
+    match text.split_once(':') {
+        Some(("sqlite", path)) if !path.is_empty() => Ok(StoreUrl::Sqlite(PathBuf::from(path))),
+        Some(("postgres" | "postgresql", _)) => Err("names PostgreSQL; this version stores in SQLite only".into()),
+        _ => Err("is not sqlite:<path>".into()),
+    }
+}
+
+fn endpoint(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+        return Err("has more than scheme, host and port".into());
+    }
+    let loopback = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if loopback => Ok(url),
+        "http" => Err("is plain http to another machine; use https".into()),
+        _ => Err("does not start with https://".into()),
+    }
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(ms @ 100..=60_000) => Ok(Duration::from_millis(ms)),
+        _ => Err("is not a number of milliseconds from 100 to 60000".into()),
+    }
+}
+
+fn auth_mode(text: &str) -> Result<AuthMode, String> {
+    match text {
+        "none" => Ok(AuthMode::Off),
+        "tokens" => Ok(AuthMode::Tokens),
+        _ => Err("is neither tokens nor none".into()),
+    }
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text).map_err(|error| format!("is not a log level or a list of directives: {error}"))?;
+    Ok(text.to_owned())
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "json" => Ok(LogFormat::Json),
+        "text" => Ok(LogFormat::Text),
+        _ => Err("is neither json nor text".into()),
+    }
+}
+
+fn checked_name(text: &str) -> Result<String, String> {
+    let fits = (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    if fits { Ok(text.to_owned()) } else { Err("is not 1 to 64 characters of A-Z, a-z, 0-9, '-', '_' and '.'".into()) }
+}
+
+fn unique_name(text: &str, taken: &mut BTreeSet<String>) -> Result<String, String> {
+    let name = checked_name(text)?;
+    if taken.insert(name.clone()) { Ok(name) } else { Err("is taken".into()) }
+}
+
+/// The vendor's form: letters and digits, at most 32 [31816].
+fn rule_id(text: &str) -> Result<String, String> {
+    let fits = (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if fits { Ok(text.to_owned()) } else { Err("is not a RuleId: 1 to 32 letters and digits".into()) }
+}
+
+fn sha256(text: &str) -> Result<[u8; 32], String> {
+    let mut hash = [0; 32];
+    hex::decode_to_slice(text, &mut hash).map_err(|_| "is not a SHA-256: 64 characters of hex".to_owned())?;
+    Ok(hash)
+}
+
+fn lines(faults: &[Fault]) -> String {
+    faults.iter().map(|fault| format!("  {fault}")).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        [vault]
+        keys = "k1:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
+        [auth]
+        mode = "none"
+        [[credentials]]
+        name = "main"
+        secret_id = "id"
+        secret_key = "key"
+        [[flows]]
+        name = "onboarding"
+        rule_id = "1"
+        credential = "main"
+        access_mode = "wechat_h5_normal"
+        comparison = "authority"
+        requires = ["name", "id_number"]
+        redirect_allow = ["https://shop.example.com/"]
+    "#;
+
+    fn load(text: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::from_toml(text, "test", env)
+    }
+
+    fn faults(text: &str, env: &[(&str, &str)]) -> Vec<String> {
+        match load(text, env) {
+            Err(ConfigError::Faults(faults)) => faults.iter().map(ToString::to_string).collect(),
+            Err(error) => panic!("{error}"),
+            Ok(_) => vec![],
+        }
+    }
+
+    #[test]
+    fn defaults_fill_what_is_not_given() {
+        let config = load(GOOD, &[]).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(config.grpc_listen.to_string(), "127.0.0.1:50051");
+        assert_eq!(config.store, StoreUrl::Sqlite("data/gateway.db".into()));
+        assert_eq!(config.tencent.timeout, Duration::from_secs(10));
+        assert_eq!(config.log, LogConfig { filter: "info".into(), format: LogFormat::Json });
+        assert!(config.flows["onboarding"].requires.id_number);
+        assert!(config.own_callback.is_none());
+    }
+
+    #[test]
+    fn the_environment_goes_before_the_file() {
+        let config = load(
+            GOOD,
+            &[
+                ("FACEID_GATEWAY__GRPC__LISTEN", "127.0.0.1:7"),
+                ("FACEID_GATEWAY__TENCENT__TIMEOUT_MS", "500"),
+                ("FACEID_GATEWAY__HTTP__PUBLIC_URL", "https://gw.example.com/faceid/"),
+                ("FACEID_GATEWAY__CALLERS", &format!("[{{name='orders', token_sha256=['{}']}}]", "ab".repeat(32))),
+                ("OTHER", "x"),
+            ],
+        )
+        .unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(config.grpc_listen.port(), 7);
+        assert_eq!(config.tencent.timeout, Duration::from_millis(500));
+        assert_eq!(config.own_callback.unwrap().as_str(), "https://gw.example.com/faceid/callback");
+        assert_eq!(config.callers[0].caller.name, "orders");
+    }
+
+    #[test]
+    fn all_faults_are_named_at_once_with_their_path() {
+        let text = r#"
+            surprise = 1
+            [grpc]
+            listen = "0.0.0.0"
+            lissten = "x"
+            [store]
+            url = "postgres://db/x"
+            [vault]
+            keys = "k1:short"
+            keys_file = "also"
+            [tencent]
+            endpoint = "http://faceid.example.com"
+            timeout_ms = 5
+            [auth]
+            mode = "jwt"
+            [[credentials]]
+            name = "main"
+            secret_id_file = "/does/not/exist"
+            [[flows]]
+            name = "a b"
+            rule_id = "1"
+            credential = "main"
+            access_mode = "app"
+            comparison = "authority"
+            requires = ["photo"]
+            redirect_allow = ["shop.example.com"]
+            [[callers]]
+            name = "browser"
+            token_sha256 = ["abc"]
+            flows = ["other"]
+            rights = ["root"]
+        "#;
+        let faults = faults(text, &[("FACEID_GATEWAY__LOG__LEVEL", "=,=")]);
+        let fields: Vec<&str> = faults.iter().map(|fault| fault.split(": ").next().unwrap()).collect();
+        assert_eq!(
+            fields,
+            [
+                "grpc.listen",
+                "grpc.lissten",
+                "store.url",
+                "vault.keys",
+                "tencent.endpoint",
+                "tencent.timeout_ms",
+                "auth.mode",
+                "log.level",
+                "credentials[0].secret_id_file",
+                "credentials[0].secret_key",
+                "flows[0].name",
+                "flows[0].access_mode",
+                "flows[0].requires[0]",
+                "flows[0].redirect_allow[0]",
+                "callers[0].name",
+                "callers[0].token_sha256[0]",
+                "callers[0].token_sha256",
+                "callers[0].flows[0]",
+                "callers[0].rights[0]",
+                "surprise",
+            ],
+            "{faults:#?}"
+        );
+    }
+
+    #[test]
+    fn authentication_off_stays_on_loopback() {
+        let open = faults(GOOD, &[("FACEID_GATEWAY__GRPC__LISTEN", "0.0.0.0:50051")]);
+        assert!(open[0].starts_with("auth.mode: is none"), "{open:?}");
+        let nobody = faults(GOOD, &[("FACEID_GATEWAY__AUTH__MODE", "tokens")]);
+        assert!(nobody[0].starts_with("callers: is empty"), "{nobody:?}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_not_quoted() {
+        let error = load("[vault]\nkeys = k1:SECRET", &[]).err().unwrap().to_string();
+        assert!(error.starts_with("test: not TOML") && !error.contains("SECRET"), "{error}");
+    }
+
+    #[test]
+    fn no_key_no_start() {
+        let missing = faults("", &[]);
+        assert!(missing.iter().any(|fault| fault.starts_with("vault.keys: is missing")), "{missing:?}");
+        assert!(missing.iter().any(|fault| fault.starts_with("flows: is empty")), "{missing:?}");
+    }
+}

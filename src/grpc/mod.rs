@@ -1,0 +1,62 @@
+//! The contract's front door: decode, call the use case, encode.
+
+mod caller;
+mod convert;
+pub mod observe;
+mod status;
+mod verification_service;
+
+pub use caller::Authenticator;
+
+use crate::app::App;
+use observe::ObserveLayer;
+use std::sync::Arc;
+use tonic::{
+    service::interceptor::InterceptedService,
+    transport::server::{Router, Server},
+};
+use tonic_health::server::HealthReporter;
+use tower::layer::util::{Identity, Stack};
+use verification_service::VerificationApi;
+
+/// Generated from `proto/faceid/v1/`.
+pub mod pb {
+    #![allow(missing_docs, clippy::pedantic, reason = "generated")]
+    tonic::include_proto!("faceid.v1");
+}
+
+use pb::verification_service_server::VerificationServiceServer;
+
+/// The contract, as reflection serves it.
+const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/faceid_descriptor.bin"));
+
+/// A request with the largest photo has 2.3 MiB.
+const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
+
+/// The server with all services, and the handle on its health.
+///
+/// # Errors
+/// When the built-in descriptors are broken, which a test would show.
+pub async fn server(
+    app: Arc<App>,
+    authenticator: Authenticator,
+) -> anyhow::Result<(Router<Stack<ObserveLayer, Identity>>, HealthReporter)> {
+    let verification = VerificationServiceServer::new(VerificationApi::new(app))
+        .max_decoding_message_size(MAX_REQUEST_BYTES)
+        .accept_compressed(tonic::codec::CompressionEncoding::Gzip)
+        .send_compressed(tonic::codec::CompressionEncoding::Gzip);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<VerificationServiceServer<VerificationApi>>().await;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let router = Server::builder()
+        .layer(ObserveLayer)
+        .add_service(InterceptedService::new(verification, authenticator))
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+    Ok((router, health))
+}

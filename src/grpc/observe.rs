@@ -1,0 +1,240 @@
+//! What every RPC has: a span that continues the caller's trace, a count, a duration, its deadline, and a clear answer to
+//! messages that cannot be read.
+
+use super::status::invalid;
+use http::{HeaderMap, Request, Response, header::HeaderValue};
+use http_body_util::BodyExt;
+use opentelemetry::propagation::Extractor;
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+use tonic::{Code, Status, body::Body};
+use tower::{Layer, Service};
+use tracing::{Instrument, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+const GRPC_STATUS: &str = "grpc-status";
+const GRPC_STATUS_DETAILS: &str = "grpc-status-details-bin";
+const GRPC_TIMEOUT: &str = "grpc-timeout";
+
+/// Makes [`Observe`] services.
+#[derive(Clone, Copy)]
+pub struct ObserveLayer;
+
+impl<S> Layer<S> for ObserveLayer {
+    type Service = Observe<S>;
+
+    fn layer(&self, inner: S) -> Observe<S> {
+        Observe { inner }
+    }
+}
+
+/// Observes the RPCs of the service inside.
+#[derive(Clone)]
+pub struct Observe<S> {
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Observe<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let span = rpc_span(&request);
+        let rpc = RunningRpc::start(request.uri().path(), span.clone());
+        let deadline = deadline_of(request.headers());
+        let answer = self.inner.call(request);
+        let observed = async move {
+            let response = match deadline {
+                Some(deadline) => match tokio::time::timeout(deadline, answer).await {
+                    Ok(response) => response?,
+                    Err(_) => Status::deadline_exceeded("the caller's deadline ended first").into_http(),
+                },
+                None => answer.await?,
+            };
+            Ok(rpc.watch(explain_unreadable(response)))
+        };
+        Box::pin(observed.instrument(span))
+    }
+}
+
+fn rpc_span(request: &Request<Body>) -> Span {
+    let path = request.uri().path();
+    let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
+    let span = tracing::info_span!(
+        "rpc",
+        otel.name = path.trim_start_matches('/'),
+        otel.kind = "server",
+        rpc.system = "grpc",
+        rpc.service = service,
+        rpc.method = method,
+        rpc.grpc.status_code = tracing::field::Empty,
+    );
+    let parent = opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&Headers(request.headers())));
+    // Fails only where no trace is exported, and then there is nothing to continue.
+    let _ = span.set_parent(parent);
+    span
+}
+
+struct Headers<'a>(&'a HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).and_then(|value| value.to_str().ok())
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(http::HeaderName::as_str).collect()
+    }
+}
+
+/// Counts an RPC once: at its status, or, when the caller went away, as CANCELLED.
+struct RunningRpc {
+    path: String,
+    span: Span,
+    started: Instant,
+    counted: bool,
+}
+
+impl RunningRpc {
+    fn start(path: &str, span: Span) -> Self {
+        Self { path: path.trim_start_matches('/').to_owned(), span, started: Instant::now(), counted: false }
+    }
+
+    /// Takes the status out of the headers of an answer that is only an error, else out of its trailers.
+    fn watch(mut self, response: Response<Body>) -> Response<Body> {
+        if let Some(code) = code_in(response.headers()) {
+            self.count(code);
+            return response;
+        }
+        let (parts, body) = response.into_parts();
+        let body = body.map_frame(move |frame| {
+            if let Some(code) = frame.trailers_ref().and_then(code_in) {
+                self.count(code);
+            }
+            frame
+        });
+        Response::from_parts(parts, Body::new(body))
+    }
+
+    fn count(&mut self, code: Code) {
+        if self.counted {
+            return;
+        }
+        self.counted = true;
+        self.span.record("rpc.grpc.status_code", code as i64);
+        // Anyone can call any path: those that do not exist share one name.
+        let method = if code == Code::Unimplemented { "unknown".to_owned() } else { self.path.clone() };
+        metrics::counter!("faceid_rpcs_total", "method" => method.clone(), "code" => code_name(code)).increment(1);
+        metrics::histogram!("faceid_rpc_duration_seconds", "method" => method).record(self.started.elapsed());
+    }
+}
+
+impl Drop for RunningRpc {
+    fn drop(&mut self) {
+        self.count(Code::Cancelled);
+    }
+}
+
+fn code_in(headers: &HeaderMap) -> Option<Code> {
+    headers.get(GRPC_STATUS).map(|value| Code::from_bytes(value.as_bytes()))
+}
+
+/// A message that is too long or no protobuf never reaches a handler, and tonic calls it OUT_OF_RANGE or INTERNAL. Ours always
+/// carry details, so a status without them is tonic's.
+fn explain_unreadable(response: Response<Body>) -> Response<Body> {
+    let from_handler = response.headers().contains_key(GRPC_STATUS_DETAILS);
+    match code_in(response.headers()) {
+        Some(Code::OutOfRange) if !from_handler => {
+            let problem = format!("is over {} bytes", super::MAX_REQUEST_BYTES);
+            invalid("(message)", &problem).into_http()
+        }
+        Some(Code::Internal) if !from_handler => {
+            invalid("(message)", "cannot be decoded: it is not a message of faceid.v1").into_http()
+        }
+        _ => response,
+    }
+}
+
+/// The caller's deadline, a little early: tonic has the same one, and would call it CANCELLED.
+fn deadline_of(headers: &HeaderMap) -> Option<Duration> {
+    const HEAD_START: Duration = Duration::from_millis(5);
+    let value: &HeaderValue = headers.get(GRPC_TIMEOUT)?;
+    let text = value.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let amount: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    let timeout = match unit {
+        "H" => Duration::from_secs(amount.saturating_mul(3600)),
+        "M" => Duration::from_secs(amount.saturating_mul(60)),
+        "S" => Duration::from_secs(amount),
+        "m" => Duration::from_millis(amount),
+        "u" => Duration::from_micros(amount),
+        "n" => Duration::from_nanos(amount),
+        _ => return None,
+    };
+    Some(timeout.saturating_sub(HEAD_START))
+}
+
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_are_read_a_little_early() {
+        let read = |text: &str| deadline_of(&HeaderMap::from_iter([(
+            http::HeaderName::from_static(GRPC_TIMEOUT),
+            HeaderValue::from_str(text).unwrap(),
+        )]));
+        assert_eq!(read("1S"), Some(Duration::from_millis(995)));
+        assert_eq!(read("250m"), Some(Duration::from_millis(245)));
+        assert_eq!(read("3M"), Some(Duration::from_millis(179_995)));
+        assert_eq!(read("1n"), Some(Duration::ZERO));
+        for nonsense in ["", "S", "1", "123456789S", "1x", "-1S", "1漢"] {
+            assert_eq!(HeaderValue::from_str(nonsense).ok().map(|_| read(nonsense)).flatten(), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn what_tonic_cannot_read_is_the_callers_mistake() {
+        for status in [Status::out_of_range("too large"), Status::internal("failed to decode")] {
+            let answer = explain_unreadable(status.into_http());
+            assert_eq!(code_in(answer.headers()), Some(Code::InvalidArgument));
+        }
+        let ours = invalid("flow", "is missing").into_http();
+        assert_eq!(code_in(explain_unreadable(ours).headers()), Some(Code::InvalidArgument));
+    }
+}

@@ -1,0 +1,184 @@
+//! From errors to gRPC statuses, with google.rpc details. The one place that logs a failed call.
+
+use crate::{
+    app::{Error, Reason},
+    domain::fault::Fault,
+    tencent,
+};
+use std::{collections::HashMap, time::Duration};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViolation, StatusExt};
+
+/// `ErrorInfo.domain` of every error.
+pub(super) const DOMAIN: &str = "faceid-gateway";
+/// When to come back after an outage or a throttle.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// The status of a failed use case. Logs it: callers' mistakes quietly, ours and the vendor's loudly.
+pub(super) fn status(error: &Error) -> Status {
+    let reason = error.reason();
+    let code = code(reason);
+    let vendor = match error {
+        Error::Vendor(vendor) => Some(vendor),
+        _ => None,
+    };
+    let vendor_code = vendor.map(|vendor| vendor.kind.label().to_owned());
+    let vendor_request_id = vendor.and_then(|vendor| vendor.kind.request_id());
+    match code {
+        Code::Internal => tracing::error!(reason = reason.name(), error = %error, "call failed"),
+        Code::Unavailable | Code::ResourceExhausted | Code::FailedPrecondition => {
+            tracing::warn!(reason = reason.name(), vendor_code, vendor_request_id, error = %error, "call failed");
+        }
+        _ => tracing::debug!(reason = reason.name(), "call refused"),
+    }
+    Status::with_error_details(code, message(error, reason), details(error, reason, vendor))
+}
+
+/// The status of a call that showed no valid token.
+pub(super) fn unauthenticated(message: &str) -> Status {
+    let details = ErrorDetails::with_error_info(Reason::Unauthenticated.name(), DOMAIN, HashMap::new());
+    Status::with_error_details(Code::Unauthenticated, message, details)
+}
+
+/// The status of a message that is not what the contract says, before any use case is asked.
+pub(super) fn invalid(field: &str, problem: &str) -> Status {
+    status(&Error::InvalidFields(vec![Fault { field: field.to_owned(), problem: problem.to_owned() }]))
+}
+
+fn code(reason: Reason) -> Code {
+    match reason {
+        Reason::InvalidFields | Reason::CallbackNotBound => Code::InvalidArgument,
+        Reason::Unauthenticated => Code::Unauthenticated,
+        Reason::FlowNotGranted | Reason::RightMissing => Code::PermissionDenied,
+        Reason::VerificationNotFound => Code::NotFound,
+        Reason::RequestIdReused => Code::AlreadyExists,
+        Reason::CredentialAbsent
+        | Reason::CredentialRefused
+        | Reason::VendorAccountBlocked
+        | Reason::FlowMisconfigured
+        | Reason::VendorTokenGone
+        | Reason::VendorRefused => Code::FailedPrecondition,
+        Reason::VendorThrottled => Code::ResourceExhausted,
+        Reason::ClockSkewed | Reason::VendorUnavailable | Reason::StoreUnavailable => Code::Unavailable,
+        Reason::Internal => Code::Internal,
+    }
+}
+
+/// What the caller reads. Internals stay in the log.
+fn message(error: &Error, reason: Reason) -> String {
+    let hint = match reason {
+        Reason::InvalidFields
+        | Reason::CallbackNotBound
+        | Reason::Unauthenticated
+        | Reason::FlowNotGranted
+        | Reason::RightMissing
+        | Reason::VerificationNotFound
+        | Reason::RequestIdReused
+        | Reason::CredentialAbsent => return error.to_string(),
+        Reason::Internal => return "internal error: see the gateway's log".into(),
+        Reason::StoreUnavailable => return "the gateway's store is unavailable: try again".into(),
+        Reason::ClockSkewed => "the gateway's clock is more than 5 minutes off: an operator must set it",
+        Reason::CredentialRefused => "an operator must check the flow's credential (SecretId, SecretKey, CAM policy)",
+        Reason::VendorAccountBlocked => "an operator must check the Tencent account (activation, payment, blocked)",
+        Reason::FlowMisconfigured => "an operator must check the flow's rule_id against the vendor's console",
+        Reason::VendorTokenGone => "the vendor does not know this token any more; it keeps results for 3 days",
+        Reason::VendorThrottled => "too many calls for this Tencent account: try again later",
+        Reason::VendorUnavailable => "the vendor could not be asked: try again",
+        Reason::VendorRefused => "the vendor refused the request; its documentation of the code says why",
+    };
+    format!("{error}; {hint}")
+}
+
+fn details(error: &Error, reason: Reason, vendor: Option<&tencent::Error>) -> ErrorDetails {
+    let mut metadata = HashMap::new();
+    let mut details = ErrorDetails::new();
+    if let Some(vendor) = vendor {
+        metadata.insert("vendor_action".to_owned(), vendor.action.to_owned());
+        metadata.insert("vendor_code".to_owned(), vendor.kind.label().to_owned());
+        if let Some(request_id) = vendor.kind.request_id() {
+            metadata.insert("vendor_request_id".to_owned(), request_id.to_owned());
+            details.set_request_info(request_id, "");
+        }
+    }
+    details.set_error_info(reason.name(), DOMAIN, metadata);
+    match error {
+        Error::InvalidFields(faults) => {
+            details.set_bad_request(faults.iter().map(violation).collect::<Vec<_>>());
+        }
+        Error::CallbackNotBound(fault) => {
+            details.set_bad_request(vec![violation(fault)]);
+        }
+        _ => {}
+    }
+    match code(reason) {
+        Code::Unavailable => {
+            details.set_retry_info(Some(RETRY_DELAY));
+        }
+        Code::ResourceExhausted => {
+            details.set_retry_info(Some(RETRY_DELAY));
+            details.set_quota_failure(vec![QuotaViolation::new("tencent-account", "calls to the vendor per second")]);
+        }
+        Code::FailedPrecondition => {
+            let subject = vendor.map_or("credential", |vendor| vendor.action);
+            details.set_precondition_failure(vec![PreconditionViolation::new(reason.name(), subject, message(error, reason))]);
+        }
+        _ => {}
+    }
+    details
+}
+
+fn violation(fault: &Fault) -> FieldViolation {
+    FieldViolation::new(&fault.field, &fault.problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tencent::ErrorKind;
+
+    fn refused(code: &str) -> Status {
+        let kind = ErrorKind::Refused { code: code.into(), request_id: "r-1".into() };
+        status(&Error::Vendor(tencent::Error { action: "DetectAuth", kind }))
+    }
+
+    #[test]
+    fn every_bad_field_is_a_violation() {
+        let faults = ["a", "b"].map(|field| Fault { field: field.into(), problem: "is missing".into() });
+        let status = status(&Error::InvalidFields(faults.into()));
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(status.message(), "a: is missing; b: is missing");
+        let details = status.get_error_details();
+        assert_eq!(details.bad_request().unwrap().field_violations.len(), 2);
+        let info = details.error_info().unwrap();
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("INVALID_FIELDS", "faceid-gateway"));
+    }
+
+    #[test]
+    fn vendor_refusals_become_what_the_caller_can_act_on() {
+        for (vendor_code, code, reason) in [
+            ("RequestLimitExceeded", Code::ResourceExhausted, "VENDOR_THROTTLED"),
+            ("InternalError", Code::Unavailable, "VENDOR_UNAVAILABLE"),
+            ("AuthFailure.SignatureFailure", Code::FailedPrecondition, "CREDENTIAL_REFUSED"),
+            ("AuthFailure.SignatureExpire", Code::Unavailable, "CLOCK_SKEWED"),
+            ("UnauthorizedOperation.Arrears", Code::FailedPrecondition, "VENDOR_ACCOUNT_BLOCKED"),
+            ("InvalidParameterValue.RuleIdNotExist", Code::FailedPrecondition, "FLOW_MISCONFIGURED"),
+            ("InvalidParameterValue.BizTokenExpired", Code::FailedPrecondition, "VENDOR_TOKEN_GONE"),
+            ("Brand.New", Code::FailedPrecondition, "VENDOR_REFUSED"),
+        ] {
+            let status = refused(vendor_code);
+            let details = status.get_error_details();
+            assert_eq!(status.code(), code, "{vendor_code}");
+            assert_eq!(details.error_info().unwrap().reason, reason, "{vendor_code}");
+            assert_eq!(details.error_info().unwrap().metadata["vendor_request_id"], "r-1");
+            assert_eq!(details.retry_info().is_some(), matches!(code, Code::Unavailable | Code::ResourceExhausted));
+            assert_eq!(details.quota_failure().is_some(), code == Code::ResourceExhausted);
+            assert_eq!(details.precondition_failure().is_some(), code == Code::FailedPrecondition);
+        }
+    }
+
+    #[test]
+    fn internals_stay_inside() {
+        let error = Error::UnreadableRow { id: "1".into(), column: "sealed_result", problem: "key k9".into() };
+        assert_eq!(status(&error).message(), "internal error: see the gateway's log");
+    }
+}

@@ -1,0 +1,98 @@
+//! Logs, traces and metrics of the process.
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::WithExportConfig;
+use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
+use std::sync::OnceLock;
+use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Exports traces until it is told to stop.
+pub struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+}
+
+impl Telemetry {
+    /// Sends logs to standard error and, with an endpoint, traces to an OTLP collector (gRPC). `filter` has the form of
+    /// tracing's directives, for instance `info` or `info,faceid_gateway=debug`; the environment's `RUST_LOG` goes before it.
+    ///
+    /// # Errors
+    /// When the filter cannot be read, the exporter cannot be made, or logging was set up before.
+    pub fn start(filter: &str, format: LogFormat, otlp_endpoint: Option<&str>) -> anyhow::Result<Self> {
+        let filter = match std::env::var("RUST_LOG") {
+            Ok(directives) => EnvFilter::try_new(directives)?,
+            Err(_) => EnvFilter::try_new(filter)?,
+        };
+        let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        let log = match format {
+            LogFormat::Json => log.json().flatten_event(true).boxed(),
+            LogFormat::Text => log.boxed(),
+        };
+        let traces = otlp_endpoint.map(trace_provider).transpose()?;
+        let export = traces.as_ref().map(|provider| {
+            opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+            tracing_opentelemetry::layer().with_tracer(provider.tracer("faceid-gateway"))
+        });
+        tracing_subscriber::registry().with(filter).with(log).with(export).try_init()?;
+        Ok(Self { traces })
+    }
+
+    /// Sends what is still waiting.
+    pub fn stop(self) {
+        if let Some(traces) = self.traces
+            && let Err(error) = traces.shutdown()
+        {
+            tracing::warn!(error = %error, "some traces were not exported");
+        }
+    }
+}
+
+fn trace_provider(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
+    let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_resource(Resource::builder().with_service_name("faceid-gateway").build())
+        .build())
+}
+
+/// The process's metrics, installed when first asked for: the recorder is one per process.
+///
+/// # Panics
+/// When another recorder was installed before.
+pub fn metrics_handle() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    /// Seconds: a store read, a vendor call, a vendor call that times out.
+    const BUCKETS: [f64; 11] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+    HANDLE
+        .get_or_init(|| {
+            let handle = PrometheusBuilder::new()
+                .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &BUCKETS)
+                .expect("there are buckets")
+                .install_recorder()
+                .expect("no other metrics recorder in this process");
+            describe_metrics();
+            handle
+        })
+        .clone()
+}
+
+fn describe_metrics() {
+    use metrics::{describe_counter, describe_histogram};
+    describe_counter!("faceid_rpcs_total", "RPCs, by method and gRPC code");
+    describe_histogram!("faceid_rpc_duration_seconds", "Duration of RPCs, by method");
+    describe_counter!("faceid_vendor_calls_total", "Calls to Tencent, by action and code");
+    describe_histogram!("faceid_vendor_call_duration_seconds", "Duration of calls to Tencent, by action");
+    describe_counter!("faceid_verifications_created_total", "Verifications created, by flow");
+    describe_counter!("faceid_verifications_settled_total", "Verifications that became final, by flow and outcome");
+    describe_counter!("faceid_callbacks_refused_total", "Callbacks that were not bound to their verification");
+    describe_counter!("faceid_browser_callbacks_total", "Browsers at the public callback, by HTTP status");
+}
