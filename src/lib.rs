@@ -3,6 +3,7 @@ pub mod config;
 pub mod domain;
 pub mod grpc;
 pub mod http;
+pub mod serve;
 pub mod store;
 pub mod tc3;
 pub mod telemetry;

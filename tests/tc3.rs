@@ -34,7 +34,8 @@ fn vectors() -> Vec<Vector> {
 }
 
 fn sign_vector(vector: &Vector) -> tc3::Signature {
-    let key = SigningKey::derive(&vector.secret_key, &vector.service, vector.timestamp).expect("a timestamp of our age");
+    let key =
+        SigningKey::derive(&vector.secret_key, &vector.service, vector.timestamp).expect("a timestamp of our age");
     let headers = [("Host", vector.host.as_str()), ("Content-Type", vector.content_type.as_str())];
     sign(
         &SigningRequest { headers: &headers, body: vector.body.as_bytes(), timestamp: vector.timestamp },

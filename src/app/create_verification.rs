@@ -81,7 +81,12 @@ impl App {
                 metrics::counter!("faceid_verifications_created_total", "flow" => flow.name.clone()).increment(1);
                 let access_mode = flow.access_mode;
                 let record = self.find(&id).await?;
-                Ok(CreatedVerification { verification: record.verification, url: record.url, token: record.token, access_mode })
+                Ok(CreatedVerification {
+                    verification: record.verification,
+                    url: record.url,
+                    token: record.token,
+                    access_mode,
+                })
             }
             // Another call with the same request id was quicker. Our token is spare; tokens are free.
             Creation::Found(row) => self.answer_again(Record::open(&self.keyring, *row)?, body),
@@ -136,11 +141,14 @@ fn detect_auth_request<'a>(flow: &'a Flow, new: &'a NewVerification) -> DetectAu
     match &new.intention {
         None => {}
         Some(IntentionScript::ReadAloud { text }) => request.intention_verify_text = Some(text),
-        Some(IntentionScript::Questions { questions, recognize_similar_answers, detect_mouth_opening, speech_speed }) => {
-            let question = |question: &'a Question| IntentionQuestion {
-                question: &question.question,
-                answers: &question.answers,
-            };
+        Some(IntentionScript::Questions {
+            questions,
+            recognize_similar_answers,
+            detect_mouth_opening,
+            speech_speed,
+        }) => {
+            let question =
+                |question: &'a Question| IntentionQuestion { question: &question.question, answers: &question.answers };
             request.intention_questions = Some(questions.iter().map(question).collect());
             request.config = Some(RuleIdConfig {
                 intention_recognition: *recognize_similar_answers,

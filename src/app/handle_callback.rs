@@ -58,8 +58,7 @@ impl App {
         let record = self.bound_record(visitor, &claim).await?;
         let record = self.settle(record).await?;
         let passed = matches!(record.verification.state, State::Passed { .. });
-        let redirect_url =
-            record.targets.map(|targets| if passed { targets.success_url } else { targets.failure_url });
+        let redirect_url = record.targets.map(|targets| if passed { targets.success_url } else { targets.failure_url });
         Ok(CallbackOutcome { verification: record.verification, redirect_url })
     }
 

@@ -95,8 +95,8 @@ impl Config {
     /// # Errors
     /// When the file cannot be read or is no TOML; else every fault at once, with the key's path.
     pub fn load(file: &Path, env: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(file)
-            .map_err(|source| ConfigError::Unreadable { path: file.to_owned(), source })?;
+        let text =
+            fs::read_to_string(file).map_err(|source| ConfigError::Unreadable { path: file.to_owned(), source })?;
         Self::from_toml(&text, &file.display().to_string(), env)
     }
 
@@ -163,9 +163,8 @@ fn read(mut root: Section) -> Result<Config, Vec<Fault>> {
     let mut http = root.section("http", faults_ref);
     let http_listen = http.parsed("listen", faults_ref, socket_addr);
     let public_url_path = http.path_of("public_url");
-    let own_callback = http
-        .text("public_url", faults_ref)
-        .and_then(|text| faults_ref.check(&public_url_path, own_callback(&text)));
+    let own_callback =
+        http.text("public_url", faults_ref).and_then(|text| faults_ref.check(&public_url_path, own_callback(&text)));
     http.finish(faults_ref);
 
     let mut store = root.section("store", faults_ref);
@@ -249,7 +248,11 @@ fn read_credentials(root: &mut Section, faults: &mut Faults) -> Vec<(String, Key
 fn read_flows(root: &mut Section, faults: &mut Faults) -> Flows {
     let mut names = BTreeSet::new();
     let mut flows = Flows::new();
-    for mut section in root.sections("flows", faults) {
+    let sections = root.sections("flows", faults);
+    if sections.is_empty() {
+        faults.add("flows", "is empty; a gateway without a flow can verify nobody");
+    }
+    for mut section in sections {
         let name = section.parsed("name", faults, |text| unique_name(text, &mut names));
         let rule_id = section.parsed("rule_id", faults, rule_id);
         let credential = section.parsed("credential", faults, checked_name);
@@ -277,9 +280,6 @@ fn read_flows(root: &mut Section, faults: &mut Faults) -> Flows {
             flows.insert(flow.name.clone(), flow);
         }
     }
-    if names.is_empty() {
-        faults.add("flows", "is empty; a gateway without a flow can verify nobody");
-    }
     flows
 }
 
@@ -288,11 +288,7 @@ fn read_callers(root: &mut Section, flows: &Flows, faults: &mut Faults) -> Vec<C
     let mut callers = Vec::new();
     for mut section in root.sections("callers", faults) {
         let name = section.parsed("name", faults, |text| unique_name(text, &mut names));
-        let tokens_path = section.path_of("token_sha256");
-        let token_sha256 = section.parsed_list("token_sha256", faults, sha256);
-        if token_sha256.is_empty() {
-            faults.add(tokens_path, "has no usable token hash");
-        }
+        let token_sha256 = section.required_parsed_list("token_sha256", faults, sha256);
         let granted = section.parsed_list("flows", faults, |flow| {
             flows.get(flow).map(|flow| flow.name.clone()).ok_or_else(|| "is not one of [[flows]]".into())
         });
@@ -390,7 +386,7 @@ fn checked_name(text: &str) -> Result<String, String> {
 
 fn unique_name(text: &str, taken: &mut BTreeSet<String>) -> Result<String, String> {
     let name = checked_name(text)?;
-    if taken.insert(name.clone()) { Ok(name) } else { Err("is taken".into()) }
+    if taken.insert(name.clone()) { Ok(name) } else { Err("is taken or reserved".into()) }
 }
 
 /// The vendor's form: letters and digits, at most 32 [31816].
@@ -530,7 +526,6 @@ mod tests {
                 "flows[0].redirect_allow[0]",
                 "callers[0].name",
                 "callers[0].token_sha256[0]",
-                "callers[0].token_sha256",
                 "callers[0].flows[0]",
                 "callers[0].rights[0]",
                 "surprise",

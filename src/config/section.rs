@@ -66,12 +66,15 @@ impl Section {
 
     /// A text that must be there.
     pub(super) fn required_text(&mut self, key: &str, faults: &mut Faults) -> Option<String> {
-        let before = self.table.contains_key(key);
-        let text = self.text(key, faults).filter(|text| !text.is_empty());
-        if text.is_none() && (!before || self.path.is_empty()) || text.as_deref() == Some("") {
-            faults.add(self.path_of(key), "is missing");
+        let given = self.table.contains_key(key);
+        match self.text(key, faults) {
+            Some(text) if !text.is_empty() => Some(text),
+            None if given => None,
+            Some(_) | None => {
+                faults.add(self.path_of(key), "is missing");
+                None
+            }
         }
-        text
     }
 
     /// A text that must be there, read as something else.
@@ -109,6 +112,19 @@ impl Section {
         let path = self.path_of(key);
         let texts = self.texts(key, faults);
         texts.iter().enumerate().filter_map(|(i, text)| faults.check(&format!("{path}[{i}]"), parse(text))).collect()
+    }
+
+    /// A list of texts, each read as something else, that has at least one.
+    pub(super) fn required_parsed_list<T>(
+        &mut self,
+        key: &str,
+        faults: &mut Faults,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
+        if self.table.get(key).is_none_or(|list| list.as_array().is_some_and(Vec::is_empty)) {
+            faults.add(self.path_of(key), "is missing or empty");
+        }
+        self.parsed_list(key, faults, parse)
     }
 
     /// A secret that must be there, as the value of `key` or in the file that `key_file` names. A file's last line break is
@@ -155,7 +171,8 @@ impl Section {
             None => Vec::new(),
             Some(Value::Array(items)) => items,
             // From the environment: the list as TOML.
-            Some(Value::String(text)) => match Table::from_str(&format!("list = {text}")).map(|mut t| t.remove("list")) {
+            Some(Value::String(text)) => match Table::from_str(&format!("list = {text}")).map(|mut t| t.remove("list"))
+            {
                 Ok(Some(Value::Array(items))) => items,
                 _ => {
                     faults.add(self.path_of(key), "is not a list");

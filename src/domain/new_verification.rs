@@ -113,9 +113,8 @@ impl NewVerification {
         }
         let name = demanded("subject.name", non_empty(request.name), requires.name, &mut faults)
             .and_then(|name| faults.check("subject.name", PersonName::parse(&name)));
-        let id_number =
-            demanded("subject.id_number", non_empty(request.id_number), requires.id_number, &mut faults)
-                .and_then(|number| faults.check("subject.id_number", IdNumber::parse(&number)));
+        let id_number = demanded("subject.id_number", non_empty(request.id_number), requires.id_number, &mut faults)
+            .and_then(|number| faults.check("subject.id_number", IdNumber::parse(&number)));
         let reference_photo = check_reference_photo(request.reference_photo, flow, &mut faults);
         let intention = demanded("intention", request.intention, requires.intention, &mut faults);
         if let Some(script) = &intention {

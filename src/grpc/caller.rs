@@ -81,7 +81,8 @@ mod tests {
         if let Some(header) = header {
             request.metadata_mut().insert("authorization", header.parse().unwrap());
         }
-        let request = Authenticator::Tokens(holders.into()).call(request).map_err(|status| status.message().to_owned())?;
+        let request =
+            Authenticator::Tokens(holders.into()).call(request).map_err(|status| status.message().to_owned())?;
         Ok(caller_of(&request).unwrap().name.clone())
     }
 

@@ -6,7 +6,7 @@ pub mod observe;
 mod status;
 mod verification_service;
 
-pub use caller::Authenticator;
+pub use caller::{Authenticator, TokenHolder};
 
 use crate::app::App;
 use observe::ObserveLayer;
@@ -25,10 +25,13 @@ pub mod pb {
     tonic::include_proto!("faceid.v1");
 }
 
-use pb::verification_service_server::VerificationServiceServer;
+use pb::verification_service_server::{self, VerificationServiceServer};
 
 /// The contract, as reflection serves it.
 const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/faceid_descriptor.bin"));
+
+/// The name under which its health is told.
+pub const VERIFICATION_SERVICE: &str = verification_service_server::SERVICE_NAME;
 
 /// A request with the largest photo has 2.3 MiB.
 const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;

@@ -82,7 +82,8 @@ fn rpc_span(request: &Request<Body>) -> Span {
         rpc.method = method,
         rpc.grpc.status_code = tracing::field::Empty,
     );
-    let parent = opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&Headers(request.headers())));
+    let parent =
+        opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&Headers(request.headers())));
     // Fails only where no trace is exported, and then there is nothing to continue.
     let _ = span.set_parent(parent);
     span
@@ -215,10 +216,12 @@ mod tests {
 
     #[test]
     fn deadlines_are_read_a_little_early() {
-        let read = |text: &str| deadline_of(&HeaderMap::from_iter([(
-            http::HeaderName::from_static(GRPC_TIMEOUT),
-            HeaderValue::from_str(text).unwrap(),
-        )]));
+        let read = |text: &str| {
+            deadline_of(&HeaderMap::from_iter([(
+                http::HeaderName::from_static(GRPC_TIMEOUT),
+                HeaderValue::from_str(text).unwrap(),
+            )]))
+        };
         assert_eq!(read("1S"), Some(Duration::from_millis(995)));
         assert_eq!(read("250m"), Some(Duration::from_millis(245)));
         assert_eq!(read("3M"), Some(Duration::from_millis(179_995)));

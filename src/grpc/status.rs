@@ -120,7 +120,11 @@ fn details(error: &Error, reason: Reason, vendor: Option<&tencent::Error>) -> Er
         }
         Code::FailedPrecondition => {
             let subject = vendor.map_or("credential", |vendor| vendor.action);
-            details.set_precondition_failure(vec![PreconditionViolation::new(reason.name(), subject, message(error, reason))]);
+            details.set_precondition_failure(vec![PreconditionViolation::new(
+                reason.name(),
+                subject,
+                message(error, reason),
+            )]);
         }
         _ => {}
     }

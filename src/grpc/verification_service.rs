@@ -1,10 +1,6 @@
 //! `faceid.v1.VerificationService`.
 
-use super::{
-    caller::caller_of,
-    convert, pb,
-    status::status,
-};
+use super::{caller::caller_of, convert, pb, status::status};
 use crate::app::{App, Visitor};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};

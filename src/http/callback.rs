@@ -43,7 +43,11 @@ fn refusal(error: &Error) -> Response {
         }
         Reason::VerificationNotFound | Reason::VendorTokenGone => {
             tracing::debug!(reason = reason.name(), "callback refused");
-            page(StatusCode::NOT_FOUND, "该核身流程不存在或已过期。", "This verification does not exist or has expired.")
+            page(
+                StatusCode::NOT_FOUND,
+                "该核身流程不存在或已过期。",
+                "This verification does not exist or has expired.",
+            )
         }
         Reason::Unauthenticated
         | Reason::FlowNotGranted

@@ -137,9 +137,7 @@ impl Store for SqliteStore {
     }
 
     async fn append_audit(&self, event: AuditRow) -> Result<(), Error> {
-        self.writer
-            .write("append_audit", move |connection| insert_audit(connection, &event))
-            .await
+        self.writer.write("append_audit", move |connection| insert_audit(connection, &event)).await
     }
 
     async fn audit_of(&self, verification_id: &str) -> Result<Vec<AuditRow>, Error> {
