@@ -4,11 +4,12 @@
 
 use serde_json::{Value, json};
 
+use super::attempt::Attempt;
 use super::codes::{self, Stage};
 use super::identity::{self, Card};
 use super::media::media;
 use super::rule::{Comparison, IntentionMode};
-use super::state::{Attempt, Token};
+use super::state::Token;
 
 /// Which parts of the result the caller asked for (`InfoType` and the options beside it).
 #[derive(Debug, Clone, Default)]

@@ -14,10 +14,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Shared;
+use super::attempt::{AttemptRefused, Outcome};
 use super::clock::MAX_OFFSET_S;
 use super::error::{JsonError, read_json};
 use super::faults::Fault;
-use super::state::{AttemptRefused, Outcome, Token};
+use super::state::Token;
 
 type Answer = Result<Json<Value>, JsonError>;
 

@@ -14,6 +14,7 @@ pub(super) enum Fault {
     /// An HTTP status with an HTML body, as a gateway in front of the vendor gives.
     HttpStatus { status: u16 },
     /// HTML with status 200, as a captive portal gives.
+    #[serde(rename = "html_200")]
     Html200,
     /// Status 200 and JSON by its header, but text that is none.
     NotJson,
@@ -131,12 +132,12 @@ impl Fault {
             Fault::Nulls => fields(response, &mut |field| *field = Value::Null),
             Fault::UnknownFields => add_unknown_fields(response),
             Fault::WrongTypes => {
+                mistype(response);
                 for name in ["BizToken", "Url"] {
                     if let Some(field) = response.get_mut(name) {
                         *field = json!(42);
                     }
                 }
-                mistype(response);
             }
             Fault::ResultCode { code } => {
                 if let Some(text) = response.get_mut("Text").and_then(Value::as_object_mut) {

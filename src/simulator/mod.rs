@@ -6,11 +6,12 @@
 //! make the vendor fail.
 //!
 //! Reading order: `api` (a call from signature to envelope), `detect` (the two actions), `answer` (the full result),
-//! `state` (what is remembered, and the rules of attempts), `page`, `control`. Nothing here uses the gateway's code:
+//! `state` (what is remembered) and `attempt`, `page`, `control`. Nothing here uses the gateway's code:
 //! what the two have in common they have read in the vendor's documentation, each for itself.
 
 mod answer;
 mod api;
+mod attempt;
 mod clock;
 mod codes;
 mod connection;
@@ -253,3 +254,6 @@ fn random_text(length: usize) -> String {
 fn random_uuid() -> uuid::Uuid {
     uuid::Builder::from_random_bytes(rand::random()).into_uuid()
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,11 +11,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Shared;
+use super::attempt::{AttemptRefused, Outcome};
 use super::codes::{self, Stage};
 use super::error::{JsonError, read_json};
 use super::rule::IntentionMode;
 use super::shop::notice;
-use super::state::{AttemptRefused, Outcome, Token};
+use super::state::Token;
 
 /// The results that a developer wants most often, offered first.
 const COMMON: [i64; 11] = [0, 301, 302, 303, 1002, 1004, 1201, 2006, 2015, 2016, 2018];

@@ -34,16 +34,38 @@ pub(super) fn diagnose(
     };
     Diagnosis {
         mistake,
-        canonical_request: expected.canonical_request(),
+        canonical_request: loggable(expected).canonical_request(),
     }
 }
+
+/// Hides the values of headers that may be secret: a client may sign whatever it sends, session tokens included.
+fn loggable(mut expected: SigningInput) -> SigningInput {
+    for (name, value) in &mut expected.headers {
+        if !PUBLIC_HEADERS.contains(&name.as_str()) {
+            *value = "(hidden)".to_owned();
+        }
+    }
+    expected
+}
+
+const PUBLIC_HEADERS: [&str; 8] = [
+    "content-type",
+    "host",
+    "x-tc-action",
+    "x-tc-version",
+    "x-tc-timestamp",
+    "x-tc-region",
+    "x-tc-language",
+    "x-tc-requestclient",
+];
 
 /// What a wrong signature was most likely made from.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Diagnosis {
     /// The mistake that explains the signature exactly; `None` when no known mistake does.
     pub mistake: Option<Mistake>,
-    /// The canonical request that should have been signed. Of the body it holds the hash only: no personal data.
+    /// The canonical request that should have been signed, fit for a log: of the body it holds the hash only, and the
+    /// values of headers that may be secret are hidden.
     pub canonical_request: String,
 }
 
@@ -329,4 +351,341 @@ fn in_ascii(json: &str) -> String {
             }
             out
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::hmac;
+    use http::HeaderMap;
+
+    use super::super::{KeyPair, Refusal, verify};
+    use super::*;
+
+    // 22:13:20 in UTC on 14 November, already the 15th in Beijing.
+    const NOW_S: i64 = 1_700_000_000;
+    const BODY: &str = r#"{"RuleId": "1", "Name": "韦小宝"}"#;
+    const SECRET_KEY: &str = "Gu5t9xGARNpq86cd98joQYCN3EXAMPLE";
+
+    /// A client that signs any text in any way; it shares no code with what is tested, but for the hash.
+    struct Client {
+        canonical_request: String,
+        request_hash_in_capitals: bool,
+        timestamp_s: i64,
+        date: &'static str,
+        key_date: &'static str,
+        key_prefix: &'static str,
+        keys_in_hex: bool,
+    }
+
+    impl Client {
+        fn signing(canonical_request: String) -> Self {
+            Self {
+                canonical_request,
+                request_hash_in_capitals: false,
+                timestamp_s: NOW_S,
+                date: "2023-11-14",
+                key_date: "2023-11-14",
+                key_prefix: "TC3",
+                keys_in_hex: false,
+            }
+        }
+
+        fn signature(&self) -> String {
+            let mut hash = sha256_hex(self.canonical_request.as_bytes());
+            if self.request_hash_in_capitals {
+                hash = hash.to_uppercase();
+            }
+            let (timestamp_s, date) = (self.timestamp_s, self.date);
+            let text = format!("TC3-HMAC-SHA256\n{timestamp_s}\n{date}/faceid/tc3_request\n{hash}");
+            let mut key = [self.key_prefix, SECRET_KEY].concat().into_bytes();
+            for message in [self.key_date, "faceid", "tc3_request", &text] {
+                let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), message.as_bytes());
+                let is_last = message == text;
+                key = if self.keys_in_hex && !is_last {
+                    hex::encode(tag).into_bytes()
+                } else {
+                    tag.as_ref().to_vec()
+                };
+            }
+            hex::encode(key)
+        }
+    }
+
+    fn right() -> String {
+        format!(
+            "POST\n/\n\ncontent-type:application/json; charset=utf-8\nhost:localhost:9000\nx-tc-action:detectauth\n\n\
+             content-type;host;x-tc-action\n{}",
+            sha256_hex(BODY.as_bytes())
+        )
+    }
+
+    /// What is said of a request that carries this signature.
+    fn verdict(
+        signature: &str,
+        host: &str,
+        query: &str,
+        signed_headers: &str,
+    ) -> Result<(), Refusal> {
+        let authorization = format!(
+            "TC3-HMAC-SHA256 Credential=AKIDexample/2023-11-14/faceid/tc3_request, \
+             SignedHeaders={signed_headers}, Signature={signature}"
+        );
+        let timestamp = NOW_S.to_string();
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("content-type", "application/json; charset=utf-8"),
+            ("host", host),
+            ("x-tc-action", "DetectAuth"),
+            ("x-tc-version", "2018-03-01"),
+            ("x-tc-token", "session-secret"),
+            ("x-tc-timestamp", &timestamp),
+            ("authorization", &authorization),
+        ] {
+            headers.insert(name, value.parse().unwrap());
+        }
+        let body = BODY.as_bytes();
+        let request = UnverifiedRequest {
+            method: "POST",
+            path: "/",
+            query,
+            headers: &headers,
+            body,
+        };
+        let key = KeyPair {
+            secret_id: "AKIDexample".to_owned(),
+            secret_key: SECRET_KEY.to_owned(),
+        };
+        verify(&request, &[key], NOW_S)
+    }
+
+    fn diagnosis(client: &Client) -> Option<Mistake> {
+        mistake(verdict(
+            &client.signature(),
+            "localhost:9000",
+            "",
+            "content-type;host;x-tc-action",
+        ))
+    }
+
+    fn mistake(verdict: Result<(), Refusal>) -> Option<Mistake> {
+        match verdict {
+            Err(Refusal::SignatureFailure(diagnosis)) => diagnosis.mistake,
+            other => panic!("expected a wrong signature, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_client_of_these_tests_can_sign() {
+        let signature = Client::signing(right()).signature();
+        assert_eq!(
+            verdict(
+                &signature,
+                "localhost:9000",
+                "",
+                "content-type;host;x-tc-action"
+            ),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn each_wrong_line_of_the_canonical_request_is_named() {
+        let hash = sha256_hex(BODY.as_bytes());
+        let with_body = |body: &str| right().replace(&hash, &sha256_hex(body.as_bytes()));
+        for (expected, signed) in [
+            (Mistake::Method, right().replacen("POST", "GET", 1)),
+            (Mistake::Path, right().replacen("\n/\n", "\n\n", 1)),
+            (
+                Mistake::QueryString,
+                right().replacen("/\n\n", "/\nAction=DetectAuth\n", 1),
+            ),
+            (
+                Mistake::ContentTypeCharset,
+                right().replace("; charset=utf-8", ""),
+            ),
+            (Mistake::HostPort, right().replace(":9000", "")),
+            (
+                Mistake::HostName,
+                right().replace("localhost:9000", "faceid.tencentcloudapi.com"),
+            ),
+            (
+                Mistake::ValuesNotLowerCased,
+                right().replace("localhost", "LOCALHOST"),
+            ),
+            (
+                Mistake::ActionNotLowerCased,
+                right().replace("detectauth", "DetectAuth"),
+            ),
+            (
+                Mistake::ValuesNotTrimmed,
+                right()
+                    .replace("type:", "type: ")
+                    .replace("\nhost:", "\nhost: ")
+                    .replace("action:", "action: "),
+            ),
+            (
+                Mistake::ActionNotSigned,
+                right().replace("x-tc-action:detectauth\n", ""),
+            ),
+            (
+                Mistake::NoBlankLine,
+                right().replace("detectauth\n\n", "detectauth\n"),
+            ),
+            (
+                Mistake::UnsortedHeaders,
+                right().replace(
+                    "host:localhost:9000\nx-tc-action:detectauth",
+                    "x-tc-action:detectauth\nhost:localhost:9000",
+                ),
+            ),
+            (Mistake::EmptyBodyHash, with_body("")),
+            (
+                Mistake::ReserializedBody,
+                with_body(r#"{"RuleId":"1","Name":"韦小宝"}"#),
+            ),
+            (
+                Mistake::ReserializedBody,
+                with_body(r#"{"Name":"韦小宝","RuleId":"1"}"#),
+            ),
+            (
+                Mistake::ReserializedBody,
+                with_body(r#"{"RuleId": "1", "Name": "\u97e6\u5c0f\u5b9d"}"#),
+            ),
+            (
+                Mistake::BodyHashUpperCase,
+                right().replace(&hash, &hash.to_uppercase()),
+            ),
+            (Mistake::TrailingNewline, right() + "\n"),
+        ] {
+            assert_eq!(diagnosis(&Client::signing(signed)), Some(expected));
+        }
+    }
+
+    #[test]
+    fn each_mistake_after_the_canonical_request_is_named() {
+        let client = || Client::signing(right());
+        for (expected, client) in [
+            (
+                Mistake::TimestampReadTwice,
+                Client {
+                    timestamp_s: NOW_S + 1,
+                    ..client()
+                },
+            ),
+            (
+                Mistake::LocalDate,
+                Client {
+                    date: "2023-11-15",
+                    key_date: "2023-11-15",
+                    ..client()
+                },
+            ),
+            (
+                Mistake::LocalDate,
+                Client {
+                    date: "2023-11-15",
+                    ..client()
+                },
+            ),
+            (
+                Mistake::LocalDateInKey,
+                Client {
+                    key_date: "2023-11-15",
+                    ..client()
+                },
+            ),
+            (
+                Mistake::RequestHashUpperCase,
+                Client {
+                    request_hash_in_capitals: true,
+                    ..client()
+                },
+            ),
+            (
+                Mistake::NoKeyPrefix,
+                Client {
+                    key_prefix: "",
+                    ..client()
+                },
+            ),
+            (
+                Mistake::KeysInHex,
+                Client {
+                    keys_in_hex: true,
+                    ..client()
+                },
+            ),
+        ] {
+            assert_eq!(diagnosis(&client), Some(expected));
+        }
+        let in_capitals = client().signature().to_uppercase();
+        let verdict = verdict(
+            &in_capitals,
+            "localhost:9000",
+            "",
+            "content-type;host;x-tc-action",
+        );
+        assert_eq!(mistake(verdict), Some(Mistake::SignatureUpperCase));
+    }
+
+    #[test]
+    fn mistakes_of_other_requests_are_named() {
+        let with_port = right().replace("localhost:9000", "localhost:443");
+        let verdict_1 = verdict(
+            &Client::signing(with_port).signature(),
+            "localhost",
+            "",
+            "content-type;host;x-tc-action",
+        );
+        assert_eq!(mistake(verdict_1), Some(Mistake::HostPort));
+
+        let signed = Client::signing(right()).signature();
+        let verdict_2 = verdict(
+            &signed,
+            "localhost:9000",
+            "debug=1",
+            "content-type;host;x-tc-action",
+        );
+        assert_eq!(mistake(verdict_2), Some(Mistake::QueryString));
+
+        let verdict_3 = verdict(&signed, "localhost:9000", "", "content-type;host");
+        assert_eq!(mistake(verdict_3), Some(Mistake::ActionNotNamed));
+    }
+
+    #[test]
+    fn what_no_mistake_explains_is_a_wrong_key_or_body() {
+        let client = Client::signing(right().replace("detectauth", "another"));
+        let Err(Refusal::SignatureFailure(diagnosis)) = verdict(
+            &client.signature(),
+            "localhost:9000",
+            "",
+            "content-type;host;x-tc-action",
+        ) else {
+            panic!("a wrong signature was accepted");
+        };
+        assert_eq!(
+            diagnosis,
+            Diagnosis {
+                mistake: None,
+                canonical_request: right()
+            }
+        );
+        assert!(diagnosis.to_string().contains("SecretKey is wrong"));
+    }
+
+    #[test]
+    fn headers_that_may_be_secret_are_hidden() {
+        let signed_headers = "content-type;host;x-tc-token";
+        let Err(Refusal::SignatureFailure(diagnosis)) =
+            verdict("00", "localhost", "", signed_headers)
+        else {
+            panic!("a wrong signature was accepted");
+        };
+        assert!(
+            diagnosis
+                .canonical_request
+                .contains("x-tc-token:(hidden)\n")
+        );
+        assert!(!diagnosis.canonical_request.contains("session-secret"));
+    }
 }
