@@ -280,3 +280,87 @@ fn intention(token: &Token, mode: IntentionMode) -> Value {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::attempt::Outcome;
+    use super::super::rule::Rule;
+    use super::super::state::{MAX_ATTEMPTS, NewToken, State};
+    use super::*;
+
+    const NOW_MS: i64 = 1_700_000_000_000;
+
+    /// A token under the first rule, on which these attempts were made.
+    fn token(codes: &[i64]) -> Token {
+        let mut state = State::new(Rule::defaults());
+        state.make_token(
+            "T".to_owned(),
+            &Rule::defaults()[0],
+            NewToken::default(),
+            NOW_MS,
+        );
+        for &code in codes {
+            // The attempts past the limit are refused, which is part of what is tested.
+            let _refused = state.attempt("T", Outcome::from_code(code).ok(), NOW_MS);
+        }
+        state.token("T").unwrap().clone()
+    }
+
+    #[test]
+    fn a_token_out_of_attempts_reports_16_and_keeps_its_details() {
+        let token = token(&[1004; MAX_ATTEMPTS + 1]);
+        let text = text(&token, Comparison::Authority);
+        assert_eq!(
+            (&text["ErrCode"], &text["LiveStatus"]),
+            (&json!(16), &Value::Null)
+        );
+        assert_eq!(
+            text["LivenessDetail"].as_array().unwrap().len(),
+            MAX_ATTEMPTS
+        );
+    }
+
+    #[test]
+    fn an_identity_that_was_not_submitted_is_read_off_the_card() {
+        let text = text(&token(&[0]), Comparison::UploadedPhoto);
+        assert_eq!(text["IdCard"], text["OcrIdCard"]);
+        assert!(identity::is_id_number(text["IdCard"].as_str().unwrap()));
+        assert_eq!(
+            (&text["IdInfoFrom"], &text["CompareLibType"]),
+            (&json!("OCR"), &json!("业务方自有库"))
+        );
+    }
+
+    #[test]
+    fn each_filmed_attempt_has_its_video_when_all_are_asked_for() {
+        let token = token(&[301, 1004, 2016]);
+        let video = video_data(
+            &token,
+            &Selection {
+                all_videos: true,
+                ..Selection::default()
+            },
+        );
+        let seqs: Vec<_> = video["LivenessVideos"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|video| &video["Seq"])
+            .collect();
+        assert_eq!(seqs, [&token.attempts[1].seq, &token.attempts[2].seq]);
+        assert_eq!(
+            video_data(&token, &Selection::default())["LivenessVideos"],
+            Value::Null
+        );
+    }
+
+    #[test]
+    fn similarity_is_70_or_more_for_the_same_person_only() {
+        for seed in 0..5_000 {
+            let value = |code| similarity(code, seed).unwrap().parse::<f64>().unwrap();
+            assert!((70.0..=100.0).contains(&value(0)));
+            assert!(value(2016) < 70.0 && value(2015) < 70.0);
+        }
+        assert_eq!(similarity(1004, 1), None);
+    }
+}

@@ -42,7 +42,7 @@ pub(super) async fn call(
         log_call(
             &shared,
             action,
-            fault.as_ref().map_or("OK", Fault::name),
+            fault.as_ref().map_or("OK", Fault::answer_code),
             &request_id,
         );
         return response;
@@ -51,7 +51,7 @@ pub(super) async fn call(
     let answer = admitted.and_then(|call| call.dispatch(&shared));
     let code = match (&answer, &fault) {
         (Err(error), _) => error.code.clone(),
-        (Ok(_), Some(fault)) => fault.name().into(),
+        (Ok(_), Some(fault)) => fault.answer_code().to_owned().into(),
         (Ok(_), None) => "OK".into(),
     };
     log_call(&shared, action, &code, &request_id);

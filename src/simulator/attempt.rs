@@ -136,3 +136,52 @@ impl AttemptRefused {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_intention_code_stands_for_a_face_that_passed() {
+        let refused = Outcome {
+            code: 0,
+            intention_code: Some(-301),
+        };
+        assert_eq!(Outcome::from_code(-301), Ok(refused));
+        assert_eq!(Outcome::from_codes(0, Some(-301)), Ok(refused));
+        assert_eq!(
+            (refused.has_passed(), refused.decisive_code()),
+            (false, -301)
+        );
+    }
+
+    #[test]
+    fn codes_that_contradict_each_other_are_refused() {
+        assert_eq!(
+            Outcome::from_codes(2016, Some(0)),
+            Err(AttemptRefused::IntentionNotReached)
+        );
+        assert_eq!(
+            Outcome::from_codes(0, Some(2016)),
+            Err(AttemptRefused::UnusableCode(2016))
+        );
+        assert_eq!(
+            Outcome::from_code(17),
+            Err(AttemptRefused::UnusableCode(17))
+        );
+    }
+
+    #[test]
+    fn a_pass_of_a_flow_with_intention_is_a_pass_of_both() {
+        let both = Outcome {
+            code: 0,
+            intention_code: Some(0),
+        };
+        assert_eq!(
+            Outcome::PASSED.for_flow(Some(IntentionMode::Nods)),
+            Ok(both)
+        );
+        assert_eq!(Outcome::PASSED.for_flow(None), Ok(Outcome::PASSED));
+        assert_eq!(both.for_flow(None), Err(AttemptRefused::NoIntention));
+    }
+}

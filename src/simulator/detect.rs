@@ -346,3 +346,54 @@ fn check_image(image_base64: &str) -> Result<(), ApiError> {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_counted_in_characters() {
+        assert!(check_length("Name", Some(&"宝".repeat(32)), MAX_NAME).is_ok());
+        assert!(check_length("Name", Some(&"宝".repeat(33)), MAX_NAME).is_err());
+    }
+
+    #[test]
+    fn a_redirect_url_begins_as_the_vendor_demands() {
+        for url in ["http://a.cn", "https://a.cn/x?y#z", "http://127.0.0.1:1/"] {
+            assert!(is_http_url(url), "{url}");
+        }
+        for url in [
+            "HTTPS://a.cn",
+            "//a.cn",
+            "a.cn",
+            "https:a.cn",
+            "https://",
+            "data:text/html,x",
+        ] {
+            assert!(!is_http_url(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn pictures_are_told_by_their_bytes() {
+        let jpeg = [&[0xFF, 0xD8, 0xFF, 0xE0][..], b"content", &[0xFF, 0xD9]].concat();
+        let png = [
+            &b"\x89PNG\r\n\x1a\n"[..],
+            b"content",
+            b"IEND\xAE\x42\x60\x82",
+        ]
+        .concat();
+        for image in [&jpeg, &png] {
+            assert!(check_image(&STANDARD.encode(image)).is_ok());
+            assert!(
+                check_image(&STANDARD.encode(&image[..image.len() - 1])).is_err(),
+                "a cut one"
+            );
+        }
+        assert!(check_image(&STANDARD.encode("GIF89a")).is_err());
+        assert!(
+            check_image(STANDARD.encode(&jpeg).trim_end_matches('=')).is_err(),
+            "padding is demanded"
+        );
+    }
+}

@@ -88,10 +88,11 @@ impl FaultQueue {
 }
 
 impl Fault {
-    /// The name under which the call log counts a call that met this fault.
-    pub(super) fn name(&self) -> &'static str {
+    /// The code under which the call log counts a call that met this fault: the answer's own, where it has one.
+    pub(super) fn answer_code(&self) -> &str {
         match self {
-            Fault::ErrorCode { .. } => "fault:error_code",
+            Fault::ErrorCode { code } => code,
+            Fault::Delay { .. } => "OK",
             Fault::HttpStatus { .. } => "fault:http_status",
             Fault::Html200 => "fault:html_200",
             Fault::NotJson => "fault:not_json",
@@ -100,7 +101,6 @@ impl Fault {
             Fault::Nulls => "fault:nulls",
             Fault::UnknownFields => "fault:unknown_fields",
             Fault::WrongTypes => "fault:wrong_types",
-            Fault::Delay { .. } => "fault:delay",
             Fault::Reset => "fault:reset",
             Fault::ResultCode { .. } => "fault:result_code",
         }
