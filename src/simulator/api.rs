@@ -1,9 +1,10 @@
 //! The vendor's API: `POST /`, from the signature to the envelope of the answer.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
@@ -17,7 +18,6 @@ use super::faults::{self, Fault};
 use super::verify::{self, Refusal, UnverifiedRequest};
 
 const VERSION: &str = "2018-03-01";
-const ACTIONS: [&str; 2] = ["DetectAuth", "GetDetectInfoEnhanced"];
 
 /// Answers one API call. Errors are HTTP 200 as well; only faults answer otherwise.
 pub(super) async fn call(
@@ -26,52 +26,107 @@ pub(super) async fn call(
     request: Request,
 ) -> Response {
     let request_id = super::random_uuid().to_string();
-    let action = known_action(request.headers());
-    let (admitted, fault) = match admit(&shared, request, &request_id).await {
-        // A call that was refused at the door leaves the faults for those that were not.
-        Ok(admitted) => (Ok(admitted), shared.state().faults.take(action)),
-        Err(error) => (Err(error), None),
+    let action = Action::of(request.headers());
+    let (response, code) = match admit(&shared, request, &request_id).await {
+        Ok(call) => {
+            // Calls that were refused at the door leave the faults for those that were not.
+            let fault = shared.state().faults.take(call.action.name());
+            match fault {
+                Some(fault) => {
+                    call.answer_with(&fault, &shared, &switch, &request_id)
+                        .await
+                }
+                None => {
+                    let result = call.dispatch(&shared);
+                    let code = code(&result);
+                    (
+                        json_response(envelope(result, &request_id).to_string()),
+                        code,
+                    )
+                }
+            }
+        }
+        Err(error) => {
+            let code = error.code.clone();
+            (
+                json_response(envelope(Err(error), &request_id).to_string()),
+                code,
+            )
+        }
     };
-    if let Some(Fault::Delay { ms }) = fault {
-        tokio::time::sleep(Duration::from_millis(ms)).await;
-    }
-    if let Some(response) = fault
-        .as_ref()
-        .and_then(|fault| instead_of_answer(fault, &switch, &request_id))
-    {
-        log_call(
-            &shared,
-            action,
-            fault.as_ref().map_or("OK", Fault::answer_code),
-            &request_id,
-        );
-        return response;
+    // Other actions' names come from outside and are unbounded, so they are counted as one.
+    let action = action.map_or("(unknown)", Action::name);
+    tracing::debug!(request_id, action, %code, "vendor API call");
+    shared.state().count_call(action, &code);
+    response
+}
+
+#[derive(Clone, Copy)]
+enum Action {
+    DetectAuth,
+    GetDetectInfoEnhanced,
+}
+
+impl Action {
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let sent = headers.get("x-tc-action")?;
+        [Action::DetectAuth, Action::GetDetectInfoEnhanced]
+            .into_iter()
+            .find(|action| sent == action.name())
     }
 
-    let answer = admitted.and_then(|call| call.dispatch(&shared));
-    let code = match (&answer, &fault) {
-        (Err(error), _) => error.code.clone(),
-        (Ok(_), Some(fault)) => fault.answer_code().to_owned().into(),
-        (Ok(_), None) => "OK".into(),
-    };
-    log_call(&shared, action, &code, &request_id);
-    let mut answer = envelope(answer, &request_id);
-    if let Some(fault) = &fault {
-        fault.spoil(&mut answer);
+    fn name(self) -> &'static str {
+        match self {
+            Action::DetectAuth => "DetectAuth",
+            Action::GetDetectInfoEnhanced => "GetDetectInfoEnhanced",
+        }
     }
-    let mut text = answer.to_string();
-    if fault == Some(Fault::CutJson) {
-        let middle = (text.len() / 2..=text.len()).find(|&at| text.is_char_boundary(at));
-        text.truncate(middle.unwrap_or_default());
-    }
-    json_response(text)
 }
 
 /// A call whose signature, version and action are right.
 struct AdmittedCall {
-    action: &'static str,
-    body: axum::body::Bytes,
+    action: Action,
+    body: Bytes,
     base_url: String,
+}
+
+impl AdmittedCall {
+    fn dispatch(&self, shared: &Shared) -> Result<Value, ApiError> {
+        match self.action {
+            Action::DetectAuth => detect::detect_auth(shared, &self.body, &self.base_url),
+            Action::GetDetectInfoEnhanced => detect::get_detect_info_enhanced(shared, &self.body),
+        }
+    }
+
+    /// The answer under `fault`, and the code to count it under.
+    async fn answer_with(
+        &self,
+        fault: &Fault,
+        shared: &Shared,
+        switch: &ResetSwitch,
+        request_id: &str,
+    ) -> (Response, Cow<'static, str>) {
+        if let Fault::Delay { ms } = fault {
+            tokio::time::sleep(Duration::from_millis(*ms)).await;
+        }
+        let fault_code = fault.answer_code().to_owned().into();
+        if let Some(response) = instead_of_answer(fault, switch, request_id) {
+            return (response, fault_code);
+        }
+        let result = self.dispatch(shared);
+        let code = if result.is_ok() {
+            fault_code
+        } else {
+            code(&result)
+        };
+        let mut answer = envelope(result, request_id);
+        fault.spoil(&mut answer);
+        let mut text = answer.to_string();
+        if *fault == Fault::CutJson {
+            text.truncate(text.floor_char_boundary(text.len() / 2));
+        }
+        (json_response(text), code)
+    }
 }
 
 async fn admit(
@@ -113,13 +168,12 @@ async fn admit(
             format!("X-TC-Version must be {VERSION}."),
         ));
     }
-    let action = known_action(&head.headers);
-    if action == UNKNOWN_ACTION {
-        return Err(ApiError::new(
+    let action = Action::of(&head.headers).ok_or_else(|| {
+        ApiError::new(
             "InvalidAction",
             "The action is not one that this simulator knows.",
-        ));
-    }
+        )
+    })?;
     Ok(AdmittedCall {
         action,
         body,
@@ -127,26 +181,10 @@ async fn admit(
     })
 }
 
-impl AdmittedCall {
-    fn dispatch(&self, shared: &Shared) -> Result<Value, ApiError> {
-        let now_ms = shared.clock.now_ms();
-        let mut state = shared.state();
-        match self.action {
-            "DetectAuth" => detect::detect_auth(&mut state, &self.body, &self.base_url, now_ms),
-            _ => detect::get_detect_info_enhanced(&state, &self.body, now_ms),
-        }
-    }
-}
-
-/// The name under which calls of other actions are counted: theirs come from outside and are unbounded.
-const UNKNOWN_ACTION: &str = "(unknown)";
-
-fn known_action(headers: &HeaderMap) -> &'static str {
-    let sent = headers.get("x-tc-action");
-    ACTIONS
-        .into_iter()
-        .find(|action| sent.is_some_and(|sent| sent == action))
-        .unwrap_or(UNKNOWN_ACTION)
+fn code(result: &Result<Value, ApiError>) -> Cow<'static, str> {
+    result
+        .as_ref()
+        .map_or_else(|error| error.code.clone(), |_| "OK".into())
 }
 
 fn envelope(answer: Result<Value, ApiError>, request_id: &str) -> Value {
@@ -231,9 +269,4 @@ fn log_refusal(refusal: &Refusal, request_id: &str) {
             "request refused: {refusal}"
         ),
     }
-}
-
-fn log_call(shared: &Shared, action: &str, code: &str, request_id: &str) {
-    tracing::debug!(request_id, action, code, "vendor API call");
-    shared.state().count_call(action, code);
 }

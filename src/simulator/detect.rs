@@ -5,12 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::Shared;
 use super::answer::{self, Selection};
 use super::error::ApiError;
 use super::identity;
 use super::media::MAX_BEST_FRAMES;
 use super::rule::{Comparison, IntentionMode, Rule};
-use super::state::{NewToken, State};
+use super::state::{NewToken, State, Token};
 
 const MAX_NAME: usize = 32;
 const MAX_URL: usize = 1024;
@@ -27,21 +28,19 @@ const MAX_ANSWER_TEXT: usize = 10;
 ///
 /// # Errors
 /// `RuleIdNotExist`, `RuleIdDisabled`, and whatever is wrong with the request.
-pub(super) fn detect_auth(
-    state: &mut State,
-    body: &[u8],
-    base_url: &str,
-    now_ms: i64,
-) -> Result<Value, ApiError> {
+pub(super) fn detect_auth(shared: &Shared, body: &[u8], base_url: &str) -> Result<Value, ApiError> {
     let request: DetectAuthRequest =
         serde_json::from_slice(body).map_err(|error| ApiError::from_json(&error))?;
-    let rule = enabled_rule(state, &request.rule_id)?;
+    let rule = enabled_rule(&shared.state(), &request.rule_id)?;
     let order = request.check(&rule)?;
 
     let biz_token = super::random_uuid().to_string().to_uppercase();
     // The ampersand is escaped as in HTML, as the vendor has been seen to do: clients must decode it.
     let url = format!("{base_url}/h5?token={biz_token}&amp;v=1");
-    state.make_token(biz_token.clone(), &rule, order, now_ms);
+    let now_ms = shared.clock.now_ms();
+    shared
+        .state()
+        .make_token(biz_token.clone(), &rule, order, now_ms);
     Ok(json!({ "Url": url, "BizToken": biz_token }))
 }
 
@@ -50,22 +49,42 @@ pub(super) fn detect_auth(
 /// # Errors
 /// `InvalidTokenParameter` for an unknown token, `BizTokenIllegal` for one of another rule, `BizTokenExpired` when the
 /// results have been deleted.
-pub(super) fn get_detect_info_enhanced(
-    state: &State,
-    body: &[u8],
-    now_ms: i64,
-) -> Result<Value, ApiError> {
+pub(super) fn get_detect_info_enhanced(shared: &Shared, body: &[u8]) -> Result<Value, ApiError> {
     let request: GetDetectInfoEnhancedRequest =
         serde_json::from_slice(body).map_err(|error| ApiError::from_json(&error))?;
-    let rule = state.rule(&request.rule_id).ok_or_else(rule_not_exist)?;
     let selection = request.selection()?;
+    // A copy, so that writing megabytes of answer keeps nobody else waiting for the state.
+    let (token, comparison) = find_token(&shared.state(), &request, shared.clock.now_ms())?;
+    Ok(answer::detect_info(&token, comparison, &selection))
+}
+
+fn enabled_rule(state: &State, rule_id: &str) -> Result<Rule, ApiError> {
+    let entry = state.rule(rule_id).ok_or_else(rule_not_exist)?;
+    if entry.disabled {
+        return Err(ApiError::new(
+            "InvalidParameterValue.RuleIdDisabled",
+            "The RuleId is disabled.",
+        ));
+    }
+    Ok(entry.rule.clone())
+}
+
+fn find_token(
+    state: &State,
+    request: &GetDetectInfoEnhancedRequest,
+    now_ms: i64,
+) -> Result<(Token, Comparison), ApiError> {
+    let rule = &state
+        .rule(&request.rule_id)
+        .ok_or_else(rule_not_exist)?
+        .rule;
     let token = state.token(&request.biz_token).ok_or_else(|| {
         ApiError::new(
             "FailedOperation.InvalidTokenParameter",
             "The BizToken does not exist.",
         )
     })?;
-    if token.rule_id != rule.rule.rule_id {
+    if token.rule_id != rule.rule_id {
         let message = "The BizToken does not belong to this RuleId.";
         return Err(ApiError::new(
             "InvalidParameterValue.BizTokenIllegal",
@@ -79,18 +98,7 @@ pub(super) fn get_detect_info_enhanced(
             message,
         ));
     }
-    Ok(answer::detect_info(token, rule.rule.comparison, &selection))
-}
-
-fn enabled_rule(state: &State, rule_id: &str) -> Result<Rule, ApiError> {
-    let entry = state.rule(rule_id).ok_or_else(rule_not_exist)?;
-    if entry.disabled {
-        return Err(ApiError::new(
-            "InvalidParameterValue.RuleIdDisabled",
-            "The RuleId is disabled.",
-        ));
-    }
-    Ok(entry.rule.clone())
+    Ok((token.clone(), rule.comparison))
 }
 
 fn rule_not_exist() -> ApiError {

@@ -131,7 +131,8 @@ pub async fn start(config: SimulatorConfig) -> std::io::Result<Simulator> {
     })
 }
 
-/// A running simulator. Dropping it stops it.
+/// A running simulator.
+#[must_use = "a simulator that is dropped stops"]
 pub struct Simulator {
     shared: Arc<Shared>,
     api_addr: SocketAddr,
