@@ -4,6 +4,7 @@ pub mod domain;
 pub mod grpc;
 pub mod http;
 pub mod serve;
+pub mod simulator;
 pub mod store;
 pub mod tc3;
 pub mod telemetry;

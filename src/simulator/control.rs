@@ -1,0 +1,253 @@
+//! The control port: HTTP and JSON for scripts that play the user, the network and time.
+//!
+//! It asks for no authentication, so it listens on loopback unless told otherwise.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::middleware::map_response_with_state;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::{StatusCode, Uri};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Shared;
+use super::attempt::{AttemptRefused, Outcome};
+use super::clock::MAX_OFFSET_S;
+use super::error::{JsonError, read_json};
+use super::faults::Fault;
+use super::state::Token;
+
+type Answer = Result<Json<Value>, JsonError>;
+
+pub(super) fn router(shared: &Arc<Shared>) -> Router {
+    Router::new()
+        .route("/state", get(state))
+        .route("/tokens", get(tokens))
+        .route("/tokens/{biz_token}/attempts", post(attempt))
+        .route("/tokens/{biz_token}/give-up", post(give_up))
+        .route("/calls", get(calls))
+        .route("/ledger", get(ledger))
+        .route("/outcomes", post(prepare_outcomes).delete(clear_outcomes))
+        .route("/faults", post(plan_fault).delete(clear_faults))
+        .route("/clock", post(move_clock))
+        .route("/rules/{rule_id}", post(change_rule))
+        .route("/reset", post(reset))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(map_response_with_state(shared.clone(), super::stamp_date))
+        .with_state(shared.clone())
+}
+
+/// `GET /state`: the clock, and how much there is of everything.
+async fn state(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let now_ms = shared.clock.now_ms();
+    let state = shared.state();
+    let attempts: usize = state.tokens().iter().map(|token| token.attempts.len()).sum();
+    Json(json!({
+        "now_ms": now_ms,
+        "clock_offset_s": shared.clock.offset_ms() / 1000,
+        "tokens": state.tokens().len(),
+        "attempts": attempts,
+        "next_outcomes": state.next_outcomes().len(),
+        "faults": state.faults.calls_left(),
+    }))
+}
+
+/// `GET /tokens`: every token, in the order of their making.
+async fn tokens(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let now_ms = shared.clock.now_ms();
+    let tokens: Vec<Value> = shared.state().tokens().iter().map(|token| describe(token, now_ms)).collect();
+    Json(Value::Array(tokens))
+}
+
+fn describe(token: &Token, now_ms: i64) -> Value {
+    let attempts = token.attempts.iter().map(|attempt| {
+        json!({
+            "code": attempt.outcome.code,
+            "intention_code": attempt.outcome.intention_code,
+            "seq": attempt.seq,
+            "charged": attempt.charged,
+        })
+    });
+    json!({
+        "biz_token": token.biz_token,
+        "rule_id": token.rule_id,
+        "created_ms": token.created_ms,
+        "redirect_url": token.order.redirect_url,
+        "attempts": attempts.collect::<Vec<_>>(),
+        "state": token.summary(now_ms),
+    })
+}
+
+/// `GET /calls`: how many API calls were answered with which code, refused ones and faults included.
+async fn calls(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    Json(json!(shared.state().calls()))
+}
+
+/// `GET /ledger`: every attempt, and whether it is on the bill.
+async fn ledger(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let state = shared.state();
+    let entries = state.tokens().iter().flat_map(|token| {
+        token.attempts.iter().map(|attempt| {
+            json!({
+                "biz_token": token.biz_token,
+                "rule_id": token.rule_id,
+                "seq": attempt.seq,
+                "req_time_ms": attempt.at_ms,
+                "code": attempt.outcome.code,
+                "charged": attempt.charged,
+            })
+        })
+    });
+    Json(Value::Array(entries.collect()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AttemptRequest {
+    code: Option<i64>,
+    intention_code: Option<i64>,
+}
+
+/// `POST /tokens/{biz_token}/attempts`: an attempt as if the user had made it.
+async fn attempt(State(shared): State<Arc<Shared>>, Path(biz_token): Path<String>, body: Body) -> Answer {
+    let request: AttemptRequest = read_json(body).await?;
+    let outcome = match (request.code, request.intention_code) {
+        (None, None) => None,
+        (code, intention_code) => Some(Outcome::from_codes(code.unwrap_or(0), intention_code).map_err(refused)?),
+    };
+    let now_ms = shared.clock.now_ms();
+    let mut state = shared.state();
+    let (token, attempt) = state.attempt(&biz_token, outcome, now_ms).map_err(refused)?;
+    Ok(Json(json!({ "redirect_url": token.redirect(), "seq": attempt.seq })))
+}
+
+fn refused(refusal: AttemptRefused) -> JsonError {
+    let status = match refusal {
+        AttemptRefused::UnknownToken => StatusCode::NOT_FOUND,
+        AttemptRefused::Expired | AttemptRefused::AlreadyComplete | AttemptRefused::RetryLimit => StatusCode::CONFLICT,
+        AttemptRefused::UnusableCode(_) | AttemptRefused::NoIntention | AttemptRefused::IntentionNotReached => {
+            StatusCode::BAD_REQUEST
+        }
+    };
+    JsonError { status, message: refusal.to_string() }
+}
+
+/// `POST /tokens/{biz_token}/give-up`: the user goes back to the merchant without an attempt.
+async fn give_up(State(shared): State<Arc<Shared>>, Path(biz_token): Path<String>) -> Answer {
+    let mut state = shared.state();
+    let token = state.give_up(&biz_token).ok_or_else(|| refused(AttemptRefused::UnknownToken))?;
+    Ok(Json(json!({ "redirect_url": token.redirect() })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutcomesRequest {
+    codes: Vec<i64>,
+}
+
+/// `POST /outcomes`: how the next attempts end, added after those already prepared.
+async fn prepare_outcomes(State(shared): State<Arc<Shared>>, body: Body) -> Answer {
+    let request: OutcomesRequest = read_json(body).await?;
+    let outcomes: Result<Vec<Outcome>, _> = request.codes.into_iter().map(Outcome::from_code).collect();
+    let mut state = shared.state();
+    state.prepare_outcomes(outcomes.map_err(refused)?);
+    let codes: Vec<i64> = state.next_outcomes().map(|outcome| outcome.decisive_code()).collect();
+    Ok(Json(json!({ "codes": codes })))
+}
+
+/// `DELETE /outcomes`: attempts pass again.
+async fn clear_outcomes(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    shared.state().clear_outcomes();
+    Json(json!({ "codes": [] }))
+}
+
+#[derive(Deserialize)]
+struct FaultRequest {
+    #[serde(default = "every_action")]
+    action: String,
+    #[serde(default = "once")]
+    times: u32,
+    #[serde(flatten)]
+    fault: Fault,
+}
+
+fn every_action() -> String {
+    "*".to_owned()
+}
+
+fn once() -> u32 {
+    1
+}
+
+/// `POST /faults`: what the next calls of an action meet, after the faults already planned.
+async fn plan_fault(State(shared): State<Arc<Shared>>, body: Body) -> Answer {
+    let request: FaultRequest = read_json(body).await?;
+    if !["*", "DetectAuth", "GetDetectInfoEnhanced"].contains(&request.action.as_str()) {
+        return Err(JsonError::bad_request("action must be DetectAuth, GetDetectInfoEnhanced, or * for both"));
+    }
+    if request.times == 0 {
+        return Err(JsonError::bad_request("times must be at least 1; DELETE /faults clears"));
+    }
+    request.fault.check().map_err(JsonError::bad_request)?;
+    let mut state = shared.state();
+    state.faults.plan(request.action, request.times, request.fault);
+    Ok(Json(json!({ "faults": state.faults.calls_left() })))
+}
+
+/// `DELETE /faults`: the vendor is well again.
+async fn clear_faults(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    shared.state().faults.clear();
+    Json(json!({ "faults": 0 }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClockRequest {
+    advance_s: i64,
+}
+
+/// `POST /clock`: moves the clock, back when negative.
+async fn move_clock(State(shared): State<Arc<Shared>>, body: Body) -> Answer {
+    let request: ClockRequest = read_json(body).await?;
+    if !shared.clock.advance(request.advance_s) {
+        let message = format!("the clock may be moved by {MAX_OFFSET_S} s in all; advance it by less");
+        return Err(JsonError::bad_request(message));
+    }
+    let (now_ms, offset_s) = (shared.clock.now_ms(), shared.clock.offset_ms() / 1000);
+    Ok(Json(json!({ "now_ms": now_ms, "clock_offset_s": offset_s })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleRequest {
+    disabled: bool,
+}
+
+/// `POST /rules/{rule_id}`: disables a rule as the console does, or enables it.
+async fn change_rule(State(shared): State<Arc<Shared>>, Path(rule_id): Path<String>, body: Body) -> Answer {
+    let request: RuleRequest = read_json(body).await?;
+    if !shared.state().set_rule_disabled(&rule_id, request.disabled) {
+        return Err(JsonError::not_found("there is no such rule; the simulator names its rules when it starts"));
+    }
+    Ok(Json(json!({ "rule_id": rule_id, "disabled": request.disabled })))
+}
+
+/// `POST /reset`: as after the start; addresses and credentials stay.
+async fn reset(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    shared.state().reset();
+    shared.clock.reset();
+    Json(json!({}))
+}
+
+async fn no_such_path(uri: Uri) -> JsonError {
+    JsonError::not_found(format!("there is no {}; try GET /state, /tokens, /calls or /ledger", uri.path()))
+}
+
+async fn wrong_method() -> JsonError {
+    let message = "this path has another method: what changes something is POST (or DELETE), what tells something GET";
+    JsonError { status: StatusCode::METHOD_NOT_ALLOWED, message: message.to_owned() }
+}

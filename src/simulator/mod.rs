@@ -1,0 +1,230 @@
+//! The vendor, for development and tests: Tencent Cloud FaceID (人脸核身) as far as a gateway sees it.
+//!
+//! [`start`] opens two listeners. One is the vendor: `POST /` is its API, with a signature check of its own ([`verify`]);
+//! `/h5` is the page to which a user's browser is sent, where a developer chooses how the verification ends; `/shop/…`
+//! is a merchant to come back to. The other is the control port, by which scripts let users act, move the clock and
+//! make the vendor fail.
+//!
+//! Reading order: `api` (a call from signature to envelope), `detect` (the two actions), `answer` (the full result),
+//! `state` (what is remembered) and `attempt`, `page`, `control`. Nothing here uses the gateway's code:
+//! what the two have in common they have read in the vendor's documentation, each for itself.
+
+mod answer;
+mod api;
+mod attempt;
+mod clock;
+mod codes;
+mod connection;
+mod control;
+mod detect;
+mod error;
+mod faults;
+mod identity;
+mod media;
+mod page;
+mod rule;
+mod shop;
+mod state;
+pub mod verify;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State as Extract;
+use axum::middleware::map_response_with_state;
+use axum::response::Response;
+use axum::routing::{get, post};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, header};
+use rand::RngExt;
+use rand::distr::Alphanumeric;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub use rule::{Comparison, IntentionMode, Rule};
+
+use clock::Clock;
+use connection::{ResetSwitch, ResettableListener};
+use state::State;
+use verify::KeyPair;
+
+/// How a simulator is set up. It has no `Debug`: the key must not reach a log.
+pub struct SimulatorConfig {
+    /// Where the vendor's API, the H5 page and the demo shop listen.
+    pub listen: SocketAddr,
+    /// Where the control port listens. It asks for no authentication: keep it on loopback.
+    pub control_listen: SocketAddr,
+    /// The one API key that is accepted.
+    pub secret_id: String,
+    /// The key's secret.
+    pub secret_key: String,
+    /// The business flows that exist.
+    pub rules: Vec<Rule>,
+}
+
+impl SimulatorConfig {
+    /// Two free ports on loopback, random credentials, and [`Rule::defaults`].
+    pub fn loopback() -> Self {
+        let free_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self {
+            listen: free_port,
+            control_listen: free_port,
+            secret_id: format!("AKID{}", random_text(32)),
+            secret_key: random_text(32),
+            rules: Rule::defaults(),
+        }
+    }
+}
+
+/// Starts a simulator; it runs until it is shut down or dropped.
+///
+/// # Errors
+/// When an address cannot be listened on.
+pub async fn start(config: SimulatorConfig) -> std::io::Result<Simulator> {
+    let api_listener = TcpListener::bind(config.listen).await?;
+    let control_listener = TcpListener::bind(config.control_listen).await?;
+    let (api_addr, control_addr) = (api_listener.local_addr()?, control_listener.local_addr()?);
+    // Made now rather than in the first full answer, which would be late for it.
+    media::media();
+
+    let rules: Vec<&str> = config.rules.iter().map(|rule| rule.rule_id.as_str()).collect();
+    tracing::info!(%api_addr, %control_addr, ?rules, "simulator of the vendor is listening");
+    if !control_addr.ip().is_loopback() {
+        tracing::warn!(%control_addr, "the control port asks for no authentication and is not on loopback");
+    }
+
+    let shared = Arc::new(Shared {
+        key: KeyPair { secret_id: config.secret_id, secret_key: config.secret_key },
+        clock: Clock::system(),
+        api_addr,
+        state: Mutex::new(State::new(config.rules)),
+    });
+    let stop = CancellationToken::new();
+    let api = axum::serve(
+        ResettableListener(api_listener),
+        api_router(&shared).into_make_service_with_connect_info::<ResetSwitch>(),
+    )
+    .with_graceful_shutdown(stop.clone().cancelled_owned());
+    let control =
+        axum::serve(control_listener, control::router(&shared)).with_graceful_shutdown(stop.clone().cancelled_owned());
+    // `axum::serve` never fails: it waits out the errors of accepting.
+    let servers = vec![tokio::spawn(async { drop(api.await) }), tokio::spawn(async { drop(control.await) })];
+    Ok(Simulator { shared, api_addr, control_addr, stop: stop.drop_guard(), servers })
+}
+
+/// A running simulator.
+#[must_use = "a simulator that is dropped stops"]
+pub struct Simulator {
+    shared: Arc<Shared>,
+    api_addr: SocketAddr,
+    control_addr: SocketAddr,
+    stop: DropGuard,
+    servers: Vec<JoinHandle<()>>,
+}
+
+impl Simulator {
+    /// The address of the vendor's API and of the H5 page.
+    pub fn api_addr(&self) -> SocketAddr {
+        self.api_addr
+    }
+
+    /// The address of the control port.
+    pub fn control_addr(&self) -> SocketAddr {
+        self.control_addr
+    }
+
+    /// The SecretId that is accepted.
+    pub fn secret_id(&self) -> &str {
+        &self.shared.key.secret_id
+    }
+
+    /// The SecretKey that belongs to it.
+    pub fn secret_key(&self) -> &str {
+        &self.shared.key.secret_key
+    }
+
+    /// Stops listening and waits a moment for calls in flight; longer ones are cut off.
+    pub async fn shutdown(self) {
+        self.stop.disarm().cancel();
+        for mut server in self.servers {
+            if tokio::time::timeout(GRACE, &mut server).await.is_err() {
+                server.abort();
+            }
+        }
+    }
+}
+
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What every handler sees.
+struct Shared {
+    key: KeyPair,
+    clock: Clock,
+    api_addr: SocketAddr,
+    state: Mutex<State>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A handler that panicked cannot have left the state half changed: each change is one step.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the browser reaches this listener: as the client addressed it when that is loopback, else as it is bound.
+    fn base_url(&self, headers: &HeaderMap) -> String {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        if let Some(host) = host.filter(|host| is_loopback(host)) {
+            return format!("http://{host}");
+        }
+        let mut reachable = self.api_addr;
+        if reachable.ip().is_unspecified() {
+            reachable.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        format!("http://{reachable}")
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else {
+        return false;
+    };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    // What comes before an @ would be taken for the host by a careless reader.
+    !host.contains('@')
+        && (name.eq_ignore_ascii_case("localhost")
+            || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback()))
+}
+
+fn api_router(shared: &Arc<Shared>) -> Router {
+    Router::new()
+        .route("/", post(api::call))
+        .route("/h5", get(page::h5))
+        .route("/h5/outcome", post(page::submit_outcome))
+        .route("/product", get(shop::product))
+        .route("/shop/{page}", get(shop::shop))
+        .layer(map_response_with_state(shared.clone(), stamp_date))
+        .with_state(shared.clone())
+}
+
+/// Clients learn from `Date` how far their clock is off, so it must tell the simulator's time and not the system's.
+async fn stamp_date(Extract(shared): Extract<Arc<Shared>>, mut response: Response) -> Response {
+    let date = shared.clock.http_date().and_then(|date| HeaderValue::try_from(date).ok());
+    if let Some(date) = date {
+        response.headers_mut().insert(header::DATE, date);
+    }
+    response
+}
+
+fn random_text(length: usize) -> String {
+    rand::rng().sample_iter(Alphanumeric).take(length).map(char::from).collect()
+}
+
+fn random_uuid() -> uuid::Uuid {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,435 @@
+//! The vendor's side of TC3-HMAC-SHA256: does this request carry a signature that we accept, and if not, why not?
+//!
+//! This is a second, independent reading of the vendor's signing rules. It shares neither code nor HMAC backend with
+//! the client that signs, and it imports nothing of this crate, so that a mistake in one of the two cannot hide in the
+//! other. It is a pure function; the time is an argument.
+//!
+//! On a wrong signature it also says which line the client got wrong; `diagnosis` explains how it can know.
+
+// The explicit path lets another crate include this file alone by `#[path]` and still find its one child.
+#[path = "verify/diagnosis.rs"]
+mod diagnosis;
+
+pub use diagnosis::{Diagnosis, Mistake};
+
+use aws_lc_rs::{digest, hmac};
+use http::HeaderMap;
+use subtle::ConstantTimeEq;
+
+/// How far `X-TC-Timestamp` may be off, in seconds, either way.
+pub const MAX_CLOCK_SKEW_S: i64 = 300;
+
+const ALGORITHM: &str = "TC3-HMAC-SHA256";
+const SERVICE: &str = "faceid";
+/// A request as it arrived; nothing about it has been checked.
+pub struct UnverifiedRequest<'a> {
+    pub method: &'a str,
+    /// As on the request line, without the query.
+    pub path: &'a str,
+    /// Without the question mark; empty when there is none.
+    pub query: &'a str,
+    pub headers: &'a HeaderMap,
+    pub body: &'a [u8],
+}
+
+/// One API key of an account. It has no `Debug`: the key must not reach a log.
+#[derive(Clone)]
+pub struct KeyPair {
+    pub secret_id: String,
+    pub secret_key: String,
+}
+
+/// Checks the signature of `request` against the `keys` of the account, at `now_s` (UNIX seconds).
+///
+/// # Errors
+/// A [`Refusal`], which knows the code that the vendor answers with.
+pub fn verify(request: &UnverifiedRequest<'_>, keys: &[KeyPair], now_s: i64) -> Result<(), Refusal> {
+    for name in ["x-tc-action", "x-tc-version", "x-tc-timestamp"] {
+        if text(request.headers, name).is_none() {
+            return Err(Refusal::MissingHeader(name));
+        }
+    }
+    let timestamp = text(request.headers, "x-tc-timestamp").unwrap_or_default();
+    let timestamp_s: i64 = timestamp.parse().map_err(|_| Refusal::TimestampNotANumber)?;
+    let authorization = Authorization::parse(request.headers)?;
+
+    if now_s.abs_diff(timestamp_s) > MAX_CLOCK_SKEW_S.unsigned_abs() {
+        return Err(Refusal::SignatureExpire { timestamp_s, now_s });
+    }
+    authorization.check_scope(timestamp_s)?;
+    let key = keys.iter().find(|key| key.secret_id == authorization.secret_id).ok_or(Refusal::SecretIdNotFound)?;
+
+    let expected = SigningInput::expected(request, &authorization, timestamp_s)?;
+    if same_signature(&expected.signature(&key.secret_key), authorization.signature) {
+        return Ok(());
+    }
+    Err(Refusal::SignatureFailure(diagnosis::diagnose(expected, request, &authorization, &key.secret_key)))
+}
+
+/// Why a request was refused.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("the header {0} is missing")]
+    MissingHeader(&'static str),
+    #[error("x-tc-timestamp must be UNIX seconds in decimal digits")]
+    TimestampNotANumber,
+    #[error("the Authorization header is not acceptable: {0}")]
+    InvalidAuthorization(String),
+    #[error(
+        "the signature has expired: x-tc-timestamp is {timestamp_s}, the server's clock says {now_s}, \
+         and they may differ by {MAX_CLOCK_SKEW_S} s"
+    )]
+    SignatureExpire { timestamp_s: i64, now_s: i64 },
+    #[error("the SecretId is not known")]
+    SecretIdNotFound,
+    #[error("the signature does not match the request: {0}")]
+    SignatureFailure(Diagnosis),
+}
+
+impl Refusal {
+    /// The vendor's code for this refusal.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Refusal::MissingHeader(_) => "MissingParameter",
+            Refusal::TimestampNotANumber => "InvalidParameter",
+            Refusal::InvalidAuthorization(_) => "AuthFailure.InvalidAuthorization",
+            Refusal::SignatureExpire { .. } => "AuthFailure.SignatureExpire",
+            Refusal::SecretIdNotFound => "AuthFailure.SecretIdNotFound",
+            Refusal::SignatureFailure(_) => "AuthFailure.SignatureFailure",
+        }
+    }
+}
+
+/// The parts of an `Authorization` header.
+struct Authorization<'a> {
+    secret_id: &'a str,
+    date: &'a str,
+    service: &'a str,
+    terminator: &'a str,
+    signed_headers: Vec<&'a str>,
+    signature: &'a str,
+}
+
+impl<'a> Authorization<'a> {
+    fn parse(headers: &'a HeaderMap) -> Result<Self, Refusal> {
+        let header = text(headers, "authorization").ok_or_else(|| invalid("it is missing"))?;
+        let fields = header.strip_prefix(ALGORITHM).ok_or_else(|| invalid("it must begin with TC3-HMAC-SHA256"))?;
+
+        let (mut credential, mut signed_headers, mut signature) = (None, None, None);
+        for field in fields.split(',') {
+            match field.trim().split_once('=') {
+                Some(("Credential", value)) => credential = Some(value),
+                Some(("SignedHeaders", value)) => signed_headers = Some(value),
+                Some(("Signature", value)) => signature = Some(value),
+                _ => {
+                    return Err(invalid("it must hold Credential, SignedHeaders and Signature, separated by commas"));
+                }
+            }
+        }
+        let credential = credential.ok_or_else(|| invalid("Credential is missing"))?;
+        let signed_headers = signed_headers.ok_or_else(|| invalid("SignedHeaders is missing"))?;
+        let signature = signature.ok_or_else(|| invalid("Signature is missing"))?;
+
+        let [secret_id, date, service, terminator] = credential.split('/').collect::<Vec<_>>()[..] else {
+            return Err(invalid("Credential must be <SecretId>/<date>/faceid/tc3_request"));
+        };
+        let signed_headers: Vec<&str> = signed_headers.split(';').collect();
+        for required in ["content-type", "host"] {
+            if !signed_headers.contains(&required) {
+                return Err(invalid(&format!("SignedHeaders must contain {required}, in lower case")));
+            }
+        }
+        Ok(Self { secret_id, date, service, terminator, signed_headers, signature })
+    }
+
+    fn check_scope(&self, timestamp_s: i64) -> Result<(), Refusal> {
+        if self.service != SERVICE || self.terminator != "tc3_request" {
+            return Err(invalid("the scope must end with /faceid/tc3_request"));
+        }
+        let date = utc_date(timestamp_s)?;
+        if self.date == date {
+            return Ok(());
+        }
+        let hint = if self.date == utc_date(timestamp_s + BEIJING_OFFSET_S)? {
+            "; it is the local date (+08:00) of that instant"
+        } else {
+            ""
+        };
+        Err(invalid(&format!("the date of the scope must be the UTC date of x-tc-timestamp, {date}{hint}")))
+    }
+}
+
+/// Everything that goes into a signature. A mistake is an edit of it.
+#[derive(Clone)]
+struct SigningInput {
+    method: String,
+    path: String,
+    query: String,
+    /// Name and value of each signed header, in the order in which they are written.
+    headers: Vec<(String, String)>,
+    colon: &'static str,
+    blank_line: &'static str,
+    signed_names: String,
+    body_hash: String,
+    end: &'static str,
+    timestamp_s: i64,
+    date: String,
+    date_in_key: String,
+    upper_case_request_hash: bool,
+    key_prefix: &'static str,
+    keys_in_hex: bool,
+}
+
+impl SigningInput {
+    /// What the vendor expects to have been signed.
+    fn expected(
+        request: &UnverifiedRequest<'_>,
+        authorization: &Authorization<'_>,
+        timestamp_s: i64,
+    ) -> Result<Self, Refusal> {
+        let mut headers = Vec::new();
+        for name in &authorization.signed_headers {
+            let value = text(request.headers, name)
+                .ok_or_else(|| invalid(&format!("SignedHeaders names {name}, which the request does not carry")))?;
+            headers.push((name.to_ascii_lowercase(), value.trim().to_lowercase()));
+        }
+        headers.sort();
+        let date = utc_date(timestamp_s)?;
+        Ok(Self {
+            method: request.method.to_owned(),
+            path: request.path.to_owned(),
+            query: request.query.to_owned(),
+            signed_names: joined_names(&headers),
+            headers,
+            colon: ":",
+            blank_line: "\n",
+            body_hash: sha256_hex(request.body),
+            end: "",
+            timestamp_s,
+            date_in_key: date.clone(),
+            date,
+            upper_case_request_hash: false,
+            key_prefix: "TC3",
+            keys_in_hex: false,
+        })
+    }
+
+    fn canonical_request(&self) -> String {
+        let headers: Vec<String> =
+            self.headers.iter().map(|(name, value)| format!("{name}{}{value}\n", self.colon)).collect();
+        format!(
+            "{}\n{}\n{}\n{}{}{}\n{}{}",
+            self.method,
+            self.path,
+            self.query,
+            headers.concat(),
+            self.blank_line,
+            self.signed_names,
+            self.body_hash,
+            self.end
+        )
+    }
+
+    fn string_to_sign(&self) -> String {
+        let mut hash = sha256_hex(self.canonical_request().as_bytes());
+        if self.upper_case_request_hash {
+            hash = hash.to_uppercase();
+        }
+        format!("{ALGORITHM}\n{}\n{}/{SERVICE}/tc3_request\n{hash}", self.timestamp_s, self.date)
+    }
+
+    fn signature(&self, secret_key: &str) -> String {
+        let mut key = format!("{}{secret_key}", self.key_prefix).into_bytes();
+        for part in [self.date_in_key.as_str(), SERVICE, "tc3_request"] {
+            key = hmac_sha256(&key, part);
+            if self.keys_in_hex {
+                key = hex::encode(key).into_bytes();
+            }
+        }
+        hex::encode(hmac_sha256(&key, &self.string_to_sign()))
+    }
+}
+
+const BEIJING_OFFSET_S: i64 = 8 * 3600;
+
+fn utc_date(unix_s: i64) -> Result<String, Refusal> {
+    let instant = jiff::Timestamp::from_second(unix_s).map_err(|_| Refusal::TimestampNotANumber)?;
+    Ok(instant.strftime("%Y-%m-%d").to_string())
+}
+
+fn joined_names(headers: &[(String, String)]) -> String {
+    headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(";")
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    // Not `to_str`: a header may carry UTF-8, and the bytes are what was signed.
+    headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
+}
+
+fn invalid(reason: &str) -> Refusal {
+    Refusal::InvalidAuthorization(reason.to_owned())
+}
+
+fn same_signature(expected: &str, given: &str) -> bool {
+    expected.as_bytes().ct_eq(given.as_bytes()).into()
+}
+
+fn sha256_hex(bytes: &[u8]) -> String {
+    hex::encode(digest::digest(&digest::SHA256, bytes))
+}
+
+fn hmac_sha256(key: &[u8], message: &str) -> Vec<u8> {
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message.as_bytes()).as_ref().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET_ID: &str = "AKIDexample00000000000000000000000001";
+    const BODY: &[u8] = r#"{"RuleId": "1", "Name": "韦小宝"}"#.as_bytes();
+
+    /// The parts of a request that these tests vary.
+    struct Sample {
+        timestamp: &'static str,
+        credential: &'static str,
+        signed_headers: &'static str,
+        signature: &'static str,
+    }
+
+    // The expected values were computed with Python's `hmac` and `hashlib`, step by step as the vendor describes them:
+    // key "Gu5t9xGARNpq86cd98joQYCN3EXAMPLE", and the headers and the body of this module.
+    const RIGHT: Sample = Sample {
+        timestamp: "1700000000",
+        credential: "AKIDexample00000000000000000000000001/2023-11-14/faceid/tc3_request",
+        signed_headers: "content-type;host;x-tc-action",
+        signature: "fd80651451577070837c4cfc6812581dd82aebaf153de2d4ff9ed1bae16b88e8",
+    };
+
+    impl Sample {
+        fn headers(&self) -> HeaderMap {
+            let authorization = format!(
+                "TC3-HMAC-SHA256 Credential={}, SignedHeaders={}, Signature={}",
+                self.credential, self.signed_headers, self.signature
+            );
+            let mut headers = HeaderMap::new();
+            for (name, value) in [
+                ("authorization", authorization.as_str()),
+                ("content-type", "application/json; charset=utf-8"),
+                ("host", "faceid.tencentcloudapi.com"),
+                ("x-tc-action", "DetectAuth"),
+                ("x-tc-timestamp", self.timestamp),
+                ("x-tc-version", "2018-03-01"),
+            ] {
+                headers.insert(name, value.parse().unwrap());
+            }
+            headers
+        }
+
+        fn verify_at(&self, now_s: i64) -> Result<(), Refusal> {
+            check(&self.headers(), now_s)
+        }
+
+        fn code(&self) -> &'static str {
+            self.verify_at(1_700_000_000).map_or_else(|refusal| refusal.code(), |()| "OK")
+        }
+    }
+
+    fn check(headers: &HeaderMap, now_s: i64) -> Result<(), Refusal> {
+        let request = UnverifiedRequest { method: "POST", path: "/", query: "", headers, body: BODY };
+        let key =
+            KeyPair { secret_id: SECRET_ID.to_owned(), secret_key: "Gu5t9xGARNpq86cd98joQYCN3EXAMPLE".to_owned() };
+        verify(&request, &[key], now_s)
+    }
+
+    #[test]
+    fn each_step_gives_the_known_answer() {
+        let headers = RIGHT.headers();
+        let request = UnverifiedRequest { method: "POST", path: "/", query: "", headers: &headers, body: BODY };
+        let authorization = Authorization::parse(&headers).unwrap();
+        let input = SigningInput::expected(&request, &authorization, 1_700_000_000).unwrap();
+        assert_eq!(
+            input.canonical_request(),
+            "POST\n/\n\ncontent-type:application/json; charset=utf-8\nhost:faceid.tencentcloudapi.com\n\
+             x-tc-action:detectauth\n\ncontent-type;host;x-tc-action\n\
+             5d6e1e147ba630db34282322e5306c27eca1c6bf774713acdd583a0fe8c14b61"
+        );
+        assert_eq!(
+            input.string_to_sign(),
+            "TC3-HMAC-SHA256\n1700000000\n2023-11-14/faceid/tc3_request\n\
+             950fe0f83585baab6e799f6da316cb5b8e13dc6877e42303cb9cd10d1cedcc41"
+        );
+        assert_eq!(input.signature("Gu5t9xGARNpq86cd98joQYCN3EXAMPLE"), RIGHT.signature);
+        assert_eq!(RIGHT.code(), "OK");
+    }
+
+    #[test]
+    fn the_date_turns_at_midnight_in_utc() {
+        let before = Sample {
+            timestamp: "1700006399",
+            signature: "6e45d8c9a661e052686b1756a1ecc0a44bd1c4fe6abaab36b254a400bafce765",
+            ..RIGHT
+        };
+        let after = Sample {
+            timestamp: "1700006400",
+            credential: "AKIDexample00000000000000000000000001/2023-11-15/faceid/tc3_request",
+            signature: "2306035ae181455c09e07e1a7409b6c09685d635ca972e828cba0ca6b9c35903",
+            ..RIGHT
+        };
+        assert_eq!([before.verify_at(1_700_006_400), after.verify_at(1_700_006_400)], [Ok(()), Ok(())]);
+    }
+
+    #[test]
+    fn five_minutes_are_allowed_and_no_more() {
+        assert_eq!(RIGHT.verify_at(1_700_000_300), Ok(()));
+        assert_eq!(RIGHT.verify_at(1_699_999_700), Ok(()));
+        for now_s in [1_700_000_301, 1_699_999_699, i64::MAX, i64::MIN] {
+            let refusal = RIGHT.verify_at(now_s).unwrap_err();
+            assert_eq!(refusal, Refusal::SignatureExpire { timestamp_s: 1_700_000_000, now_s });
+            assert_eq!(refusal.code(), "AuthFailure.SignatureExpire");
+        }
+    }
+
+    #[test]
+    fn every_refusal_has_the_vendors_code() {
+        let wrong_signature = Sample { signature: "00", ..RIGHT };
+        assert_eq!(wrong_signature.code(), "AuthFailure.SignatureFailure");
+        let other_key = Sample { credential: "AKIDother/2023-11-14/faceid/tc3_request", ..RIGHT };
+        assert_eq!(other_key.code(), "AuthFailure.SecretIdNotFound");
+        assert_eq!(Sample { timestamp: "now", ..RIGHT }.code(), "InvalidParameter");
+        for (credential, signed_headers) in [
+            ("AKIDexample00000000000000000000000001", RIGHT.signed_headers),
+            ("AKIDexample00000000000000000000000001/2023-11-14/cvm/tc3_request", RIGHT.signed_headers),
+            ("AKIDexample00000000000000000000000001/2023-11-14/faceid/tc2_request", RIGHT.signed_headers),
+            ("AKIDexample00000000000000000000000001/2023-11-15/faceid/tc3_request", RIGHT.signed_headers),
+            (RIGHT.credential, "host;x-tc-action"),
+            (RIGHT.credential, "content-type;x-tc-action"),
+            (RIGHT.credential, "content-type;host;x-absent"),
+        ] {
+            let sample = Sample { credential, signed_headers, ..RIGHT };
+            assert_eq!(sample.code(), "AuthFailure.InvalidAuthorization", "{credential} {signed_headers}");
+        }
+    }
+
+    #[test]
+    fn a_local_date_in_the_scope_is_recognised() {
+        let credential = "AKIDexample00000000000000000000000001/2023-11-15/faceid/tc3_request";
+        let refusal = Sample { credential, ..RIGHT }.verify_at(1_700_000_000).unwrap_err();
+        assert!(refusal.to_string().contains("local date (+08:00)"), "{refusal}");
+    }
+
+    #[test]
+    fn missing_headers_are_named() {
+        for name in ["x-tc-action", "x-tc-version", "x-tc-timestamp"] {
+            let mut headers = RIGHT.headers();
+            headers.remove(name);
+            let refusal = check(&headers, 1_700_000_000).unwrap_err();
+            assert_eq!((&refusal, refusal.code()), (&Refusal::MissingHeader(name), "MissingParameter"));
+        }
+        let mut headers = RIGHT.headers();
+        headers.remove("authorization");
+        assert_eq!(check(&headers, 1_700_000_000).unwrap_err().code(), "AuthFailure.InvalidAuthorization");
+        headers.insert("authorization", "Bearer x".parse().unwrap());
+        assert_eq!(check(&headers, 1_700_000_000).unwrap_err().code(), "AuthFailure.InvalidAuthorization");
+    }
+}
