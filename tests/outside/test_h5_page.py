@@ -113,6 +113,7 @@ def test_pass_goes_through_the_gateway_to_the_success_page(dev, client, phone):
     arrived = phone.arrives_at(dev.shop("success"))
     assert f"faceid_verification_id={created.verification.verification_id}" in arrived
     assert created.biz_token not in arrived, "the token stays out of the merchant's page"
+    assert phone.see("verification-id").text == created.verification.verification_id
     callbacks = [status for status, url in phone.redirects_since_last_asked() if url.startswith(f"{dev.http_url}/callback?")]
     assert callbacks == [303]
 

@@ -108,7 +108,7 @@ def test_right_key_goes_the_whole_way(simulate):
     assert (text.Name, text.IdCard, text.Extra) == (NAME, ID_NUMBER, EXTRA)
     assert 70 <= float(text.Sim) <= 100
     assert [detail.Seq for detail in text.LivenessDetail] == [failed["seq"], passed["seq"]]
-    assert [detail.ErrCode for detail in text.LivenessDetail] == [2016, 0]
+    assert [detail.Errcode for detail in text.LivenessDetail] == [2016, 0]
     assert all(detail.IsNeedCharge in (True, False) for detail in text.LivenessDetail)
     assert text.LivenessDetail[-1].IsNeedCharge is True
     assert all(len(str(detail.ReqTime)) == 13 for detail in text.LivenessDetail)

@@ -66,7 +66,7 @@ def test_sigkill_after_an_acknowledged_create_loses_nothing(binary, run, tmp_pat
             serve.kill()
 
         redirect = simulate.simulator.attempt(created.biz_token, 0)["redirect_url"]
-        assert redirect == "", "no pages were given, so the vendor shows its own"
+        assert not redirect, "no pages were given, so the vendor shows its own"
 
         with run(ServeProcess, binary, tmp_path, config) as serve, serve.channel() as channel:
             client = ReflectedClient(channel)
@@ -103,12 +103,12 @@ endpoint = "http://faceid.example.com"
 [auth]
 mode = "none"
 [log]
-levle = "info"
+shade = "dark"
 """
     )
     done = subprocess.run([binary, "serve", "--config", config], capture_output=True, text=True, timeout=30)
     assert done.returncode not in (0, 101), done.stderr
-    for key in ("grpc.listen", "tencent.endpoint", "levle"):
+    for key in ("grpc.listen", "tencent.endpoint", "log.shade"):
         assert key in done.stderr
     assert "panicked" not in done.stderr
 
