@@ -161,6 +161,15 @@ def test_strings_come_through_toml_as_they_are():
     assert config["flows"][0]["rule_id"] == awkward
 
 
+def test_notes_name_every_secret_that_must_exist():
+    done = helm(["install", "rel", "--dry-run=client"], "external", "--namespace", "identity")
+    assert done.returncode == 0, done.stderr
+    notes = done.stdout.split("NOTES:")[1]
+    for secret in ("faceid-vault", "faceid-tencent", "faceid-tencent-bank", "faceid-database"):
+        assert f"{secret}  (key" in notes
+    assert "https://faceid.example.com/gateway/callback" in notes
+
+
 def test_new_configuration_makes_new_pods():
     def checksum(*args):
         return objects("sqlite", *args)["StatefulSet"]["spec"]["template"]["metadata"]["annotations"]["checksum/config"]

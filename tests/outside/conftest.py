@@ -1,4 +1,7 @@
-"""Fixtures: real processes on loopback. The log of every process that a failed test used ends its report."""
+"""Fixtures: real processes on loopback. The log of every process that a failed test used ends its report.
+
+After one `scripts/test outside`, a single test runs with `cargo build && .venv/bin/pytest tests/outside -k NAME`.
+"""
 
 import contextlib
 
@@ -51,9 +54,10 @@ def pytest_runtest_setup(item):
 def pytest_runtest_makereport(item, call):
     report = yield
     if report.failed:
-        for process in item.config.stash.get(_processes, []):
+        logs = {process.log: process for process in item.config.stash.get(_processes, [])}
+        for log, process in logs.items():
             tail = "\n".join(process.log_text().splitlines()[-LOG_TAIL_LINES:])
-            report.sections.append((f"{process.log}, last {LOG_TAIL_LINES} lines", tail))
+            report.sections.append((f"{log}, last {LOG_TAIL_LINES} lines", tail))
     return report
 
 
