@@ -1,0 +1,50 @@
+{{/*
+What the schema cannot say: what is missing, and what contradicts what. All faults are named at once.
+*/}}
+{{- define "faceid-gateway.validate" -}}
+{{- $v := .Values }}
+{{- $faults := list }}
+{{- if and (include "faceid-gateway.onSqlite" .) (gt (int $v.replicas) 1) }}
+{{- $faults = append $faults (printf "replicas is %d, but SQLite has one writer: set store.urlSecret.name to use an external database, or replicas to 1" (int $v.replicas)) }}
+{{- end }}
+{{- if not $v.http.publicUrl }}
+{{- $faults = append $faults "http.publicUrl is required: the address where browsers reach this gateway's /callback" }}
+{{- end }}
+{{- if not $v.vault.existingSecret.name }}
+{{- $faults = append $faults "vault.existingSecret.name is required: the Secret that holds the vault's keys; without keys the gateway does not start" }}
+{{- end }}
+{{- range $section := list "credentials" "flows" "callers" }}
+{{- $names := list }}
+{{- range $entry := index $v $section }}
+{{- if has $entry.name $names }}
+{{- $faults = append $faults (printf "%s: the name %q is used twice" $section $entry.name) }}
+{{- end }}
+{{- $names = append $names $entry.name }}
+{{- end }}
+{{- if not $names }}
+{{- $faults = append $faults (printf "%s is empty: at least one is required" $section) }}
+{{- end }}
+{{- end }}
+{{- $credentials := list }}
+{{- range $v.credentials }}{{ $credentials = append $credentials .name }}{{ end }}
+{{- $flows := list }}
+{{- range $flow := $v.flows }}
+{{- $flows = append $flows $flow.name }}
+{{- if not (has $flow.credential $credentials) }}
+{{- $faults = append $faults (printf "flows: %q uses the credential %q, which is not among credentials" $flow.name $flow.credential) }}
+{{- end }}
+{{- end }}
+{{- range $caller := $v.callers }}
+{{- range $flow := $caller.flows }}
+{{- if not (has $flow $flows) }}
+{{- $faults = append $faults (printf "callers: %q may use the flow %q, which is not among flows" $caller.name $flow) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if le (int $v.termination.gracePeriodSeconds) (int $v.termination.preStopSleepSeconds) }}
+{{- $faults = append $faults "termination.gracePeriodSeconds must be longer than termination.preStopSleepSeconds: nothing would be left to drain in" }}
+{{- end }}
+{{- if $faults }}
+{{- fail (printf "\n  - %s\n" (join "\n  - " $faults)) }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,277 @@
+"""The chart, rendered by a real Helm: what it makes, and what it refuses."""
+
+import json
+import os
+import pathlib
+import subprocess
+import tomllib
+
+import pytest
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CHART = ROOT / "helm/faceid-gateway"
+VALUES = ROOT / "tests/helm/values"
+HELM = os.environ.get("HELM", str(ROOT / ".tools/bin/helm"))
+VALIDATE = os.environ.get("KUBERNETES_VALIDATE", str(ROOT / ".venv/bin/kubernetes-validate"))
+KUBERNETES = ["1.30", "1.35"]  # the oldest that the chart allows, and the newest that Helm 4.1 knows
+
+
+def helm(command, values, *args):
+    return subprocess.run(
+        [HELM, *command, str(CHART), "--values", str(VALUES / f"{values}.yaml"), *args],
+        capture_output=True,
+        text=True,
+    )
+
+
+def template(values, *args):
+    done = helm(["template", "rel"], values, "--namespace", "identity", *args)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def objects(values, *args):
+    return {item["kind"]: item for item in yaml.safe_load_all(template(values, *args)) if item}
+
+
+def gateway_toml(values, *args):
+    return tomllib.loads(objects(values, *args)["ConfigMap"]["data"]["gateway.toml"])
+
+
+@pytest.mark.parametrize("values", ["sqlite", "external"])
+def test_lints_without_a_warning(values):
+    done = helm(["lint", "--strict"], values)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kubernetes", KUBERNETES)
+@pytest.mark.parametrize("values", ["sqlite", "external"])
+def test_is_valid_for_kubernetes(values, kubernetes, tmp_path):
+    manifest = tmp_path / "manifest.yaml"
+    manifest.write_text(template(values, "--kube-version", f"{kubernetes}.0"))
+    done = subprocess.run(
+        [VALIDATE, "--strict", "-k", kubernetes, str(manifest)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (done.stdout + done.stderr).count("passed for resource") == 4
+
+
+def test_sqlite_is_a_stateful_set_of_one_with_a_volume():
+    made = objects("sqlite")
+    assert set(made) == {"StatefulSet", "ConfigMap", "Service", "ServiceAccount"}
+    spec = made["StatefulSet"]["spec"]
+    assert spec["replicas"] == 1
+    (claim,) = spec["volumeClaimTemplates"]
+    (container,) = spec["template"]["spec"]["containers"]
+    (path,) = [m["mountPath"] for m in container["volumeMounts"] if m["name"] == claim["metadata"]["name"]]
+    assert gateway_toml("sqlite")["store"]["url"] == f"sqlite:{path}/gateway.db"
+
+
+def test_external_database_is_a_deployment_that_gets_its_url_from_a_secret():
+    made = objects("external")
+    assert set(made) == {"Deployment", "ConfigMap", "Service", "ServiceAccount"}
+    spec = made["Deployment"]["spec"]
+    assert spec["replicas"] == 3
+    assert "url" not in gateway_toml("external")["store"]
+    assert spec["template"]["spec"]["containers"][0]["env"] == [
+        {
+            "name": "FACEID_GATEWAY__STORE__URL",
+            "valueFrom": {"secretKeyRef": {"name": "faceid-database", "key": "DATABASE_URL"}},
+        }
+    ]
+
+
+@pytest.mark.parametrize("values", ["sqlite", "external"])
+def test_pod_is_restricted(values):
+    made = objects(values)
+    pod = (made.get("StatefulSet") or made["Deployment"])["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert made["ServiceAccount"]["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+@pytest.mark.parametrize("values", ["sqlite", "external"])
+def test_probes_speak_grpc_and_a_pod_has_time_to_drain(values):
+    made = objects(values)
+    pod = (made.get("StatefulSet") or made["Deployment"])["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    grpc_port = next(p["containerPort"] for p in container["ports"] if p["name"] == "grpc")
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["grpc"]["port"] == grpc_port
+    assert container["readinessProbe"]["grpc"]["service"] == "faceid.v1.VerificationService"
+    assert container["lifecycle"]["preStop"]["sleep"]["seconds"] < pod["terminationGracePeriodSeconds"]
+    assert gateway_toml(values)["grpc"]["listen"] == f"0.0.0.0:{grpc_port}"
+
+
+def test_service_names_the_protocol_of_each_port():
+    ports = {p["name"]: p for p in objects("external")["Service"]["spec"]["ports"]}
+    assert (ports["grpc"]["port"], ports["grpc"]["targetPort"], ports["grpc"]["appProtocol"]) == (443, "grpc", "grpc")
+    assert (ports["http"]["port"], ports["http"]["targetPort"], ports["http"]["appProtocol"]) == (80, "http", "http")
+
+
+@pytest.mark.parametrize("values", ["sqlite", "external"])
+def test_every_secret_file_of_the_configuration_is_mounted(values):
+    made = objects(values)
+    pod = (made.get("StatefulSet") or made["Deployment"])["spec"]["template"]["spec"]
+    (mount,) = [m["mountPath"] for m in pod["containers"][0]["volumeMounts"] if m["name"] == "secrets"]
+    (volume,) = [v["projected"] for v in pod["volumes"] if v["name"] == "secrets"]
+    mounted = {f"{mount}/{item['path']}" for source in volume["sources"] for item in source["secret"]["items"]}
+    config = gateway_toml(values)
+    named = {config["vault"]["keys_file"]}
+    for credential in config["credentials"]:
+        named |= {credential["secret_id_file"], credential["secret_key_file"]}
+    assert named == mounted
+
+
+def test_configuration_carries_the_values_over():
+    config = gateway_toml("external")
+    assert config["http"]["public_url"] == "https://faceid.example.com/gateway"
+    assert config["tencent"] == {"endpoint": "https://faceid.internal.tencentcloudapi.com", "timeout_ms": 5000}
+    assert config["log"] == {"level": "debug", "format": "text"}
+    assert config["telemetry"] == {"otlp_endpoint": "http://otel-collector.observability:4317"}
+    assert config["auth"] == {"mode": "tokens"}
+    assert config["flows"][0] == {
+        "name": "onboarding",
+        "rule_id": "1",
+        "credential": "main",
+        "access_mode": "wechat_h5_native_overlay",
+        "comparison": "authority",
+        "requires": ["name", "id_number"],
+        "redirect_allow": ["https://shop.example.com/", "https://app.example.com/verify"],
+    }
+    assert config["flows"][1]["requires"] == []
+    assert [caller["name"] for caller in config["callers"]] == ["orders", "support"]
+    assert config["callers"][0]["flows"] == ["onboarding", "photo"]
+    assert config["callers"][0]["rights"] == ["full_view"]
+    assert len(config["callers"][0]["token_sha256"]) == 2
+
+
+def test_strings_come_through_toml_as_they_are():
+    awkward = 'a"b\\c&d<e>\'f\'\t字𠮷'
+    flow = json.dumps(awkward, ensure_ascii=False)
+    config = gateway_toml("sqlite", "--set-json", f"flows[0].ruleId={flow}")
+    assert config["flows"][0]["rule_id"] == awkward
+
+
+def test_notes_name_every_secret_that_must_exist():
+    done = helm(["install", "rel", "--dry-run=client"], "external", "--namespace", "identity")
+    assert done.returncode == 0, done.stderr
+    notes = done.stdout.split("NOTES:")[1]
+    for secret in ("faceid-vault", "faceid-tencent", "faceid-tencent-bank", "faceid-database"):
+        assert f"{secret}  (key" in notes
+    assert "https://faceid.example.com/gateway/callback" in notes
+
+
+def test_new_configuration_makes_new_pods():
+    def checksum(*args):
+        return objects("sqlite", *args)["StatefulSet"]["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
+
+    assert checksum() == checksum()
+    assert checksum() != checksum("--set", "log.level=debug")
+
+
+@pytest.mark.parametrize(
+    ("values", "args", "message"),
+    [
+        pytest.param(
+            "sqlite", ["--set", "replicas=2"],
+            "replicas is 2, but SQLite has one writer: set store.urlSecret.name",
+            id="sqlite-with-two-replicas",
+        ),
+        pytest.param(
+            "sqlite", ["--set", "vault.existingSecret.name="],
+            "vault.existingSecret.name is required",
+            id="no-vault-secret",
+        ),
+        pytest.param(
+            "sqlite", ["--set", "http.publicUrl="],
+            "http.publicUrl is required",
+            id="no-public-url",
+        ),
+        pytest.param(
+            "sqlite", ["--set-json", "callers=[]"],
+            "callers is empty",
+            id="no-callers",
+        ),
+        pytest.param(
+            "sqlite", ["--set", "flows[0].credential=other"],
+            'flows: "onboarding" uses the credential "other", which is not among credentials',
+            id="flow-with-unknown-credential",
+        ),
+        pytest.param(
+            "sqlite", ["--set", "callers[0].flows[0]=other"],
+            'callers: "orders" may use the flow "other", which is not among flows',
+            id="caller-with-unknown-flow",
+        ),
+        pytest.param(
+            "external", ["--set", "credentials[1].name=main"],
+            'credentials: the name "main" is used twice',
+            id="name-used-twice",
+        ),
+        pytest.param(
+            "sqlite", ["--set", "termination.preStopSleepSeconds=45"],
+            "gracePeriodSeconds must be longer than",
+            id="no-time-to-drain",
+        ),
+        pytest.param(
+            "sqlite", ["--set", "replicaCount=2"],
+            "additional properties 'replicaCount' not allowed",
+            id="unknown-key",
+        ),
+        pytest.param(
+            "sqlite", ["--set", "http.publicURL=https://faceid.example.com"],
+            "additional properties 'publicURL' not allowed",
+            id="misspelt-key",
+        ),
+        pytest.param(
+            "sqlite", ["--set", "credentials[0].secretKey=in-the-clear"],
+            "additional properties 'secretKey' not allowed",
+            id="credential-in-the-clear",
+        ),
+        pytest.param(
+            "external", ["--set", "store.url=postgres://user:password@host/db"],
+            "additional properties 'url' not allowed",
+            id="database-url-in-the-clear",
+        ),
+        pytest.param(
+            "sqlite", ["--set", "vault.keys=k1:in-the-clear"],
+            "additional properties 'keys' not allowed",
+            id="vault-keys-in-the-clear",
+        ),
+        pytest.param(
+            "sqlite", ["--set", "callers[0].tokenSha256[0]=a-token-in-the-clear"],
+            "does not match pattern '^[0-9a-f]{64}$'",
+            id="caller-token-in-the-clear",
+        ),
+        pytest.param(
+            "sqlite", ["--set", "flows[0].ruleId=1"],
+            "got number, want string",
+            id="rule-id-not-quoted",
+        ),
+        pytest.param(
+            "sqlite", ["--kube-version", "1.29.0"],
+            "chart requires kubeVersion: >=1.30.0-0",
+            id="kubernetes-too-old",
+        ),
+    ],
+)  # fmt: skip
+def test_refuses(values, args, message):
+    done = helm(["template", "rel"], values, *args)
+    assert done.returncode != 0, done.stdout
+    assert message in done.stderr
+    assert done.stdout == ""
+
+
+def test_names_every_fault_at_once():
+    done = helm(["template", "rel"], "sqlite", "--set", "replicas=2,vault.existingSecret.name=,http.publicUrl=")
+    assert done.returncode != 0
+    for fault in ("replicas is 2", "vault.existingSecret.name is required", "http.publicUrl is required"):
+        assert fault in done.stderr

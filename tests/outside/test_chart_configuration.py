@@ -1,0 +1,65 @@
+"""The configuration that the Helm chart writes is one that the binary takes, on the paths of this machine."""
+
+import os
+import subprocess
+
+import pytest
+import yaml
+from conftest import SECRET_ID, SECRET_KEY
+from people import onboarding
+from processes import ROOT, VAULT_KEYS, GatewayProcess, free_ports
+from reflected import ReflectedClient
+
+HELM = os.environ.get("HELM", str(ROOT / ".tools/bin/helm"))
+
+
+class ChartProcess(GatewayProcess):
+    """The container's command, with the chart's configuration."""
+
+    name = "chart"
+
+    def __init__(self, binary, folder, values, env=None):
+        rendered = subprocess.run(
+            [HELM, "template", "rel", str(ROOT / "helm/faceid-gateway"), "--values", str(ROOT / "tests/helm/values" / values)],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        objects = {item["kind"]: item for item in yaml.safe_load_all(rendered)}
+        workload = objects.get("StatefulSet") or objects["Deployment"]
+        (container,) = workload["spec"]["template"]["spec"]["containers"]
+        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+
+        grpc_port, http_port = free_ports(2)
+        config = objects["ConfigMap"]["data"]["gateway.toml"]
+        for theirs, ours in {
+            '"0.0.0.0:50051"': f'"127.0.0.1:{grpc_port}"',
+            '"0.0.0.0:8080"': f'"127.0.0.1:{http_port}"',
+            mounts["secrets"]: str(folder / "secrets"),
+            mounts.get("data", "/no/volume"): str(folder / "data"),
+        }.items():
+            config = config.replace(theirs, ours)
+        (folder / "gateway.toml").write_text(config, encoding="utf-8")
+        args = [arg.replace(mounts["config"], str(folder)) for arg in container["args"]]
+
+        (folder / "data").mkdir()
+        secrets = next(v for v in workload["spec"]["template"]["spec"]["volumes"] if v["name"] == "secrets")
+        contents = {"vault.keys": VAULT_KEYS, "secret_id": SECRET_ID, "secret_key": SECRET_KEY}
+        for source in secrets["projected"]["sources"]:
+            for item in source["secret"]["items"]:
+                path = folder / "secrets" / item["path"]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(contents[path.name])
+        # An external database is another issue's; here its URL only has to arrive by way of the environment.
+        urls = {"FACEID_GATEWAY__STORE__URL": f"sqlite:{folder}/data/gateway.db"} if container.get("env") else {}
+        super().__init__(binary, args, folder, grpc_port, http_port, urls | (env or {}))
+
+
+@pytest.mark.parametrize("values", ["sqlite.yaml", "external.yaml"])
+def test_binary_takes_the_configuration_of_the_chart(binary, run, tmp_path, values):
+    # Nothing listens for traces on this machine.
+    env = {"FACEID_GATEWAY__TELEMETRY__OTLP_ENDPOINT": ""}
+    with run(ChartProcess, binary, tmp_path, values, env=env) as gateway, gateway.channel() as channel:
+        # The chart always asks callers for a token.
+        refused = ReflectedClient(channel).refusal("CreateVerification", onboarding())
+        assert refused.code.name == "UNAUTHENTICATED"

@@ -1,0 +1,123 @@
+"""The process: how it starts, how it ends, and what it has not forgotten when it comes back."""
+
+import subprocess
+import time
+import uuid
+
+import pytest
+from conftest import SECRET_ID, SECRET_KEY
+from people import onboarding
+from processes import DevProcess, ServeConfig, ServeProcess, SimulateProcess, free_ports
+from reflected import VERIFICATION_SERVICE, ReflectedClient, state_of
+
+DELAY_MS = 1500
+
+
+def faults_left(simulator):
+    return simulator.control("GET", "/state")["faults"]
+
+
+def test_sigterm_lets_calls_in_flight_finish(serve):
+    serve.simulator.fault("DetectAuth", "delay", ms=DELAY_MS)
+    with serve.channel() as channel:
+        client = ReflectedClient(channel)
+        call = client.start("CreateVerification", onboarding())
+        serve.wait_until("the call to reach the vendor", lambda: not faults_left(serve.simulator))
+        started = time.monotonic()
+        serve.terminate()
+
+        serve.wait_until("the gateway to stop taking calls", lambda: serve.health(VERIFICATION_SERVICE) != "SERVING")
+        assert not call.done(), "the call is still in flight: the gateway has not waited for it"
+        created = call.result()
+        assert state_of(created.verification) == "PENDING" and created.biz_token
+    assert serve.exit_code() == 0
+    assert time.monotonic() - started < DELAY_MS / 1000 + 10
+
+
+def test_sigterm_of_an_idle_gateway_ends_it_at_once(serve):
+    started = time.monotonic()
+    serve.terminate()
+    assert serve.exit_code() == 0
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("process", ["serve", "dev"])
+def test_second_signal_is_no_accident(process, request):
+    """Twice Ctrl-C, as people do: it still ends, and soon."""
+    process = request.getfixturevalue("serve") if process == "serve" else request.getfixturevalue("own_dev")
+    process.terminate()
+    process.terminate()
+    assert process.exit_code(10) is not None
+
+
+@pytest.fixture
+def own_dev(binary, run, tmp_path):
+    with run(DevProcess, binary, tmp_path) as dev:
+        yield dev
+
+
+def test_sigkill_after_an_acknowledged_create_loses_nothing(binary, run, tmp_path):
+    with run(SimulateProcess, binary, tmp_path, SECRET_ID, SECRET_KEY) as simulate:
+        config = ServeConfig(tmp_path, simulate.simulator, SECRET_ID, SECRET_KEY)
+        request = onboarding(request_id=str(uuid.uuid4()), reference="survives")
+
+        with run(ServeProcess, binary, tmp_path, config) as serve, serve.channel() as channel:
+            created = ReflectedClient(channel).create(**request)
+            serve.kill()
+
+        redirect = simulate.simulator.attempt(created.biz_token, 0)["redirect_url"]
+        assert not redirect, "no pages were given, so the vendor shows its own"
+
+        with run(ServeProcess, binary, tmp_path, config) as serve, serve.channel() as channel:
+            client = ReflectedClient(channel)
+            assert client.create(**request) == created, "the same request_id, the same answer"
+            found = client.result(created, fresh=True)
+            assert state_of(found.verification) == "PASSED"
+            assert found.verification.reference == "survives"
+
+
+def test_dev_once_walks_and_exits(binary, tmp_path):
+    ports = [f"127.0.0.1:{port}" for port in free_ports(4)]
+    listen = zip(("--grpc-listen", "--http-listen", "--simulator-listen", "--control-listen"), ports, strict=True)
+    args = [word for pair in listen for word in pair]
+    for run_number in ("first", "second, on the same data"):
+        done = subprocess.run(
+            [binary, "dev", "--once", "--data-dir", tmp_path / "data", *args],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, f"{run_number} run: {done.stdout}{done.stderr}"
+        for step in ("PASSED", "PENDING", "last_attempt"):
+            assert step in done.stdout
+
+
+def test_wrong_configuration_names_every_fault(binary, tmp_path):
+    config = tmp_path / "gateway.toml"
+    config.write_text(
+        """\
+[grpc]
+listen = "not an address"
+[tencent]
+endpoint = "http://faceid.example.com"
+[auth]
+mode = "none"
+[log]
+shade = "dark"
+"""
+    )
+    done = subprocess.run([binary, "serve", "--config", config], capture_output=True, text=True, timeout=30)
+    assert done.returncode not in (0, 101), done.stderr
+    for key in ("grpc.listen", "tencent.endpoint", "log.shade"):
+        assert key in done.stderr
+    assert "panicked" not in done.stderr
+
+
+def test_no_vault_keys_no_start(binary, run, tmp_path):
+    with run(SimulateProcess, binary, tmp_path, SECRET_ID, SECRET_KEY) as simulate:
+        config = ServeConfig(tmp_path, simulate.simulator, SECRET_ID, SECRET_KEY)
+        (tmp_path / "vault.keys").write_text("")
+        done = subprocess.run([binary, "serve", "--config", config.file], capture_output=True, text=True, timeout=30)
+    assert done.returncode not in (0, 101)
+    assert "vault" in done.stderr
+    assert not (config.data / "gateway.db").exists()
