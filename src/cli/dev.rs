@@ -1,0 +1,203 @@
+//! `dev`: gateway, simulator and SQLite in one process.
+
+use super::walk::{Stage, walk};
+use crate::{
+    config::Config,
+    domain::clock::SystemClock,
+    serve::{Gateway, stop_signal},
+    simulator::{self, Simulator, SimulatorConfig},
+    telemetry::{LogFormat, Telemetry},
+    vault::Keyring,
+};
+use anyhow::Context;
+use clap::Args;
+use std::{
+    fs, iter,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use toml::Value;
+
+/// Run gateway and simulator in one process, everything seeded, and walk verifications all their way.
+#[derive(Args)]
+pub struct DevArgs {
+    /// Exit after the walk: 0 only if every step held.
+    #[arg(long)]
+    once: bool,
+    /// Where the database and the vault's key are kept. Without it: a temporary folder, removed at the end.
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// Where callers connect. [default: 127.0.0.1:50051; with --once any free port]
+    #[arg(long)]
+    grpc_listen: Option<SocketAddr>,
+    /// Where browsers connect. [default: 127.0.0.1:8080; with --once any free port]
+    #[arg(long)]
+    http_listen: Option<SocketAddr>,
+    /// The simulator's API and H5 page. [default: 127.0.0.1:8081; with --once any free port]
+    #[arg(long)]
+    simulator_listen: Option<SocketAddr>,
+    /// The simulator's control port. [default: 127.0.0.1:8082; with --once any free port]
+    #[arg(long)]
+    control_listen: Option<SocketAddr>,
+    /// Log level or directives. RUST_LOG goes before it.
+    #[arg(long, default_value = "warn")]
+    log_level: String,
+}
+
+pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
+    let telemetry = Telemetry::start(&args.log_level, LogFormat::Text, None)?;
+    let data = DataDir::open(args.data_dir.as_deref())?;
+    let address = |given: Option<SocketAddr>, port: u16| {
+        given.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, if args.once { 0 } else { port })))
+    };
+    let listening = "an address is taken? see `dev --help` for the options that set them";
+    let simulator = simulator::start(SimulatorConfig {
+        listen: address(args.simulator_listen, 8081),
+        control_listen: address(args.control_listen, 8082),
+        ..SimulatorConfig::loopback()
+    })
+    .await
+    .context(listening)?;
+    let http_listen = known_port(address(args.http_listen, 8080))?;
+    let config = dev_config(&data.path, address(args.grpc_listen, 50051), http_listen, &simulator)?;
+    let gateway = Gateway::start(config, Arc::new(SystemClock)).await.context(listening)?;
+
+    let stage = Stage { grpc: gateway.grpc_addr, simulator: simulator.api_addr(), control: simulator.control_addr() };
+    let walked = walk(&stage).await;
+    if walked.is_ok() && !args.once {
+        print_what_to_try(&gateway, &simulator);
+        stop_signal().await?;
+    }
+    let stopped = gateway.stop().await;
+    simulator.shutdown().await;
+    telemetry.stop();
+    walked.and(stopped)
+}
+
+/// Written as TOML and read like any configuration, so that `dev` runs what production runs.
+fn dev_config(
+    data: &Path,
+    grpc_listen: SocketAddr,
+    http_listen: SocketAddr,
+    simulator: &Simulator,
+) -> anyhow::Result<Config> {
+    let keys_file = data.join("vault.keys");
+    if !keys_file.exists() {
+        write_for_owner(&keys_file, &Keyring::generate("dev"))?;
+    }
+    let text = format!(
+        r#"
+        [grpc]
+        listen = "{grpc_listen}"
+        [http]
+        listen = "{http_listen}"
+        public_url = "http://{http_listen}"
+        [store]
+        url = {store}
+        [vault]
+        keys_file = {keys_file}
+        [tencent]
+        endpoint = "http://{vendor}"
+        [auth]
+        mode = "none"
+        [[credentials]]
+        name = "main"
+        secret_id = {secret_id}
+        secret_key = {secret_key}
+        {onboarding}{photo}{signing}"#,
+        store = quoted(&format!("sqlite:{}", data.join("gateway.db").display())),
+        keys_file = quoted(&keys_file.display().to_string()),
+        vendor = simulator.api_addr(),
+        secret_id = quoted(simulator.secret_id()),
+        secret_key = quoted(simulator.secret_key()),
+        onboarding = dev_flow("onboarding", "1", "authority", r#""name", "id_number""#, simulator),
+        photo = dev_flow("photo", "2", "uploaded_photo", "", simulator),
+        signing = dev_flow("signing", "3", "authority", r#""name", "id_number", "intention""#, simulator),
+    );
+    Ok(Config::from_toml(&text, "dev", iter::empty())?)
+}
+
+fn dev_flow(name: &str, rule_id: &str, comparison: &str, requires: &str, simulator: &Simulator) -> String {
+    let shop = simulator.api_addr();
+    format!(
+        r#"
+        [[flows]]
+        name = "{name}"
+        rule_id = "{rule_id}"
+        credential = "main"
+        access_mode = "wechat_h5_normal"
+        comparison = "{comparison}"
+        requires = [{requires}]
+        redirect_allow = ["http://{shop}/shop/", "https://shop.example.com/"]
+        "#
+    )
+}
+
+fn quoted(text: &str) -> String {
+    Value::String(text.to_owned()).to_string()
+}
+
+/// The port must be known before the gateway listens: its public URL is part of the configuration.
+fn known_port(address: SocketAddr) -> anyhow::Result<SocketAddr> {
+    let listener = std::net::TcpListener::bind(address)
+        .with_context(|| format!("{address} cannot be listened on; see `dev --help` for the option that sets it"))?;
+    Ok(listener.local_addr()?)
+}
+
+/// A folder that is removed at the end unless it was named.
+struct DataDir {
+    path: PathBuf,
+    temporary: bool,
+}
+
+impl DataDir {
+    fn open(named: Option<&Path>) -> anyhow::Result<Self> {
+        let (path, temporary) = match named {
+            Some(path) => (path.to_owned(), false),
+            None => (std::env::temp_dir().join(format!("faceid-gateway-{}", uuid::Uuid::new_v4())), true),
+        };
+        fs::create_dir_all(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+        Ok(Self { path, temporary })
+    }
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        if self.temporary
+            && let Err(error) = fs::remove_dir_all(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), error = %error, "the temporary folder stays");
+        }
+    }
+}
+
+fn write_for_owner(path: &Path, text: &str) -> anyhow::Result<()> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    Ok(file.sync_all()?)
+}
+
+fn print_what_to_try(gateway: &Gateway, simulator: &Simulator) {
+    let (grpc, shop) = (gateway.grpc_addr, simulator.api_addr());
+    println!(
+        r#"
+Serving. Paste, in another terminal:
+
+  grpcurl -plaintext {grpc} list
+  grpcurl -plaintext -d '{{"flow": "onboarding", "subject": {{"name": "张三", "id_number": "11010519491231002X"}},
+    "success_url": "http://{shop}/shop/welcome", "failure_url": "http://{shop}/shop/sorry"}}' \
+    {grpc} faceid.v1.VerificationService/CreateVerification
+
+Open the url of the answer in a browser, go through the page, and then
+
+  grpcurl -plaintext -d '{{"verification_id": "<from the answer>"}}' {grpc} faceid.v1.VerificationService/GetResult
+
+  callbacks, metrics, health   http://{http}/metrics
+  simulator's control port     http://{control}/state
+Ctrl-C stops."#,
+        http = gateway.http_addr,
+        control = simulator.control_addr(),
+    );
+}

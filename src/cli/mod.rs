@@ -1,0 +1,40 @@
+//! The commands.
+
+mod dev;
+mod serve;
+mod simulate;
+mod walk;
+
+use clap::{Parser, Subcommand};
+
+/// The gateway between a company's services and Tencent Cloud FaceID.
+#[derive(Parser)]
+#[command(version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the contract.
+    Serve(serve::ServeArgs),
+    /// Run gateway and simulator in one process, everything seeded, and walk verifications all their way.
+    Dev(dev::DevArgs),
+    /// Run only the simulator of the vendor.
+    Simulate(simulate::SimulateArgs),
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// What went wrong, for the person at the terminal.
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Serve(args) => serve::run(args).await,
+            Command::Dev(args) => dev::run(args).await,
+            Command::Simulate(args) => simulate::run(args).await,
+        }
+    }
+}

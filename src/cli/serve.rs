@@ -1,0 +1,35 @@
+//! `serve`: the gateway.
+
+use crate::{
+    config::{self, Config},
+    domain::clock::SystemClock,
+    serve::{Gateway, stop_signal},
+    telemetry::Telemetry,
+};
+use clap::Args;
+use std::{path::PathBuf, sync::Arc};
+
+/// Serve the contract.
+#[derive(Args)]
+pub struct ServeArgs {
+    /// The configuration file (TOML). Environment variables FACEID_GATEWAY__SECTION__KEY go before it.
+    #[arg(long, required_unless_present = "print_defaults")]
+    config: Option<PathBuf>,
+    /// Print every setting with its default and meaning, and exit.
+    #[arg(long)]
+    print_defaults: bool,
+}
+
+pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
+    let Some(file) = args.config.filter(|_| !args.print_defaults) else {
+        print!("{}", config::DEFAULTS);
+        return Ok(());
+    };
+    let config = Config::load(&file, std::env::vars())?;
+    let telemetry = Telemetry::start(&config.log.filter, config.log.format, config.otlp_endpoint.as_deref())?;
+    let gateway = Gateway::start(config, Arc::new(SystemClock)).await?;
+    stop_signal().await?;
+    let stopped = gateway.stop().await;
+    telemetry.stop();
+    stopped
+}
