@@ -5,7 +5,12 @@ use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
 use std::sync::OnceLock;
-use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// How logs are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +41,16 @@ impl Telemetry {
         let log = match format {
             LogFormat::Json => log.json().flatten_event(true).boxed(),
             LogFormat::Text => log.boxed(),
-        };
+        }
+        .with_filter(filter);
         let traces = otlp_endpoint.map(trace_provider).transpose()?;
         let export = traces.as_ref().map(|provider| {
             opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
-            tracing_opentelemetry::layer().with_tracer(provider.tracer("faceid-gateway"))
+            // Our own spans, whatever is logged: those of the libraries would include the export's own calls.
+            let ours = Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::INFO);
+            tracing_opentelemetry::layer().with_tracer(provider.tracer("faceid-gateway")).with_filter(ours)
         });
-        tracing_subscriber::registry().with(filter).with(log).with(export).try_init()?;
+        tracing_subscriber::registry().with(log).with(export).try_init()?;
         Ok(Self { traces })
     }
 

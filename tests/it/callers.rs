@@ -26,7 +26,7 @@ async fn a_flow_that_was_not_granted_is_refused() {
 }
 
 #[tokio::test]
-async fn anothers_verification_is_not_found_by_any_key() {
+async fn the_verification_of_another_is_not_found_by_any_key() {
     let world = World::start().await;
     let created = world.created().await;
     let redirect = world.attempt(&created, 0).await;
