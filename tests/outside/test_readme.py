@@ -1,0 +1,133 @@
+"""A newcomer who follows the README: what it shows is taken out of it, word for word, and run against `dev`."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from processes import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+README_ZH = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
+FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+# What `dev` listens on by default, and so what the README says.
+GRPC_ADDRESS = "127.0.0.1:50051"
+SIMULATOR_ADDRESS = "127.0.0.1:8081"
+
+# Where Debian keeps the Go libraries of its packages. Without modules, Go needs no network.
+DEBIAN_GOPATH = "/usr/share/gocode"
+
+RUN_TIMEOUT_S = 60
+GO_BUILD_TIMEOUT_S = 300  # on a new machine it compiles grpc-go
+
+
+def fenced(text, language, containing=""):
+    """The one code block of this language that has `containing` in it."""
+    found = [code for tag, code in FENCED.findall(text) if tag == language and containing in code]
+    assert len(found) == 1, f"{len(found)} blocks of {language} contain {containing!r}"
+    return found[0]
+
+
+def at_dev(code, dev):
+    """The code with the addresses of the README replaced by those of this `dev`."""
+    for address, ours in ((GRPC_ADDRESS, dev.grpc_address), (SIMULATOR_ADDRESS, dev.simulator.address)):
+        assert address in code, f"the README no longer says {address}"
+        code = code.replace(address, ours)
+    return code
+
+
+def run_in(folder, *command, timeout_s=RUN_TIMEOUT_S, **env):
+    """What a command prints. `python` and the tools of pip are this virtual environment's; no proxy is in between."""
+    path = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
+    kept = {name: os.environ[name] for name in ("HOME", "TMPDIR") if name in os.environ}
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={"PATH": path, "PYTHONUTF8": "1"} | kept | env,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=timeout_s,
+    )
+    assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def run_shell(folder, code):
+    return run_in(folder, "sh", "-eu", "-c", code)
+
+
+def assert_created_and_asked(printed, dev):
+    lines = printed.splitlines()
+    assert len(lines) == 2, printed
+    assert lines[0].startswith(f"send the browser to http://{dev.simulator.address}/h5?token=")
+    assert lines[1] == "state: VERIFICATION_STATE_PENDING"
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """The shop of the README, with its copy of proto/, at its place in a GOPATH."""
+    shop = tmp_path / "src/example.com/shop"
+    shutil.copytree(ROOT / "proto", shop / "proto")
+    return shop
+
+
+def test_go(dev, shop, tmp_path):
+    run_shell(shop, fenced(README, "sh", "--go_out"))
+    (shop / "main.go").write_text(at_dev(fenced(README, "go"), dev), encoding="utf-8")
+    assert run_in(shop, "gofmt", "-l", "main.go") == "", "gofmt would change the snippet"
+
+    gopath = {"GO111MODULE": "off", "GOPATH": f"{tmp_path}:{DEBIAN_GOPATH}"}
+    run_in(shop, "go", "build", "-o", "shop", ".", timeout_s=GO_BUILD_TIMEOUT_S, **gopath)
+    assert_created_and_asked(run_in(shop, "./shop"), dev)
+
+
+def test_python(dev, shop):
+    install, generate = fenced(README, "sh", "grpc_tools").split("\n", 1)
+    assert install == "pip install grpcio grpcio-tools", "requirements.txt has what this line installs"
+    run_shell(shop, generate)
+    (shop / "main.py").write_text(at_dev(fenced(README, "python"), dev), encoding="utf-8")
+    assert_created_and_asked(run_in(shop, "python", "main.py", PYTHONPATH=str(shop)), dev)
+
+
+def test_grpcurl(dev, tmp_path):
+    printed = run_shell(tmp_path, at_dev(fenced(README, "sh", "grpcurl -plaintext 127.0.0.1:50051 list"), dev))
+    services, _, rest = printed.partition("faceid.v1.CreateVerificationRequest is a message:")
+    assert "faceid.v1.VerificationService" in services.split()
+    created = json.loads(rest[rest.index("\n{\n") :])
+    assert created["url"].startswith(f"http://{dev.simulator.address}/h5?token=")
+
+    ask = fenced(README, "sh", "VerificationService/GetResult")
+    assert ask.count("…") == 1
+    ask = ask.replace(GRPC_ADDRESS, dev.grpc_address).replace("…", created["verification"]["verificationId"])
+    told = json.loads(run_shell(tmp_path, ask))
+    assert told["verification"]["state"] == "VERIFICATION_STATE_PENDING"
+
+
+def test_vault_key(tmp_path):
+    [command] = re.findall(r"`(echo .* > vault\.keys)`", README)
+    run_shell(tmp_path, command)
+    assert re.fullmatch(r"k1:[A-Za-z0-9+/]{43}=\n", (tmp_path / "vault.keys").read_text(encoding="ascii"))
+
+
+def test_chinese_readme_has_the_same_code():
+    assert FENCED.findall(README_ZH) == FENCED.findall(README)
+
+
+def test_chinese_readme_names_the_same_things():
+    def structure(text):
+        prose = FENCED.sub("", text)
+        return {
+            "headings": re.findall(r"^#+(?= )", prose, re.MULTILINE),
+            "rows of tables": len(re.findall(r"^\|", prose, re.MULTILINE)),
+            "names": set(re.findall(r"`([^`]+)`", prose)),
+            "links": set(re.findall(r"\]\(([^)]+)\)", prose)) - {"README.md", "README.zh-CN.md"},
+        }
+
+    assert structure(README_ZH) == structure(README)
+    assert "[中文](README.zh-CN.md)" in README and "[English](README.md)" in README_ZH
