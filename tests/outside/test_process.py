@@ -70,7 +70,8 @@ def test_sigkill_after_an_acknowledged_create_loses_nothing(binary, run, tmp_pat
 
         with run(ServeProcess, binary, tmp_path, config) as serve, serve.channel() as channel:
             client = ReflectedClient(channel)
-            assert client.create(**request) == created, "the same request_id, the same answer"
+            again = client.create(**request)
+            assert again.SerializeToString() == created.SerializeToString(), "the same request_id, the same answer"
             found = client.result(created, fresh=True)
             assert state_of(found.verification) == "PASSED"
             assert found.verification.reference == "survives"
