@@ -1,0 +1,335 @@
+//! A gateway and a simulator in this process, on free loopback ports, with a clock that can be moved.
+
+use faceid_gateway::{
+    config::Config,
+    domain::clock::MovableClock,
+    grpc::pb::{
+        self, CreateVerificationRequest, CreateVerificationResponse, GetResultRequest, GetResultResponse,
+        HandleCallbackRequest, HandleCallbackResponse, Subject, verification_service_client::VerificationServiceClient,
+    },
+    serve::Gateway,
+    simulator::{self, Simulator, SimulatorConfig},
+};
+use serde_json::{Value, json};
+use std::{iter, sync::Arc};
+use tempfile::TempDir;
+use tonic::{Code, Request, Response, Status, transport::Channel};
+use tonic_types::StatusExt;
+
+pub const ID_NUMBER: &str = "11010519491231002X";
+/// The tokens of the callers `orders` (may see FULL), `loans` and `stranger` (may use no flow).
+pub const ORDERS: &str = "orders-token";
+pub const LOANS: &str = "loans-token";
+pub const STRANGER: &str = "stranger-token";
+
+pub struct World {
+    pub gateway: Gateway,
+    pub simulator: Simulator,
+    pub folder: TempDir,
+    clock: Arc<MovableClock>,
+    http: reqwest::Client,
+    pub channel: Channel,
+}
+
+impl World {
+    pub async fn start() -> Self {
+        let simulator = simulator::start(SimulatorConfig::loopback()).await.expect("simulator starts");
+        Self::start_with(simulator, TempDir::new().expect("temporary folder")).await
+    }
+
+    /// On a folder and a simulator that were used before.
+    pub async fn start_with(simulator: Simulator, folder: TempDir) -> Self {
+        let clock = Arc::new(MovableClock::default());
+        let config = config(&simulator, &folder);
+        let gateway = Gateway::start(config, Arc::clone(&clock) as _).await.expect("gateway starts");
+        let channel = Channel::from_shared(format!("http://{}", gateway.grpc_addr))
+            .expect("an address is a URI")
+            .connect()
+            .await
+            .expect("gateway is reached");
+        let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
+        Self { gateway, simulator, folder, clock, http: http.expect("HTTP client"), channel }
+    }
+
+    pub fn client(&self) -> VerificationServiceClient<Channel> {
+        VerificationServiceClient::new(self.channel.clone()).max_encoding_message_size(usize::MAX)
+    }
+
+    pub fn shop(&self, page: &str) -> String {
+        format!("http://{}/shop/{page}", self.simulator.api_addr())
+    }
+
+    /// A request that flow `onboarding` takes; the browser comes back through the gateway's own callback.
+    pub fn request(&self) -> CreateVerificationRequest {
+        CreateVerificationRequest {
+            flow: "onboarding".into(),
+            subject: Some(Subject { name: "张三".into(), id_number: ID_NUMBER.into() }),
+            success_url: self.shop("welcome"),
+            failure_url: self.shop("sorry"),
+            ..CreateVerificationRequest::default()
+        }
+    }
+
+    pub async fn create(&self, request: CreateVerificationRequest) -> Result<CreateVerificationResponse, Status> {
+        self.create_as(ORDERS, request).await
+    }
+
+    pub async fn create_as(
+        &self,
+        token: &str,
+        request: CreateVerificationRequest,
+    ) -> Result<CreateVerificationResponse, Status> {
+        self.client().create_verification(bearing(token, request)).await.map(Response::into_inner)
+    }
+
+    /// A verification that was created and must be there.
+    pub async fn created(&self) -> Created {
+        Created::of(succeeded(self.create(self.request()).await))
+    }
+
+    pub async fn callback_as(
+        &self,
+        token: &str,
+        source: pb::handle_callback_request::Source,
+    ) -> Result<HandleCallbackResponse, Status> {
+        let request = HandleCallbackRequest { source: Some(source) };
+        self.client().handle_callback(bearing(token, request)).await.map(Response::into_inner)
+    }
+
+    pub async fn callback(&self, url: &str) -> Result<HandleCallbackResponse, Status> {
+        self.callback_as(ORDERS, pb::handle_callback_request::Source::CallbackUrl(url.to_owned())).await
+    }
+
+    pub async fn result_as(&self, token: &str, request: GetResultRequest) -> Result<GetResultResponse, Status> {
+        self.client().get_result(bearing(token, request)).await.map(Response::into_inner)
+    }
+
+    /// The result, asked freshly of the vendor.
+    pub async fn result(&self, id: &str) -> Result<GetResultResponse, Status> {
+        self.result_as(ORDERS, GetResultRequest { fresh: true, ..by_id(id) }).await
+    }
+
+    /// The state after the vendor was asked, without the enum's prefix.
+    pub async fn state(&self, id: &str) -> &'static str {
+        state_name(&succeeded(self.result(id).await).verification.expect("a verification"))
+    }
+
+    /// The user's attempt ends with `code`. Gives the URL that the vendor sends the browser to.
+    pub async fn attempt(&self, created: &Created, code: i32) -> String {
+        let answer = self.control(&format!("tokens/{}/attempts", created.token), json!({ "code": code })).await;
+        answer["redirect_url"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// A POST to the simulator's control port.
+    pub async fn control(&self, path: &str, body: Value) -> Value {
+        let url = format!("http://{}/{path}", self.simulator.control_addr());
+        let request = self.http.post(url).header("content-type", "application/json").body(body.to_string());
+        let answer = request.send().await.expect("control port answers");
+        let status = answer.status();
+        let text = answer.text().await.expect("control port answers a text");
+        assert!(status.is_success(), "{path}: {text}");
+        serde_json::from_str(&text).expect("control port answers JSON")
+    }
+
+    pub async fn fault(&self, body: Value) {
+        self.control("faults", body).await;
+    }
+
+    /// How often an action of the vendor was called, whatever came of it.
+    pub async fn vendor_calls(&self, action: &str) -> u64 {
+        let text = self.get(&format!("http://{}/calls", self.simulator.control_addr())).await.1;
+        let calls: Value = serde_json::from_str(&text).expect("calls are JSON");
+        calls[action].as_object().map_or(0, |by_code| by_code.values().filter_map(Value::as_u64).sum())
+    }
+
+    /// Moves the gateway's and the vendor's clock.
+    pub async fn advance(&self, seconds: i64) {
+        self.clock.advance(jiff::SignedDuration::from_secs(seconds));
+        self.control("clock", json!({ "advance_s": seconds })).await;
+    }
+
+    /// Moves only the gateway's clock.
+    pub fn skew(&self, seconds: i64) {
+        self.clock.advance(jiff::SignedDuration::from_secs(seconds));
+    }
+
+    /// A GET as a browser does it, without following redirects: status, body, `Location`.
+    pub async fn get(&self, url: &str) -> (u16, String, String) {
+        let answer = self.http.get(url).send().await.expect("an answer");
+        let location = answer.headers().get("location").map(|value| value.to_str().expect("a URL").to_owned());
+        let status = answer.status().as_u16();
+        (status, answer.text().await.expect("a body"), location.unwrap_or_default())
+    }
+
+    pub fn http_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.gateway.http_addr)
+    }
+
+    /// Rows in a table, read past the gateway.
+    pub fn rows(&self, table: &str) -> i64 {
+        let database = rusqlite::Connection::open(self.folder.path().join("gateway.db")).expect("database");
+        database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).expect("a count")
+    }
+
+    /// Actions in the audit trail of a verification, oldest first.
+    pub async fn audit(&self, id: &str) -> Vec<String> {
+        let trail = self.gateway.app.store.audit_of(id).await.expect("audit trail");
+        trail.into_iter().map(|event| format!("{} {}", event.actor, event.action)).collect()
+    }
+
+    /// Stops the gateway; simulator and folder go on.
+    pub async fn stop_gateway(self) -> (Simulator, TempDir) {
+        drop(self.channel);
+        self.gateway.stop().await.expect("gateway stops");
+        (self.simulator, self.folder)
+    }
+}
+
+/// What a test needs of a new verification.
+pub struct Created {
+    pub id: String,
+    pub token: String,
+    pub url: String,
+}
+
+impl Created {
+    pub fn of(created: CreateVerificationResponse) -> Self {
+        Self {
+            id: created.verification.expect("a verification").verification_id,
+            token: created.biz_token,
+            url: created.url,
+        }
+    }
+}
+
+/// A state without the enum's prefix.
+pub fn state_name(verification: &pb::Verification) -> &'static str {
+    let name = verification.state().as_str_name();
+    name.strip_prefix("VERIFICATION_STATE_").unwrap_or(name)
+}
+
+pub fn by_id(id: &str) -> GetResultRequest {
+    GetResultRequest {
+        key: Some(pb::get_result_request::Key::VerificationId(id.to_owned())),
+        ..GetResultRequest::default()
+    }
+}
+
+pub fn bearing<T>(token: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let value = format!("Bearer {token}").parse().expect("a token is a header value");
+    request.metadata_mut().insert("authorization", value);
+    request
+}
+
+/// The answer of a call that must succeed.
+#[track_caller]
+pub fn succeeded<T>(result: Result<T, Status>) -> T {
+    result.unwrap_or_else(|status| panic!("{:?}: {}", status.code(), status.message()))
+}
+
+/// What is compared of an error: code, `ErrorInfo.reason`, and the bad fields.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: Code,
+    pub reason: String,
+    pub fields: Vec<String>,
+    pub retry: bool,
+}
+
+/// The error of a call that must fail.
+#[track_caller]
+pub fn refused<T>(result: Result<T, Status>) -> Refusal {
+    let Err(status) = result else { panic!("the call succeeded") };
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo: {status:?}"));
+    assert_eq!(info.domain, "faceid-gateway");
+    let fields = details.bad_request().map(|bad| bad.field_violations.iter().map(|v| v.field.clone()).collect());
+    Refusal {
+        code: status.code(),
+        reason: info.reason.clone(),
+        fields: fields.unwrap_or_default(),
+        retry: details.retry_info().is_some(),
+    }
+}
+
+/// A refusal for these fields.
+pub fn invalid(fields: &[&str]) -> Refusal {
+    Refusal {
+        code: Code::InvalidArgument,
+        reason: "INVALID_FIELDS".into(),
+        fields: fields.iter().map(|field| (*field).to_owned()).collect(),
+        retry: false,
+    }
+}
+
+fn config(simulator: &Simulator, folder: &TempDir) -> Config {
+    let database = folder.path().join("gateway.db");
+    let free_port = || {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.local_addr().expect("its address")
+    };
+    let http = free_port();
+    let flows: String = [
+        ("onboarding", "1", "authority", r#""name", "id_number""#),
+        ("photo", "2", "uploaded_photo", ""),
+        ("read-aloud", "3", "authority", r#""name", "id_number", "intention""#),
+        ("questions", "4", "authority", r#""name", "id_number", "intention""#),
+        ("nods", "5", "authority", r#""name", "id_number", "intention""#),
+        ("unapproved", "999", "authority", ""),
+    ]
+    .map(|(name, rule_id, comparison, requires)| {
+        format!(
+            r#"
+            [[flows]]
+            name = "{name}"
+            rule_id = "{rule_id}"
+            credential = "main"
+            access_mode = "wechat_h5_native_overlay"
+            comparison = "{comparison}"
+            requires = [{requires}]
+            redirect_allow = ["http://{}/shop/", "https://shop.example.com/"]
+            "#,
+            simulator.api_addr()
+        )
+    })
+    .concat();
+    let flow_names = r#"["onboarding", "photo", "read-aloud", "questions", "nods", "unapproved"]"#;
+    let callers: String = [
+        ("orders", ORDERS, flow_names, r#"["full_view"]"#),
+        ("loans", LOANS, flow_names, "[]"),
+        ("stranger", STRANGER, "[]", "[]"),
+    ]
+    .map(|(name, token, flows, rights)| {
+        let hash = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(token.as_bytes()));
+        format!("[[callers]]\nname = \"{name}\"\ntoken_sha256 = [\"{hash}\"]\nflows = {flows}\nrights = {rights}\n")
+    })
+    .concat();
+    let text = format!(
+        r#"
+        [grpc]
+        listen = "127.0.0.1:0"
+        [http]
+        listen = "{http}"
+        public_url = "http://{http}"
+        [store]
+        url = "sqlite:{}"
+        [vault]
+        keys = "test:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
+        [tencent]
+        endpoint = "http://{}"
+        timeout_ms = 2000
+        [[credentials]]
+        name = "main"
+        secret_id = "{}"
+        secret_key = "{}"
+        {flows}
+        {callers}
+        "#,
+        database.display(),
+        simulator.api_addr(),
+        simulator.secret_id(),
+        simulator.secret_key(),
+    );
+    Config::from_toml(&text, "harness", iter::empty()).unwrap_or_else(|error| panic!("{error}"))
+}

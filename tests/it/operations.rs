@@ -1,0 +1,73 @@
+//! What operators see: health, readiness, metrics, and a stop that loses nothing.
+
+use crate::harness::{World, refused, succeeded};
+use faceid_gateway::grpc::pb::CreateVerificationRequest;
+use serde_json::json;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+#[tokio::test]
+async fn metrics_count_rpcs_and_vendor_calls_without_secrets() {
+    let world = World::start().await;
+    let created = world.created().await;
+    let redirect = world.attempt(&created, 0).await;
+    world.get(&redirect).await;
+    refused(world.create(CreateVerificationRequest { flow: "nope".into(), ..world.request() }).await);
+
+    let (status, metrics, _) = world.get(&world.http_url("/metrics")).await;
+    assert_eq!(status, 200);
+    for line in [
+        r#"faceid_rpcs_total{method="faceid.v1.VerificationService/CreateVerification",code="OK"}"#,
+        r#"faceid_rpcs_total{method="faceid.v1.VerificationService/CreateVerification",code="INVALID_ARGUMENT"}"#,
+        r#"faceid_rpc_duration_seconds_bucket{method="faceid.v1.VerificationService/CreateVerification","#,
+        r#"faceid_vendor_calls_total{action="DetectAuth",code="ok"}"#,
+        r#"faceid_vendor_call_duration_seconds_bucket{action="GetDetectInfoEnhanced","#,
+        r#"faceid_verifications_settled_total{flow="onboarding",outcome="passed"}"#,
+        r#"faceid_browser_callbacks_total{status="303"}"#,
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
+    }
+    for secret in [&created.id, &created.token, world.simulator.secret_id(), world.simulator.secret_key()] {
+        assert!(!metrics.contains(secret));
+    }
+}
+
+#[tokio::test]
+async fn health_and_probes_say_serving() {
+    let world = World::start().await;
+    let mut health = HealthClient::new(world.channel.clone());
+    for service in ["", "faceid.v1.VerificationService"] {
+        let answer = health.check(HealthCheckRequest { service: service.into() }).await;
+        assert_eq!(succeeded(answer).into_inner().status(), ServingStatus::Serving, "{service:?}");
+    }
+    assert_eq!(world.get(&world.http_url("/livez")).await.0, 200);
+    assert_eq!(world.get(&world.http_url("/readyz")).await.0, 200);
+    assert_eq!(world.get(&world.http_url("/nothing")).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_stop_ends_health_watches_and_waits_for_calls_in_flight() {
+    let world = World::start().await;
+    let mut health = HealthClient::new(world.channel.clone());
+    let request = HealthCheckRequest { service: "faceid.v1.VerificationService".into() };
+    let mut watch = succeeded(health.watch(request).await).into_inner();
+    let first = succeeded(watch.message().await).expect("a status");
+    assert_eq!(first.status(), ServingStatus::Serving);
+
+    world.fault(json!({"action": "DetectAuth", "kind": "delay", "ms": 300})).await;
+    let (mut client, request) = (world.client(), world.request());
+    let call = tokio::spawn(async move {
+        client.create_verification(crate::harness::bearing(crate::harness::ORDERS, request)).await
+    });
+    while world.vendor_calls("DetectAuth").await == 0 {
+        tokio::task::yield_now().await;
+    }
+    let (_simulator, folder) = world.stop_gateway().await;
+    assert!(succeeded(call.await.expect("no panic")).into_inner().verification.is_some());
+    assert!(folder.path().join("gateway.db").exists());
+
+    let mut last = first.status();
+    while let Ok(Some(told)) = watch.message().await {
+        last = told.status();
+    }
+    assert_ne!(last, ServingStatus::Serving);
+}
