@@ -86,6 +86,4 @@ def serve(binary, run, tmp_path):
     with run(SimulateProcess, binary, tmp_path, SECRET_ID, SECRET_KEY) as simulate:
         config = ServeConfig(tmp_path, simulate.simulator, SECRET_ID, SECRET_KEY)
         with run(ServeProcess, binary, tmp_path, config) as serve:
-            serve.config = config
-            serve.simulator = simulate.simulator
             yield serve
