@@ -31,12 +31,11 @@ def run(request):
     running = request.config.stash.setdefault(_processes, [])
 
     @contextlib.contextmanager
-    def run(kind, *args, wait=True, **kwargs):
+    def run(kind, *args, **kwargs):
         process = kind(*args, **kwargs)
         running.append(process)
         try:
-            if wait:
-                process.wait_until_ready()
+            process.wait_until_ready()
             yield process
         finally:
             process.kill()
