@@ -1,3 +1,26 @@
+//! The gateway between a company's services and Tencent Cloud FaceID (人脸核身).
+//!
+//! # Follow one verification
+//!
+//! 1. A caller's CreateVerification arrives in [`grpc`], which decodes it and knows the caller.
+//! 2. [`app`] checks it with the rules of [`domain`], has [`tencent`] open a flow (signed by [`tc3`]), seals what came back with
+//!    [`vault`], and keeps it in the [`store`]: one durable insert, then the answer.
+//! 3. The user's browser visits the vendor and comes back to the caller's page (HandleCallback) or to [`http`] (`/callback`).
+//!    Either way `app` checks that the return is bound to the verification, and then asks the vendor: the redirect is a hint.
+//! 4. `domain::outcome` judges the vendor's answer, `domain::verification` makes the transition, and the store advances over the
+//!    version that was read. GetResult tells of it.
+//!
+//! Imports point one way:
+//!
+//! ```text
+//! grpc, http → app → { domain, tencent, vault, store }
+//! tencent → { tc3, domain }     vault → { store, domain }     domain, tc3, store, simulator → nothing of ours
+//! config → what it configures   serve builds everything       cli → serve, simulator
+//! ```
+//!
+//! The modules in reading order: [`domain`], [`app`], [`tencent`], [`tc3`], [`vault`], [`store`], [`grpc`], [`http`],
+//! [`config`], [`serve`], [`telemetry`], [`cli`], and, apart from all of them, [`simulator`].
+
 pub mod app;
 pub mod cli;
 pub mod config;

@@ -71,11 +71,9 @@ impl Walk<'_> {
     /// The user's attempt ends with `code`; the browser goes to the gateway's callback, which sends it on to `page`.
     async fn user_ends_with(&self, code: i32, created: &CreateVerificationResponse, page: &str) -> anyhow::Result<()> {
         let attempt = format!("http://{}/tokens/{}/attempts", self.stage.control, created.biz_token);
-        let body = format!("{{\"code\": {code}}}");
-        let json = "application/json";
-        let answer = self.browser.post(attempt).header("content-type", json).body(body).send().await?;
-        let answer = answer.error_for_status().context("the simulator's control port")?.text().await?;
-        let answer: serde_json::Value = serde_json::from_str(&answer)?;
+        let answer = self.browser.post(attempt).json(&serde_json::json!({ "code": code })).send().await?;
+        let answer: serde_json::Value =
+            answer.error_for_status().context("the simulator's control port")?.json().await?;
         let redirect = answer["redirect_url"].as_str().context("the vendor gave no redirect")?;
         let sent_on = self.browser.get(redirect).send().await.context("the gateway's callback")?;
         ensure!(sent_on.status() == StatusCode::SEE_OTHER, "the gateway's callback answered {}", sent_on.status());

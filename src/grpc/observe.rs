@@ -226,8 +226,8 @@ mod tests {
         assert_eq!(read("250m"), Some(Duration::from_millis(245)));
         assert_eq!(read("3M"), Some(Duration::from_millis(179_995)));
         assert_eq!(read("1n"), Some(Duration::ZERO));
-        for nonsense in ["", "S", "1", "123456789S", "1x", "-1S", "1漢"] {
-            assert_eq!(HeaderValue::from_str(nonsense).ok().map(|_| read(nonsense)).flatten(), None, "{nonsense}");
+        for nonsense in ["", "S", "1", "123456789S", "1x", "-1S"] {
+            assert_eq!(read(nonsense), None, "{nonsense}");
         }
     }
 

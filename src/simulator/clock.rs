@@ -60,6 +60,7 @@ impl Clock {
         DateTimePrinter::new().timestamp_to_rfc9110_string(&now).ok()
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the simulator's one reading of the machine's clock")]
     fn base_ms(&self) -> i64 {
         match self.base {
             Base::System => SystemTime::now()

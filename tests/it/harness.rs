@@ -123,8 +123,7 @@ impl World {
     /// A POST to the simulator's control port.
     pub async fn control(&self, path: &str, body: Value) -> Value {
         let url = format!("http://{}/{path}", self.simulator.control_addr());
-        let request = self.http.post(url).header("content-type", "application/json").body(body.to_string());
-        let answer = request.send().await.expect("control port answers");
+        let answer = self.http.post(url).json(&body).send().await.expect("control port answers");
         let status = answer.status();
         let text = answer.text().await.expect("control port answers a text");
         assert!(status.is_success(), "{path}: {text}");
