@@ -259,9 +259,9 @@ fn intention(token: &Token, mode: IntentionMode) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::attempt::Outcome;
+    use super::super::attempt::{MAX_ATTEMPTS, Outcome};
     use super::super::rule::Rule;
-    use super::super::state::{MAX_ATTEMPTS, NewToken, State};
+    use super::super::state::{NewToken, State};
     use super::*;
 
     const NOW_MS: i64 = 1_700_000_000_000;

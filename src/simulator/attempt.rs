@@ -2,7 +2,9 @@
 
 use super::codes::{self, Stage};
 use super::rule::IntentionMode;
-use super::state::MAX_ATTEMPTS;
+
+/// How many attempts one BizToken allows. The vendor documents that there is a limit (code 16), not which.
+pub(super) const MAX_ATTEMPTS: usize = 5;
 
 /// One liveness comparison.
 #[derive(Debug, Clone)]

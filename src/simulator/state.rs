@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use super::attempt::{Attempt, AttemptRefused, Outcome};
+use super::attempt::{Attempt, AttemptRefused, MAX_ATTEMPTS, Outcome};
 use super::codes;
 use super::faults::FaultQueue;
 use super::rule::{IntentionMode, Rule};
@@ -13,8 +13,6 @@ use super::rule::{IntentionMode, Rule};
 pub(super) const TOKEN_LIFE_MS: i64 = 7_200 * 1000;
 /// How long results are kept, counted from the making of the token [41957].
 pub(super) const RESULT_LIFE_MS: i64 = 259_200 * 1000;
-/// How many attempts one BizToken allows. The vendor documents that there is a limit (code 16), not which.
-pub(super) const MAX_ATTEMPTS: usize = 5;
 
 pub(super) struct State {
     rules: Vec<RuleEntry>,
