@@ -31,12 +31,11 @@ def run(request):
     running = request.config.stash.setdefault(_processes, [])
 
     @contextlib.contextmanager
-    def run(kind, *args, wait=True, **kwargs):
+    def run(kind, *args, **kwargs):
         process = kind(*args, **kwargs)
         running.append(process)
         try:
-            if wait:
-                process.wait_until_ready()
+            process.wait_until_ready()
             yield process
         finally:
             process.kill()
@@ -86,6 +85,4 @@ def serve(binary, run, tmp_path):
     with run(SimulateProcess, binary, tmp_path, SECRET_ID, SECRET_KEY) as simulate:
         config = ServeConfig(tmp_path, simulate.simulator, SECRET_ID, SECRET_KEY)
         with run(ServeProcess, binary, tmp_path, config) as serve:
-            serve.config = config
-            serve.simulator = simulate.simulator
             yield serve

@@ -228,12 +228,14 @@ class ServeProcess(GatewayProcess):
         super().__init__(
             binary, ["serve", "--config", config.file], folder, config.grpc_port, config.http_port, env
         )
+        self.simulator = config.simulator
 
 
 class ServeConfig:
     """A configuration file of `serve` in `folder`, with the secrets as files beside it."""
 
     def __init__(self, folder, simulator, secret_id, secret_key, log_level="info"):
+        self.simulator = simulator
         self.folder = folder
         self.data = folder / "data"
         self.grpc_port, self.http_port = free_ports(2)

@@ -27,18 +27,18 @@ class ReflectedClient:
         pool = descriptor_pool.DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
         self.descriptor = pool.FindServiceByName(service)
 
-    def call(self, method, request, timeout=CALL_TIMEOUT_S):
+    def call(self, method, request, timeout=CALL_TIMEOUT_S, metadata=None):
         """Calls with a request as JSON in a dict; answers with the message."""
-        return self._stub(method)(self._message(method, request), timeout=timeout)
+        return self._stub(method)(self._message(method, request), timeout=timeout, metadata=metadata)
 
     def start(self, method, request, timeout=CALL_TIMEOUT_S):
         """The same, without waiting: answers with a future."""
         return self._stub(method).future(self._message(method, request), timeout=timeout)
 
-    def refusal(self, method, request):
+    def refusal(self, method, request, metadata=None):
         """Calls what must be refused; answers with the error."""
         try:
-            answer = self.call(method, request)
+            answer = self.call(method, request, metadata=metadata)
         except grpc.RpcError as error:
             return Refusal(error)
         raise AssertionError(f"{method} was not refused: {answer}")

@@ -6,7 +6,6 @@ import subprocess
 import pytest
 import yaml
 from conftest import SECRET_ID, SECRET_KEY
-from people import onboarding
 from processes import ROOT, VAULT_KEYS, GatewayProcess, free_ports
 from reflected import ReflectedClient
 
@@ -55,11 +54,20 @@ class ChartProcess(GatewayProcess):
         super().__init__(binary, args, folder, grpc_port, http_port, urls | (env or {}))
 
 
+# Its SHA-256 is in the value files.
+TOKEN = "hello world"
+NOBODY = {"verification_id": "01890000-0000-7000-8000-000000000000"}
+
+
 @pytest.mark.parametrize("values", ["sqlite.yaml", "external.yaml"])
 def test_binary_takes_the_configuration_of_the_chart(binary, run, tmp_path, values):
     # Nothing listens for traces on this machine.
     env = {"FACEID_GATEWAY__TELEMETRY__OTLP_ENDPOINT": ""}
     with run(ChartProcess, binary, tmp_path, values, env=env) as gateway, gateway.channel() as channel:
-        # The chart always asks callers for a token.
-        refused = ReflectedClient(channel).refusal("CreateVerification", onboarding())
-        assert refused.code.name == "UNAUTHENTICATED"
+        # Neither call gets as far as the vendor: these flows lead to the real one.
+        client = ReflectedClient(channel)
+        for metadata in (None, [("authorization", "Bearer another token")]):
+            refused = client.refusal("GetResult", NOBODY, metadata)
+            assert (refused.code.name, refused.reason) == ("UNAUTHENTICATED", "UNAUTHENTICATED")
+        known = client.refusal("GetResult", NOBODY, [("authorization", f"Bearer {TOKEN}")])
+        assert known.code.name == "NOT_FOUND"

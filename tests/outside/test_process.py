@@ -4,6 +4,7 @@ import subprocess
 import time
 import uuid
 
+import grpc
 import pytest
 from conftest import SECRET_ID, SECRET_KEY
 from people import onboarding
@@ -32,6 +33,19 @@ def test_sigterm_lets_calls_in_flight_finish(serve):
         assert state_of(created.verification) == "PENDING" and created.biz_token
     assert serve.exit_code() == 0
     assert time.monotonic() - started < DELAY_MS / 1000 + 10
+
+
+def test_a_caller_that_hangs_up_does_not_lose_the_token(serve):
+    serve.simulator.fault("DetectAuth", "delay", ms=DELAY_MS)
+    request = onboarding(request_id=str(uuid.uuid4()))
+    with serve.channel() as channel:
+        client = ReflectedClient(channel)
+        with pytest.raises(grpc.RpcError) as caught:
+            client.call("CreateVerification", request, timeout=0.3)
+        assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+
+        (token,) = serve.wait_until("the vendor's answer", lambda: serve.simulator.control("GET", "/tokens"))
+        assert client.create(**request).biz_token == token["biz_token"]
 
 
 def test_sigterm_of_an_idle_gateway_ends_it_at_once(serve):
@@ -70,7 +84,8 @@ def test_sigkill_after_an_acknowledged_create_loses_nothing(binary, run, tmp_pat
 
         with run(ServeProcess, binary, tmp_path, config) as serve, serve.channel() as channel:
             client = ReflectedClient(channel)
-            assert client.create(**request) == created, "the same request_id, the same answer"
+            again = client.create(**request)
+            assert again.SerializeToString() == created.SerializeToString(), "the same request_id, the same answer"
             found = client.result(created, fresh=True)
             assert state_of(found.verification) == "PASSED"
             assert found.verification.reference == "survives"
