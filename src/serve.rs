@@ -3,8 +3,8 @@
 
 use crate::{
     app::App,
-    config::{AuthMode, Config, StoreUrl},
-    domain::clock::Clock,
+    config::{AuthMode, CallerConfig, Config, StoreUrl},
+    domain::{clock::Clock, flow::Flows, key_pair::KeyPair},
     grpc::{self, Authenticator, TokenHolder},
     http::{self, HttpState},
     store::{Store, sqlite::SqliteStore},
@@ -12,6 +12,7 @@ use crate::{
     vault::{CredentialVault, credential::Put},
 };
 use anyhow::Context;
+use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
     net::SocketAddr,
     sync::{
@@ -27,6 +28,10 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 /// How long a stop waits for calls in flight: less than the 30 s that Kubernetes gives by default.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+/// How long the last bytes may take, and how long streams that never end by themselves (health watches, reflection) go on.
+const STREAM_GRACE: Duration = Duration::from_secs(1);
+/// How often samples of histograms are folded together; without it they pile up until somebody scrapes.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 /// A running gateway.
 pub struct Gateway {
@@ -38,10 +43,11 @@ pub struct Gateway {
     pub app: Arc<App>,
     health: HealthReporter,
     stopping: Arc<AtomicBool>,
+    in_flight: TaskTracker,
     stop_grpc: CancellationToken,
     stop_http: CancellationToken,
     grpc: JoinHandle<Result<(), tonic::transport::Error>>,
-    http: JoinHandle<std::io::Result<()>>,
+    http: JoinHandle<()>,
 }
 
 impl Gateway {
@@ -54,20 +60,10 @@ impl Gateway {
         let store = open_store(&config.store)?;
         let keyring = Arc::new(config.keyring);
         let credentials = CredentialVault::new(Arc::clone(&keyring), Arc::clone(&store));
-        for (name, pair) in &config.credentials {
-            match credentials.put(name, pair).await? {
-                Put::Unchanged => {}
-                Put::Added => tracing::info!(credential = %name, "sealed into the vault"),
-                Put::Replaced => {
-                    tracing::warn!(credential = %name, "the vault's key pair was replaced by the configuration's")
-                }
-            }
-        }
-        for flow in config.flows.values() {
-            credentials.get(&flow.credential).await.with_context(|| format!("flow {} cannot be served", flow.name))?;
-        }
+        seal_credentials(&credentials, &config.credentials).await?;
+        check_credentials(&credentials, &config.flows).await?;
         let app = Arc::new(App {
-            tencent: tencent::Client::new(&config.tencent, Arc::clone(&clock))?,
+            tencent: tencent::Client::new(&config.tencent, Arc::clone(&clock)).context("the client of the vendor")?,
             clock,
             store,
             keyring,
@@ -76,49 +72,52 @@ impl Gateway {
             own_callback: config.own_callback,
             detached: TaskTracker::new(),
         });
-        let authenticator = match config.auth {
-            AuthMode::Off => Authenticator::Off,
-            AuthMode::Tokens => Authenticator::Tokens(
-                config
-                    .callers
-                    .into_iter()
-                    .map(|known| TokenHolder { caller: Arc::new(known.caller), token_sha256: known.token_sha256 })
-                    .collect(),
-            ),
-        };
 
         let grpc_listener = bind("grpc.listen", config.grpc_listen).await?;
         let http_listener = bind("http.listen", config.http_listen).await?;
         let (grpc_addr, http_addr) = (grpc_listener.local_addr()?, http_listener.local_addr()?);
         let (stop_grpc, stop_http) = (CancellationToken::new(), CancellationToken::new());
-        let stopping = Arc::new(AtomicBool::new(false));
-        let (router, health) = grpc::server(Arc::clone(&app), authenticator).await?;
+        let (stopping, in_flight) = (Arc::new(AtomicBool::new(false)), TaskTracker::new());
+        let authenticator = authenticator(config.auth, config.callers);
+        let (router, health) = grpc::server(Arc::clone(&app), authenticator, in_flight.clone()).await?;
         let incoming = TcpIncoming::from(grpc_listener).with_nodelay(Some(true));
         let grpc = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop_grpc.clone().cancelled_owned()));
+        tokio::spawn(keep_metrics_small(metrics.clone(), stop_http.clone()));
         let state = HttpState { app: Arc::clone(&app), metrics, stopping: Arc::clone(&stopping) };
-        let http = tokio::spawn(
-            axum::serve(http_listener, http::router(state))
-                .with_graceful_shutdown(stop_http.clone().cancelled_owned())
-                .into_future(),
-        );
+        let http = tokio::spawn(http::server::serve(http_listener, http::router(state), stop_http.clone()));
         tracing::info!(%grpc_addr, %http_addr, "serving");
-        Ok(Self { grpc_addr, http_addr, app, health, stopping, stop_grpc, stop_http, grpc, http })
+        Ok(Self { grpc_addr, http_addr, app, health, stopping, in_flight, stop_grpc, stop_http, grpc, http })
+    }
+
+    /// Waits until a listener has failed, which it should not.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        tokio::select! {
+            ended = &mut self.grpc => anyhow::anyhow!("the gRPC server has ended: {ended:?}"),
+            ended = &mut self.http => anyhow::anyhow!("the HTTP server has ended: {ended:?}"),
+        }
     }
 
     /// Says NOT_SERVING, lets calls and detached work finish, and stops.
     ///
     /// # Errors
-    /// When that takes longer than 25 seconds, or a listener had failed.
+    /// When that takes longer than 25 seconds.
     pub async fn stop(self) -> anyhow::Result<()> {
         tracing::info!("stopping: no new calls, finishing those in flight");
         self.stopping.store(true, Ordering::SeqCst);
-        self.say_not_serving().await;
+        for service in ["", grpc::VERIFICATION_SERVICE] {
+            self.health.set_service_status(service, ServingStatus::NotServing).await;
+        }
         self.stop_grpc.cancel();
+        self.stop_http.cancel();
         let finish = async {
-            self.grpc.await??;
+            self.in_flight.close();
+            self.in_flight.wait().await;
+            let mut grpc = self.grpc;
+            if tokio::time::timeout(STREAM_GRACE, &mut grpc).await.is_err() {
+                grpc.abort();
+            }
+            self.http.await?;
             self.app.drain().await;
-            self.stop_http.cancel();
-            self.http.await??;
             anyhow::Ok(())
         };
         tokio::time::timeout(DRAIN_TIMEOUT, finish).await.with_context(|| {
@@ -127,17 +126,45 @@ impl Gateway {
         tracing::info!("stopped");
         Ok(())
     }
+}
 
-    /// Watchers of the health read NOT_SERVING, then their streams end: one that stays open would hold up the stop.
-    async fn say_not_serving(&self) {
-        let mut health = self.health.clone();
-        for service in ["", grpc::VERIFICATION_SERVICE] {
-            health.set_service_status(service, ServingStatus::NotServing).await;
+async fn seal_credentials(vault: &CredentialVault, credentials: &[(String, KeyPair)]) -> anyhow::Result<()> {
+    for (name, pair) in credentials {
+        match vault.put(name, pair).await? {
+            Put::Unchanged => {}
+            Put::Added => tracing::info!(credential = %name, "sealed into the vault"),
+            Put::Replaced => {
+                tracing::warn!(credential = %name, "replaced in the vault by the configuration's key pair")
+            }
         }
-        tokio::task::yield_now().await;
-        for service in ["", grpc::VERIFICATION_SERVICE] {
-            health.clear_service_status(service).await;
+    }
+    Ok(())
+}
+
+/// Every flow must have a credential that can be read; all that have none are named.
+async fn check_credentials(vault: &CredentialVault, flows: &Flows) -> anyhow::Result<()> {
+    let mut faults = Vec::new();
+    for flow in flows.values() {
+        if let Err(error) = vault.get(&flow.credential).await {
+            faults.push(format!("flow {} cannot be served: {error}", flow.name));
         }
+    }
+    anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
+    Ok(())
+}
+
+fn authenticator(mode: AuthMode, callers: Vec<CallerConfig>) -> Authenticator {
+    let holder = |known: CallerConfig| TokenHolder { caller: Arc::new(known.caller), token_sha256: known.token_sha256 };
+    match mode {
+        AuthMode::Off => Authenticator::Off,
+        AuthMode::Tokens => Authenticator::Tokens(callers.into_iter().map(holder).collect()),
+    }
+}
+
+async fn keep_metrics_small(metrics: PrometheusHandle, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(METRICS_UPKEEP);
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        metrics.run_upkeep();
     }
 }
 

@@ -2,14 +2,17 @@
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_otlp::WithExportConfig;
+use opentelemetry_otlp::{ExporterBuildError, WithExportConfig};
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
-use std::sync::OnceLock;
+use std::{
+    io::{self, IsTerminal},
+    sync::OnceLock,
+};
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::{LevelFilter, Targets},
+    filter::{LevelFilter, ParseError, Targets},
     layer::SubscriberExt,
-    util::SubscriberInitExt,
+    util::{SubscriberInitExt, TryInitError},
 };
 
 /// How logs are written.
@@ -19,6 +22,20 @@ pub enum LogFormat {
     Json,
     /// For people.
     Text,
+}
+
+/// Its lines carry paths of the machine that built it.
+const QUIET: &str = "refinery_core=warn";
+
+/// Logs or traces could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    #[error("log.level or RUST_LOG: {0}")]
+    Filter(#[from] ParseError),
+    #[error("telemetry.otlp_endpoint: {0}")]
+    Exporter(#[from] ExporterBuildError),
+    #[error("logging was set up before: {0}")]
+    SetUpBefore(#[from] TryInitError),
 }
 
 /// Exports traces until it is told to stop.
@@ -32,12 +49,10 @@ impl Telemetry {
     ///
     /// # Errors
     /// When the filter cannot be read, the exporter cannot be made, or logging was set up before.
-    pub fn start(filter: &str, format: LogFormat, otlp_endpoint: Option<&str>) -> anyhow::Result<Self> {
-        let filter = match std::env::var("RUST_LOG") {
-            Ok(directives) => EnvFilter::try_new(directives)?,
-            Err(_) => EnvFilter::try_new(filter)?,
-        };
-        let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    pub fn start(filter: &str, format: LogFormat, otlp_endpoint: Option<&str>) -> Result<Self, TelemetryError> {
+        let directives = std::env::var("RUST_LOG").unwrap_or_else(|_| filter.to_owned());
+        let filter = EnvFilter::try_new(directives)?.add_directive(QUIET.parse()?);
+        let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
         let log = match format {
             LogFormat::Json => log.json().flatten_event(true).boxed(),
             LogFormat::Text => log.boxed(),
@@ -64,7 +79,7 @@ impl Telemetry {
     }
 }
 
-fn trace_provider(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
+fn trace_provider(endpoint: &str) -> Result<SdkTracerProvider, ExporterBuildError> {
     let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
     Ok(SdkTracerProvider::builder()
         .with_batch_exporter(exporter)

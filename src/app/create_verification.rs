@@ -13,7 +13,10 @@ use crate::{
         new_verification::{NewVerification, UnverifiedRequest},
         verification::Verification,
     },
-    store::Creation,
+    store::{
+        Creation,
+        row::{ProgressRow, VerificationRow},
+    },
     tencent::{
         self, ErrorKind,
         wire::{DetectAuthRequest, IntentionActionConfig, IntentionQuestion, RuleIdConfig},
@@ -74,13 +77,15 @@ impl App {
     ) -> Result<CreatedVerification, Error> {
         let session = self.detect_auth(&flow, &new).await?;
         let id = new.id.to_string();
-        let row = new_row(&self.keyring, &caller, &flow, &new, self.keyring.fingerprint(body), &session);
-        match self.store.create_or_find(row, self.audit_event(&caller, AuditAction::Created, &id)).await? {
+        let made = new_row(&self.keyring, &caller, &flow, &new, self.keyring.fingerprint(body), &session);
+        // Opened before it is stored: a row that could not be read again is not one to store.
+        let row = VerificationRow { made: made.clone(), version: 1, progress: ProgressRow::pending() };
+        let record = Record::open(&self.keyring, row)?;
+        match self.store.create_or_find(made, self.audit_event(&caller, AuditAction::Created, &id)).await? {
             Creation::Created => {
                 tracing::info!(verification_id = %id, flow = %flow.name, caller = %caller, "created");
                 metrics::counter!("faceid_verifications_created_total", "flow" => flow.name.clone()).increment(1);
                 let access_mode = flow.access_mode;
-                let record = self.find(&id).await?;
                 Ok(CreatedVerification {
                     verification: record.verification,
                     url: record.url,
@@ -133,10 +138,7 @@ fn detect_auth_request<'a>(flow: &'a Flow, new: &'a NewVerification) -> DetectAu
         redirect_url: new.redirect_url.as_ref().map(Url::as_str),
         extra: new.extra.as_deref(),
         image_base64: new.reference_photo.as_ref().map(|photo| BASE64_STANDARD.encode(photo)),
-        intention_verify_text: None,
-        intention_questions: None,
-        intention_actions: None,
-        config: None,
+        ..DetectAuthRequest::default()
     };
     match &new.intention {
         None => {}

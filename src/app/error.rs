@@ -41,6 +41,12 @@ impl Error {
         Self::UnreadableRow { id: id.to_owned(), column, problem: problem.to_string() }
     }
 
+    /// The vendor's part in it, if it had one.
+    pub fn vendor_failure(&self) -> Option<VendorFailure<'_>> {
+        let Self::Vendor(error) = self else { return None };
+        Some(VendorFailure { action: error.action, code: error.kind.label(), request_id: error.kind.request_id() })
+    }
+
     /// The stable name of what happened, for programs.
     pub fn reason(&self) -> Reason {
         match self {
@@ -67,6 +73,16 @@ impl Error {
             | Self::WorkLost(_) => Reason::Internal,
         }
     }
+}
+
+/// A call to the vendor that failed.
+#[derive(Clone, Copy)]
+pub struct VendorFailure<'a> {
+    pub action: &'static str,
+    /// The vendor's code where it is a documented one, else a word for what went wrong.
+    pub code: &'a str,
+    /// What the vendor's support asks for.
+    pub request_id: Option<&'a str>,
 }
 
 /// What happened, by name. The names are part of the contract (`ErrorInfo.reason`).

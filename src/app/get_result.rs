@@ -60,7 +60,10 @@ impl App {
         };
         let mut record = self.open(row.filter(|row| row.made.caller == caller.name))?;
         let checked_at = record.verification.checked_at;
-        let recent = checked_at.is_some_and(|checked_at| self.clock.now().duration_since(checked_at) < RECENT);
+        // A negative age, after the clock was set back, is not recent.
+        let recent = checked_at.is_some_and(|checked_at| {
+            (SignedDuration::ZERO..RECENT).contains(&self.clock.now().duration_since(checked_at))
+        });
         if fresh || !recent {
             record = self.settle(record).await?;
         }

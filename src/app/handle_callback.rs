@@ -10,6 +10,9 @@ use crate::domain::{
 };
 use url::Url;
 
+/// One refusal of a verification and an actor is written to the audit trail in this time; the metric counts all.
+const REFUSAL_WINDOW_MS: i64 = 60_000;
+
 /// What came back.
 pub enum CallbackSource {
     /// The URL, or its query, as the browser brought it.
@@ -62,39 +65,53 @@ impl App {
         Ok(CallbackOutcome { verification: record.verification, redirect_url })
     }
 
+    /// The verification that a return is bound to: by our MAC or by its caller's word, and by the token.
     async fn bound_record(&self, visitor: Visitor<'_>, claim: &Claim) -> Result<Record, Error> {
-        let mac_holds = claim.mac.as_ref().is_none_or(|mac| self.keyring.verifies_redirect(claim.id, mac));
-        let id = claim.id.to_string();
-        let row = self.store.find(&id).await?.filter(|row| match visitor {
-            Visitor::Caller(caller) => row.made.caller == caller.name,
-            Visitor::Browser => true,
-        });
         let not_bound = |field: &str, problem: &str| {
             Error::CallbackNotBound(Fault { field: field.to_owned(), problem: problem.to_owned() })
         };
-        let Some(row) = row else {
-            // Whoever does not hold our MAC learns nothing about which ids exist.
-            return Err(if mac_holds {
-                Error::VerificationNotFound
-            } else {
-                not_bound(&claim.mac_field, "was not made by this gateway for this verification")
-            });
+        let foreign_mac = || not_bound(&claim.mac_field, "was not made by this gateway for this verification");
+        let mac_holds = claim.mac.as_ref().is_none_or(|mac| self.keyring.verifies_redirect(claim.id, mac));
+        let Some(row) = self.store.find(&claim.id.to_string()).await? else {
+            metrics::counter!("faceid_callbacks_refused_total").increment(1);
+            return Err(if mac_holds { Error::VerificationNotFound } else { foreign_mac() });
+        };
+        let owned = match visitor {
+            Visitor::Caller(caller) => row.made.caller == caller.name,
+            Visitor::Browser => true,
         };
         let record = Record::open(&self.keyring, row)?;
+        // In this order, whoever does not hold our MAC learns nothing about which verifications exist.
         let refusal = if !mac_holds {
-            not_bound(&claim.mac_field, "was not made by this gateway for this verification")
+            foreign_mac()
+        } else if !owned {
+            Error::VerificationNotFound
         } else if record.token != claim.token {
             not_bound(&claim.token_field, "is not the token of this verification")
         } else {
             return Ok(record);
         };
+        metrics::counter!("faceid_callbacks_refused_total").increment(1);
+        self.audit_refusal(visitor, &claim.id.to_string()).await?;
+        Err(refusal)
+    }
+
+    /// Writes a refusal down, but not every one of a flood: the public callback is open to everyone.
+    async fn audit_refusal(&self, visitor: Visitor<'_>, id: &str) -> Result<(), Error> {
         let actor = match visitor {
             Visitor::Caller(caller) => &caller.name,
             Visitor::Browser => "browser",
         };
-        self.audit(actor, AuditAction::CallbackRefused, &id).await?;
-        metrics::counter!("faceid_callbacks_refused_total").increment(1);
-        Err(refusal)
+        let event = self.audit_event(actor, AuditAction::CallbackRefused, id);
+        let written_lately = self.store.audit_of(id).await?.iter().any(|before| {
+            before.actor == event.actor
+                && before.action == event.action
+                && event.at_ms.saturating_sub(before.at_ms) < REFUSAL_WINDOW_MS
+        });
+        if !written_lately {
+            self.store.append_audit(event).await?;
+        }
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ mod record;
 mod settle;
 
 pub use create_verification::CreatedVerification;
-pub use error::{Error, Reason};
+pub use error::{Error, Reason, VendorFailure};
 pub use get_result::{ResultKey, ResultView, VerificationWithResult};
 pub use handle_callback::{CallbackOutcome, CallbackSource, Visitor};
 

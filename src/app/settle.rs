@@ -4,11 +4,14 @@ use super::{App, Error, record::Record};
 use crate::{
     domain::{
         intention::IntentionMode,
-        outcome::judge,
+        outcome::{Judgement, Verdict, judge},
         verification::{State, Verification},
     },
     store::row::VerificationRow,
-    tencent::wire::GetDetectInfoEnhancedRequest,
+    tencent::{
+        Answer,
+        wire::{GetDetectInfoEnhancedRequest, GetDetectInfoEnhancedResponse},
+    },
 };
 
 impl App {
@@ -20,30 +23,28 @@ impl App {
         if record.verification.state != State::Pending {
             return Ok(record);
         }
-        let verification = &record.verification;
-        let pair = self.credentials.get(&verification.credential).await?;
-        let request = GetDetectInfoEnhancedRequest {
-            biz_token: record.token.expose(),
-            rule_id: &verification.rule_id,
-            info_type: info_type(verification),
-        };
         let asked_at = self.clock.now();
-        let answer = self.tencent.get_detect_info_enhanced(&pair, &request).await?;
-
-        let findings = answer.body.findings(verification.intention);
-        let judgement = judge(&findings, verification.token_expired(asked_at));
-        let tells_something = findings.face_code.is_some() || findings.last_liveness.is_some();
-        let result = tells_something.then(|| answer.body.into_result(answer.request_id.clone(), asked_at));
+        let Answer { body, request_id } = self.ask_vendor(&record).await?;
+        let verification = &record.verification;
+        let findings = body.findings(verification.intention);
+        let judgement = findings
+            .as_ref()
+            .map_or(Judgement::NOTHING_LEARNT, |findings| judge(findings, verification.token_expired(asked_at)));
+        let tells_something =
+            findings.is_some_and(|findings| findings.face_code.is_some() || findings.last_liveness.is_some());
+        let result = tells_something.then(|| body.into_result(request_id.clone(), asked_at));
         loop {
-            let asked_since = record.verification.checked_at.is_some_and(|checked_at| checked_at > asked_at);
-            if record.verification.state != State::Pending || asked_since {
+            // Somebody else's newer answer stands, unless ours is the one that cannot change any more.
+            let outdated = record.verification.checked_at.is_some_and(|checked_at| checked_at > asked_at)
+                && judgement.verdict != Verdict::Passed;
+            if record.verification.state != State::Pending || outdated {
                 return Ok(record);
             }
             let version = record.verification.version;
             let settled = Record {
                 verification: record.verification.settle(&judgement, asked_at),
                 result: result.clone().or(record.result),
-                check_request_id: Some(answer.request_id.clone()),
+                check_request_id: Some(request_id.clone()),
                 ..record
             };
             let id = settled.verification.id.to_string();
@@ -56,6 +57,24 @@ impl App {
         }
     }
 
+    async fn ask_vendor(&self, record: &Record) -> Result<Answer<GetDetectInfoEnhancedResponse>, Error> {
+        let verification = &record.verification;
+        let pair = self.credentials.get(&verification.credential).await?;
+        let mut request = GetDetectInfoEnhancedRequest {
+            biz_token: record.token.expose(),
+            rule_id: &verification.rule_id,
+            info_type: info_type(verification.intention),
+            ..GetDetectInfoEnhancedRequest::default()
+        };
+        let answer = self.tencent.get_detect_info_enhanced(&pair, &request).await?;
+        if verification.intention.is_some() || !answer.body.tells_of_intention() {
+            return Ok(answer);
+        }
+        // The step is on in the vendor's console although no script was given: its code must be asked for.
+        request.info_type = ALL_TEXT;
+        Ok(self.tencent.get_detect_info_enhanced(&pair, &request).await?)
+    }
+
     /// Reads a verification that must exist.
     pub(super) async fn find(&self, id: &str) -> Result<Record, Error> {
         self.open(self.store.find(id).await?)
@@ -66,9 +85,12 @@ impl App {
     }
 }
 
+/// The text, and both kinds of intention.
+const ALL_TEXT: &str = "156";
+
 /// The text, and what tells whether the intention was confirmed: with that step on, the face alone decides nothing.
-fn info_type(verification: &Verification) -> &'static str {
-    match verification.intention {
+fn info_type(intention: Option<IntentionMode>) -> &'static str {
+    match intention {
         None => "1",
         Some(IntentionMode::ReadAloud) => "15",
         Some(IntentionMode::Questions | IntentionMode::Nods) => "16",

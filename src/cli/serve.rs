@@ -25,11 +25,16 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         print!("{}", config::DEFAULTS);
         return Ok(());
     };
-    let config = Config::load(&file, std::env::vars())?;
+    let config = Config::load(&file, config::environment())?;
     let telemetry = Telemetry::start(&config.log.filter, config.log.format, config.otlp_endpoint.as_deref())?;
-    let gateway = Gateway::start(config, Arc::new(SystemClock)).await?;
-    stop_signal().await?;
-    let stopped = gateway.stop().await;
+    let mut gateway = Gateway::start(config, Arc::new(SystemClock)).await?;
+    let ended = tokio::select! {
+        signal = stop_signal() => {
+            signal?;
+            gateway.stop().await
+        }
+        error = gateway.failed() => Err(error),
+    };
     telemetry.stop();
-    stopped
+    ended
 }

@@ -78,6 +78,12 @@ pub struct CallerConfig {
     pub token_sha256: Vec<[u8; 32]>,
 }
 
+/// The environment's variables for [`Config::load`]. A value that is not UTF-8 is kept as far as it is, and found at fault.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
+}
+
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -116,13 +122,16 @@ impl Config {
             problem: format!("{} (at byte {})", error.message(), error.span().map_or(0, |span| span.start)),
         })?;
         merge(&mut table, given);
+        let mut faults = Faults::default();
         for (name, value) in env {
             if let Some(path) = name.strip_prefix(ENV_PREFIX) {
                 let path: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
-                set(&mut table, &path, value);
+                if !set(&mut table, &path, value) {
+                    faults.add(path.join("."), format!("(from {name}) is inside something that is set whole"));
+                }
             }
         }
-        read(Section::root(table)).map_err(ConfigError::Faults)
+        read(Section::root(table), faults).map_err(ConfigError::Faults)
     }
 }
 
@@ -137,23 +146,22 @@ fn merge(base: &mut Table, over: Table) {
     }
 }
 
-fn set(table: &mut Table, path: &[String], value: String) {
+/// Sets a value. False: what is above it is no section.
+fn set(table: &mut Table, path: &[String], value: String) -> bool {
     match path {
-        [] => {}
+        [] => false,
         [key] => {
             table.insert(key.clone(), Value::String(value));
+            true
         }
-        [section, rest @ ..] => {
-            let inner = table.entry(section.clone()).or_insert_with(|| Value::Table(Table::new()));
-            if let Value::Table(inner) = inner {
-                set(inner, rest, value);
-            }
-        }
+        [section, rest @ ..] => match table.entry(section.clone()).or_insert_with(|| Value::Table(Table::new())) {
+            Value::Table(inner) => set(inner, rest, value),
+            _ => false,
+        },
     }
 }
 
-fn read(mut root: Section) -> Result<Config, Vec<Fault>> {
-    let mut faults = Faults::default();
+fn read(mut root: Section, mut faults: Faults) -> Result<Config, Vec<Fault>> {
     let faults_ref = &mut faults;
 
     let mut grpc = root.section("grpc", faults_ref);
@@ -532,6 +540,16 @@ mod tests {
             ],
             "{faults:#?}"
         );
+    }
+
+    #[test]
+    fn a_variable_that_would_be_ignored_is_a_fault() {
+        let listed = faults(GOOD, &[("FACEID_GATEWAY__FLOWS__ONBOARDING__RULE_ID", "9")]);
+        assert!(listed[0].starts_with("flows.onboarding.rule_id: (from FACEID_GATEWAY__FLOWS"), "{listed:?}");
+        let below = faults(GOOD, &[("FACEID_GATEWAY__GRPC__LISTEN__X", "1")]);
+        assert!(below[0].starts_with("grpc.listen.x: (from FACEID_GATEWAY__GRPC"), "{below:?}");
+        let unknown = faults(GOOD, &[("FACEID_GATEWAY__GRPC__PORT", "1")]);
+        assert_eq!(unknown, ["grpc.port: is not a setting of this version"]);
     }
 
     #[test]

@@ -46,10 +46,10 @@ impl IdNumber {
     /// # Errors
     /// What is wrong, without the number.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let bytes = text.as_bytes();
-        let (digits, check) = match bytes {
-            [digits @ .., check] if bytes.len() == 18 => (digits, *check),
-            _ => return Err(format!("has {} characters; an ID number has 18", text.chars().count())),
+        let length = text.chars().count();
+        let (digits, check) = match text.as_bytes() {
+            [digits @ .., check] if length == 18 => (digits, *check),
+            _ => return Err(format!("has {length} characters; an ID number has 18")),
         };
         if !digits.iter().all(u8::is_ascii_digit) || !(check.is_ascii_digit() || matches!(check, b'X' | b'x')) {
             return Err("is not 17 digits and a check character (a digit or X)".into());
@@ -113,7 +113,8 @@ mod tests {
         assert!(problem("11010519491231002x").contains("capital X"));
         assert!(problem("110105194912310021").contains("check character"));
         assert!(problem("1101051949123100").contains("18"));
-        assert!(problem("1101051949123100２X").contains("18 digits") || problem("1101051949123100２X").contains("18"));
+        assert!(problem("1101051949123100２X").contains("17 digits"), "full-width digit");
+        assert!(problem("11010519491231002Ｘ").contains("17 digits"), "full-width X");
         assert!(problem("11010519491231O02X").contains("17 digits"));
     }
 

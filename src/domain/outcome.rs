@@ -4,7 +4,7 @@
 //! retry with the same token and pass); a missing code is never a verdict; and with the intention step on, the face alone
 //! does not pass.
 
-use super::result_code::{ATTEMPTS_EXHAUSTED, NOT_FINISHED, ResultCode};
+use super::result_code::{ATTEMPTS_EXHAUSTED, ResultCode};
 use jiff::Timestamp;
 
 /// What of the vendor's answer a verdict depends on.
@@ -40,6 +40,11 @@ pub struct Judgement {
     pub attempts_exhausted: bool,
 }
 
+impl Judgement {
+    /// What an answer without findings leaves: everything as it was, whatever the time.
+    pub const NOTHING_LEARNT: Self = Self { verdict: Verdict::Open, last_attempt: None, attempts_exhausted: false };
+}
+
 /// The outcome, as far as there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -61,30 +66,33 @@ pub struct Attempt {
 
 /// Judges findings. `token_expired`: the vendor was asked after the token's 7,200 s, so nothing can change any more.
 pub fn judge(findings: &Findings, token_expired: bool) -> Judgement {
-    let passed = findings.face_code == Some(0)
-        && matches!(findings.intention, IntentionFinding::Off | IntentionFinding::On(Some(0)));
-    let last_attempt = last_attempt(findings);
-    let verdict = match (passed, token_expired, last_attempt) {
+    let face_code = findings.face_code.filter(|code| ResultCode::explain(*code).is_attempt());
+    let passed =
+        face_code == Some(0) && matches!(findings.intention, IntentionFinding::Off | IntentionFinding::On(Some(0)));
+    let attempted = face_code.is_some() || findings.last_liveness.is_some();
+    let verdict = match (passed, token_expired, attempted) {
         (true, _, _) => Verdict::Passed,
         (false, false, _) => Verdict::Open,
-        (false, true, Some(_)) => Verdict::Failed,
-        (false, true, None) => Verdict::Expired,
+        (false, true, true) => Verdict::Failed,
+        (false, true, false) => Verdict::Expired,
     };
-    Judgement { verdict, last_attempt, attempts_exhausted: findings.face_code == Some(ATTEMPTS_EXHAUSTED) }
+    let at = findings.last_liveness.and_then(|liveness| liveness.at);
+    Judgement {
+        verdict,
+        last_attempt: code_of_last_attempt(face_code, findings).map(|code| Attempt { code, at }),
+        attempts_exhausted: findings.face_code == Some(ATTEMPTS_EXHAUSTED),
+    }
 }
 
-fn last_attempt(findings: &Findings) -> Option<Attempt> {
-    let at = findings.last_liveness.and_then(|liveness| liveness.at);
-    let face = findings.face_code.filter(|code| ResultCode::explain(*code).is_attempt());
-    let code = match (face, findings.intention, findings.last_liveness) {
-        (Some(0), IntentionFinding::Off, _) => 0,
-        (Some(0), IntentionFinding::On(code), _) => code.unwrap_or(NOT_FINISHED),
-        (Some(code), _, _) => code,
-        // The user is in the middle of another try: the one before is the last that ended. A zero there is no verdict.
-        (None, _, Some(liveness)) => liveness.code.filter(|code| *code != 0).unwrap_or(NOT_FINISHED),
-        (None, _, None) => return None,
-    };
-    Some(Attempt { code, at })
+/// The code of the last try that ended. None when the user is in the middle of the first.
+fn code_of_last_attempt(face_code: Option<i32>, findings: &Findings) -> Option<i32> {
+    match (face_code, findings.intention) {
+        (Some(0), IntentionFinding::Off) => Some(0),
+        (Some(0), IntentionFinding::On(code)) => code,
+        (Some(code), _) => Some(code),
+        // In the middle of another try: the one before is the last that ended. A zero there is no verdict.
+        (None, _) => findings.last_liveness.and_then(|liveness| liveness.code).filter(|code| *code != 0),
+    }
 }
 
 #[cfg(test)]
@@ -138,6 +146,7 @@ mod tests {
         assert_eq!(verdict(&on(None)), (Verdict::Open, Verdict::Failed));
         assert_eq!(verdict(&on(Some(-301))), (Verdict::Open, Verdict::Failed));
         assert_eq!(judge(&on(Some(-301)), false).last_attempt.unwrap().code, -301);
+        assert_eq!(judge(&on(None), true).last_attempt, None, "it has not ended");
         let face_failed = findings(Some(2016), IntentionFinding::On(Some(0)));
         assert_eq!(verdict(&face_failed), (Verdict::Open, Verdict::Failed));
     }

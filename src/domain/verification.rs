@@ -85,6 +85,8 @@ impl Verification {
             (State::Pending, Verdict::Open) => State::Pending,
             (State::Pending, Verdict::Passed) => State::Passed { at: asked_at },
             (State::Pending, Verdict::Failed) => State::Failed { at: asked_at },
+            // The vendor has stopped telling of an attempt that it told of before.
+            (State::Pending, Verdict::Expired) if self.last_attempt.is_some() => State::Failed { at: asked_at },
             (State::Pending, Verdict::Expired) => State::Expired { at: asked_at },
         };
         Self {
@@ -159,6 +161,14 @@ mod tests {
         assert_eq!(answer(pending(), Some(1004), 7200).state, State::Pending);
         assert_eq!(answer(pending(), Some(1004), 7201).state, State::Failed { at: second(7201) });
         assert_eq!(answer(pending(), None, 7201).state, State::Expired { at: second(7201) });
+    }
+
+    #[test]
+    fn an_attempt_that_was_told_once_is_not_forgotten() {
+        let failed_once = answer(pending(), Some(2016), 60);
+        let ended = answer(failed_once, Some(15), 7201);
+        assert_eq!(ended.state, State::Failed { at: second(7201) });
+        assert_eq!(ended.last_attempt.unwrap().code, 2016);
     }
 
     #[test]

@@ -11,7 +11,9 @@ pub use caller::{Authenticator, TokenHolder};
 use crate::app::App;
 use observe::ObserveLayer;
 use std::sync::Arc;
+use tokio_util::task::TaskTracker;
 use tonic::{
+    codec::CompressionEncoding,
     service::interceptor::InterceptedService,
     transport::server::{Router, Server},
 };
@@ -36,18 +38,19 @@ pub const VERIFICATION_SERVICE: &str = verification_service_server::SERVICE_NAME
 /// A request with the largest photo has 2.3 MiB.
 const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
-/// The server with all services, and the handle on its health.
+/// The server with all services, and the handle on its health. Our RPCs that are not yet answered are tracked in `in_flight`.
 ///
 /// # Errors
 /// When the built-in descriptors are broken, which a test would show.
 pub async fn server(
     app: Arc<App>,
     authenticator: Authenticator,
-) -> anyhow::Result<(Router<Stack<ObserveLayer, Identity>>, HealthReporter)> {
+    in_flight: TaskTracker,
+) -> Result<(Router<Stack<ObserveLayer, Identity>>, HealthReporter), tonic_reflection::server::Error> {
     let verification = VerificationServiceServer::new(VerificationApi::new(app))
         .max_decoding_message_size(MAX_REQUEST_BYTES)
-        .accept_compressed(tonic::codec::CompressionEncoding::Gzip)
-        .send_compressed(tonic::codec::CompressionEncoding::Gzip);
+        .accept_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Gzip);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<VerificationServiceServer<VerificationApi>>().await;
     let reflection = || {
@@ -55,8 +58,14 @@ pub async fn server(
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
+    let observed = [
+        DESCRIPTORS,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ];
     let router = Server::builder()
-        .layer(ObserveLayer)
+        .layer(ObserveLayer::new(&observed, in_flight)?)
         .add_service(InterceptedService::new(verification, authenticator))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)

@@ -4,31 +4,52 @@
 use super::status::invalid;
 use http::{HeaderMap, Request, Response, header::HeaderValue};
 use http_body_util::BodyExt;
+use metrics::SharedString;
 use opentelemetry::propagation::Extractor;
+use prost::Message;
+use prost_types::FileDescriptorSet;
 use std::{
+    collections::HashSet,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+const OUR_PACKAGE: &str = "faceid.v1.";
 const GRPC_STATUS: &str = "grpc-status";
 const GRPC_STATUS_DETAILS: &str = "grpc-status-details-bin";
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 
 /// Makes [`Observe`] services.
-#[derive(Clone, Copy)]
-pub struct ObserveLayer;
+#[derive(Clone)]
+pub struct ObserveLayer {
+    methods: Arc<Methods>,
+    in_flight: TaskTracker,
+}
+
+impl ObserveLayer {
+    /// Observes the methods of these descriptor sets; all others are one unknown method. Our own RPCs are tracked in `in_flight`
+    /// until they are answered.
+    ///
+    /// # Errors
+    /// When a descriptor set cannot be decoded.
+    pub fn new(descriptor_sets: &[&[u8]], in_flight: TaskTracker) -> Result<Self, prost::DecodeError> {
+        Ok(Self { methods: Arc::new(Methods::of(descriptor_sets)?), in_flight })
+    }
+}
 
 impl<S> Layer<S> for ObserveLayer {
     type Service = Observe<S>;
 
     fn layer(&self, inner: S) -> Observe<S> {
-        Observe { inner }
+        Observe { inner, layer: self.clone() }
     }
 }
 
@@ -36,6 +57,7 @@ impl<S> Layer<S> for ObserveLayer {
 #[derive(Clone)]
 pub struct Observe<S> {
     inner: S,
+    layer: ObserveLayer,
 }
 
 impl<S> Service<Request<Body>> for Observe<S>
@@ -52,8 +74,11 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let span = rpc_span(&request);
-        let rpc = RunningRpc::start(request.uri().path(), span.clone());
+        let method = self.layer.methods.name(request.uri().path());
+        let span = rpc_span(&method, request.headers());
+        // Health watches and reflection go on for as long as their clients like; a stop does not wait for them.
+        let tracked = method.starts_with(OUR_PACKAGE).then(|| self.layer.in_flight.token());
+        let rpc = RunningRpc { method, span: span.clone(), started: Instant::now(), counted: false, _tracked: tracked };
         let deadline = deadline_of(request.headers());
         let answer = self.inner.call(request);
         let observed = async move {
@@ -70,20 +95,18 @@ where
     }
 }
 
-fn rpc_span(request: &Request<Body>) -> Span {
-    let path = request.uri().path();
-    let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
+fn rpc_span(method: &str, headers: &HeaderMap) -> Span {
+    let (service, name) = method.split_once('/').unwrap_or(("", method));
     let span = tracing::info_span!(
         "rpc",
-        otel.name = path.trim_start_matches('/'),
+        otel.name = method,
         otel.kind = "server",
         rpc.system = "grpc",
         rpc.service = service,
-        rpc.method = method,
+        rpc.method = name,
         rpc.grpc.status_code = tracing::field::Empty,
     );
-    let parent =
-        opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&Headers(request.headers())));
+    let parent = opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&Headers(headers)));
     // Fails only where no trace is exported, and then there is nothing to continue.
     let _ = span.set_parent(parent);
     span
@@ -101,19 +124,42 @@ impl Extractor for Headers<'_> {
     }
 }
 
+/// The methods that exist. Anyone can call any path, with or without a token: those that do not exist share one name, or each
+/// would be a metric of its own for ever.
+struct Methods(HashSet<Arc<str>>);
+
+impl Methods {
+    fn of(descriptor_sets: &[&[u8]]) -> Result<Self, prost::DecodeError> {
+        let mut names = HashSet::new();
+        for set in descriptor_sets {
+            for file in FileDescriptorSet::decode(*set)?.file {
+                for service in &file.service {
+                    names.extend(
+                        service.method.iter().map(|method| {
+                            Arc::from(format!("{}.{}/{}", file.package(), service.name(), method.name()))
+                        }),
+                    );
+                }
+            }
+        }
+        Ok(Self(names))
+    }
+
+    fn name(&self, path: &str) -> Arc<str> {
+        self.0.get(path.trim_start_matches('/')).cloned().unwrap_or_else(|| Arc::from("unknown"))
+    }
+}
+
 /// Counts an RPC once: at its status, or, when the caller went away, as CANCELLED.
 struct RunningRpc {
-    path: String,
+    method: Arc<str>,
     span: Span,
     started: Instant,
     counted: bool,
+    _tracked: Option<TaskTrackerToken>,
 }
 
 impl RunningRpc {
-    fn start(path: &str, span: Span) -> Self {
-        Self { path: path.trim_start_matches('/').to_owned(), span, started: Instant::now(), counted: false }
-    }
-
     /// Takes the status out of the headers of an answer that is only an error, else out of its trailers.
     fn watch(mut self, response: Response<Body>) -> Response<Body> {
         if let Some(code) = code_in(response.headers()) {
@@ -136,8 +182,7 @@ impl RunningRpc {
         }
         self.counted = true;
         self.span.record("rpc.grpc.status_code", code as i64);
-        // Anyone can call any path: those that do not exist share one name.
-        let method = if code == Code::Unimplemented { "unknown".to_owned() } else { self.path.clone() };
+        let method = SharedString::from(Arc::clone(&self.method));
         metrics::counter!("faceid_rpcs_total", "method" => method.clone(), "code" => code_name(code)).increment(1);
         metrics::histogram!("faceid_rpc_duration_seconds", "method" => method).record(self.started.elapsed());
     }
@@ -153,12 +198,12 @@ fn code_in(headers: &HeaderMap) -> Option<Code> {
     headers.get(GRPC_STATUS).map(|value| Code::from_bytes(value.as_bytes()))
 }
 
-/// A message that is too long or no protobuf never reaches a handler, and tonic calls it OUT_OF_RANGE or INTERNAL. Ours always
-/// carry details, so a status without them is tonic's.
+/// A message that is too long or no protobuf never reaches a handler, and tonic calls it OUT_OF_RANGE (RESOURCE_EXHAUSTED when
+/// it grows too long by decompression) or INTERNAL. Ours always carry details, so a status without them is tonic's.
 fn explain_unreadable(response: Response<Body>) -> Response<Body> {
     let from_handler = response.headers().contains_key(GRPC_STATUS_DETAILS);
     match code_in(response.headers()) {
-        Some(Code::OutOfRange) if !from_handler => {
+        Some(Code::OutOfRange | Code::ResourceExhausted) if !from_handler => {
             let problem = format!("is over {} bytes", super::MAX_REQUEST_BYTES);
             invalid("(message)", &problem).into_http()
         }
@@ -232,8 +277,22 @@ mod tests {
     }
 
     #[test]
+    fn methods_that_do_not_exist_share_a_name() {
+        let methods = Methods::of(&[super::super::DESCRIPTORS]).unwrap();
+        let known = "faceid.v1.VerificationService/GetResult";
+        assert_eq!(&*methods.name(&format!("/{known}")), known);
+        for junk in ["/faceid.v1.VerificationService/Junk", "/", "", "/a/b/c"] {
+            assert_eq!(&*methods.name(junk), "unknown", "{junk}");
+        }
+    }
+
+    #[test]
     fn what_tonic_cannot_read_is_the_callers_mistake() {
-        for status in [Status::out_of_range("too large"), Status::internal("failed to decode")] {
+        for status in [
+            Status::out_of_range("too large"),
+            Status::resource_exhausted("too large when decompressed"),
+            Status::internal("failed to decode"),
+        ] {
             let answer = explain_unreadable(status.into_http());
             assert_eq!(code_in(answer.headers()), Some(Code::InvalidArgument));
         }

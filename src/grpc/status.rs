@@ -1,9 +1,8 @@
 //! From errors to gRPC statuses, with google.rpc details. The one place that logs a failed call.
 
 use crate::{
-    app::{Error, Reason},
+    app::{Error, Reason, VendorFailure},
     domain::fault::Fault,
-    tencent,
 };
 use std::{collections::HashMap, time::Duration};
 use tonic::{Code, Status};
@@ -18,12 +17,9 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 pub(super) fn status(error: &Error) -> Status {
     let reason = error.reason();
     let code = code(reason);
-    let vendor = match error {
-        Error::Vendor(vendor) => Some(vendor),
-        _ => None,
-    };
-    let vendor_code = vendor.map(|vendor| vendor.kind.label().to_owned());
-    let vendor_request_id = vendor.and_then(|vendor| vendor.kind.request_id());
+    let vendor = error.vendor_failure();
+    let vendor_code = vendor.map(|vendor| vendor.code);
+    let vendor_request_id = vendor.and_then(|vendor| vendor.request_id);
     match code {
         Code::Internal => tracing::error!(reason = reason.name(), error = %error, "call failed"),
         Code::Unavailable | Code::ResourceExhausted | Code::FailedPrecondition => {
@@ -89,13 +85,13 @@ fn message(error: &Error, reason: Reason) -> String {
     format!("{error}; {hint}")
 }
 
-fn details(error: &Error, reason: Reason, vendor: Option<&tencent::Error>) -> ErrorDetails {
+fn details(error: &Error, reason: Reason, vendor: Option<VendorFailure<'_>>) -> ErrorDetails {
     let mut metadata = HashMap::new();
     let mut details = ErrorDetails::new();
     if let Some(vendor) = vendor {
         metadata.insert("vendor_action".to_owned(), vendor.action.to_owned());
-        metadata.insert("vendor_code".to_owned(), vendor.kind.label().to_owned());
-        if let Some(request_id) = vendor.kind.request_id() {
+        metadata.insert("vendor_code".to_owned(), vendor.code.to_owned());
+        if let Some(request_id) = vendor.request_id {
             metadata.insert("vendor_request_id".to_owned(), request_id.to_owned());
             details.set_request_info(request_id, "");
         }
@@ -138,7 +134,7 @@ fn violation(fault: &Fault) -> FieldViolation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tencent::ErrorKind;
+    use crate::tencent::{self, ErrorKind};
 
     fn refused(code: &str) -> Status {
         let kind = ErrorKind::Refused { code: code.into(), request_id: "r-1".into() };

@@ -49,23 +49,22 @@ fn refusal(error: &Error) -> Response {
                 "This verification does not exist or has expired.",
             )
         }
+        Reason::VendorUnavailable | Reason::VendorThrottled | Reason::StoreUnavailable | Reason::ClockSkewed => {
+            tracing::warn!(reason = reason.name(), error = %error, "callback could not be settled yet");
+            ([(RETRY_AFTER, RETRY_AFTER_S)], waiting_page()).into_response()
+        }
         Reason::Unauthenticated
         | Reason::FlowNotGranted
         | Reason::RightMissing
         | Reason::RequestIdReused
-        | Reason::ClockSkewed
         | Reason::CredentialAbsent
         | Reason::CredentialRefused
         | Reason::VendorAccountBlocked
         | Reason::FlowMisconfigured
-        | Reason::VendorThrottled
-        | Reason::VendorUnavailable
         | Reason::VendorRefused
-        | Reason::StoreUnavailable
         | Reason::Internal => {
-            tracing::warn!(reason = reason.name(), error = %error, "callback could not be settled");
-            let retry = [(RETRY_AFTER, RETRY_AFTER_S)];
-            (retry, waiting_page()).into_response()
+            tracing::error!(reason = reason.name(), error = %error, "callback could not be settled");
+            page(StatusCode::BAD_GATEWAY, "暂时无法确认核身结果，请返回原页面。", "The result cannot be confirmed.")
         }
     }
 }

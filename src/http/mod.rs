@@ -1,6 +1,7 @@
 //! The plain HTTP door: the browser's callback, health and metrics.
 
 mod callback;
+pub mod server;
 
 use crate::app::App;
 use axum::{Router, extract::State, http::StatusCode, routing::get};
@@ -30,7 +31,6 @@ pub fn router(state: HttpState) -> Router {
 }
 
 async fn render_metrics(State(state): State<HttpState>) -> String {
-    state.metrics.run_upkeep();
     state.metrics.render()
 }
 

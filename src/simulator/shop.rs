@@ -7,13 +7,14 @@ use serde::Deserialize;
 
 #[derive(Deserialize)]
 pub(super) struct ShopQuery {
-    verification_id: Option<String>,
+    /// As the gateway that this simulator is made for adds it.
+    faceid_verification_id: Option<String>,
 }
 
 /// `GET /shop/{page}`: a page of a merchant, where demos and browser tests land.
 pub(super) async fn shop(Path(page): Path<String>, Query(query): Query<ShopQuery>) -> Response {
     let mut body = format!("<p>页面：<b id=\"shop-page\">{}</b></p>", escape(&page));
-    if let Some(id) = query.verification_id {
+    if let Some(id) = query.faceid_verification_id {
         body.push_str(&format!("<p>核验编号：<b id=\"verification-id\">{}</b></p>", escape(&id)));
     }
     notice(StatusCode::OK, "商户页面", &body)
@@ -53,7 +54,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_comes_from_outside_is_escaped() {
-        let query = ShopQuery { verification_id: Some("\"'&".to_owned()) };
+        let query = ShopQuery { faceid_verification_id: Some("\"'&".to_owned()) };
         let page = shop(Path("<script>".to_owned()), Query(query)).await;
         let html = axum::body::to_bytes(page.into_body(), 100_000).await.unwrap();
         let html = std::str::from_utf8(&html).unwrap();

@@ -9,7 +9,7 @@ pub mod sqlite;
 use async_trait::async_trait;
 use row::{AuditRow, NewRow, ProgressRow, VerificationRow};
 
-/// The store's contract. `store::conformance` (tests) holds every implementation to it.
+/// The store's contract. The conformance suite in `tests/it/store.rs` holds every implementation to it.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Stores a new verification together with its first audit event, or finds the one that this caller made with the same
@@ -41,7 +41,7 @@ pub trait Store: Send + Sync {
     /// The sealed credential of a name.
     async fn find_credential(&self, name: &str) -> Result<Option<Vec<u8>>, Error>;
 
-    /// Whether the store answers.
+    /// Whether the store reads and writes.
     async fn ping(&self) -> Result<(), Error>;
 }
 

@@ -60,10 +60,8 @@ impl Client {
     /// Makes a client; connects when first used.
     ///
     /// # Errors
-    /// When the endpoint has no host, or the TLS set-up fails (no CA certificates on the machine).
-    pub fn new(config: &ClientConfig, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let host = host_header(&config.endpoint)
-            .ok_or_else(|| anyhow::anyhow!("tencent.endpoint {} has no host", config.endpoint))?;
+    /// When the TLS set-up fails: there are no CA certificates on the machine.
+    pub fn new(config: &ClientConfig, clock: Arc<dyn Clock>) -> reqwest::Result<Self> {
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("faceid-gateway/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
@@ -77,7 +75,7 @@ impl Client {
         Ok(Self {
             http: http.build()?,
             endpoint: config.endpoint.clone(),
-            host,
+            host: host_header(&config.endpoint),
             timeout: config.timeout,
             clock,
             signing_keys: Mutex::default(),
@@ -222,12 +220,23 @@ fn read_answer<T: DeserializeOwned>(body: &[u8]) -> Result<Answer<T>, ErrorKind>
     let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|error| unintelligible(&error, ""))?;
     let response = envelope.response.get();
     let head: Head = serde_json::from_str(response).map_err(|error| unintelligible(&error, ""))?;
-    let request_id = head.request_id.unwrap_or_default();
+    // Both go to logs and callers: nothing but a code and an id may pass for one.
+    let request_id = head.request_id.filter(|id| is_word(id, "-_")).unwrap_or_default();
     if let Some(error) = head.error {
-        return Err(ErrorKind::Refused { code: error.code, request_id });
+        return Err(if is_word(&error.code, ".") {
+            ErrorKind::Refused { code: error.code, request_id }
+        } else {
+            ErrorKind::Unintelligible { problem: "the error's code is not one".into(), request_id }
+        });
     }
     let body = serde_json::from_str(response).map_err(|error| unintelligible(&error, &request_id))?;
     Ok(Answer { body, request_id })
+}
+
+fn is_word(text: &str, punctuation: &str) -> bool {
+    const MAX_CHARS: usize = 128;
+    (1..=MAX_CHARS).contains(&text.len())
+        && text.chars().all(|char| char.is_ascii_alphanumeric() || punctuation.contains(char))
 }
 
 /// Says where the JSON broke. serde's own text quotes the value, which may be a name or an ID number.
@@ -243,9 +252,9 @@ fn unintelligible(error: &serde_json::Error, request_id: &str) -> ErrorKind {
     ErrorKind::Unintelligible { problem, request_id: request_id.to_owned() }
 }
 
-fn host_header(endpoint: &Url) -> Option<String> {
-    let host = endpoint.host_str()?;
-    Some(endpoint.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+fn host_header(endpoint: &Url) -> String {
+    let host = endpoint.host_str().expect("an http(s) URL has a host");
+    endpoint.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 #[derive(Deserialize)]
@@ -284,6 +293,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_code_and_no_id_goes_nowhere() {
+        for code in ["张三 11010519491231002X".to_owned(), String::new(), "A".repeat(129)] {
+            let body = format!(r#"{{"Response":{{"Error":{{"Code":"{code}","Message":""}},"RequestId":"张三"}}}}"#);
+            let error = read(&body).err().unwrap();
+            assert!(matches!(error, ErrorKind::Unintelligible { .. }), "{error}");
+            assert!(!error.to_string().contains("张三"), "{error}");
+        }
+    }
+
+    #[test]
     fn says_where_an_answer_breaks_without_quoting_it() {
         for (body, expected) in [
             ("<html>502 张三</html>", "not JSON at line 1 column 1"),
@@ -306,7 +325,7 @@ mod tests {
 
     #[test]
     fn the_host_header_carries_a_port_only_when_it_is_not_the_default() {
-        let host = |url: &str| host_header(&Url::parse(url).unwrap()).unwrap();
+        let host = |url: &str| host_header(&Url::parse(url).unwrap());
         assert_eq!(host("https://faceid.tencentcloudapi.com:443"), "faceid.tencentcloudapi.com");
         assert_eq!(host("http://127.0.0.1:8123/"), "127.0.0.1:8123");
     }

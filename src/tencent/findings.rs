@@ -11,20 +11,21 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 impl GetDetectInfoEnhancedResponse {
-    /// What a verdict depends on. `asked` is the intention step that the verification was created with: then the step counts as
-    /// on whatever the answer says, so that nobody passes without the consent that was asked for.
-    pub fn findings(&self, asked: Option<IntentionMode>) -> Findings {
-        let text = self.text.as_ref();
-        let details = text.and_then(|text| text.liveness_detail.as_deref()).unwrap_or_default();
-        Findings {
-            face_code: text.and_then(|text| text.err_code),
+    /// What a verdict depends on. None when the answer has no text at all: then it tells nothing. `asked` is the intention step
+    /// that the verification was created with: then the step counts as on whatever the answer says, so that nobody passes
+    /// without the consent that was asked for.
+    pub fn findings(&self, asked: Option<IntentionMode>) -> Option<Findings> {
+        let text = self.text.as_ref()?;
+        let details = text.liveness_detail.as_deref().unwrap_or_default();
+        Some(Findings {
+            face_code: text.err_code,
             intention: if asked.is_some() || self.tells_of_intention() {
                 IntentionFinding::On(self.intention_code(asked))
             } else {
                 IntentionFinding::Off
             },
             last_liveness: details.last().map(|detail| LivenessFinding { code: detail.err_code, at: time_of(detail) }),
-        }
+        })
     }
 
     /// The result to keep: every field of the answer but photos, audio and video.
@@ -79,7 +80,8 @@ impl GetDetectInfoEnhancedResponse {
         }
     }
 
-    fn tells_of_intention(&self) -> bool {
+    /// Whether the answer says that there was an intention step.
+    pub fn tells_of_intention(&self) -> bool {
         self.is_verify_intention == Some(true)
             || self.intention_verify_data.is_some()
             || self.intention_question_result.is_some()
@@ -129,18 +131,33 @@ impl GetDetectInfoEnhancedResponse {
         }
     }
 
-    /// Unpublished fields at every level, by dotted path.
+    /// What has no place of its own in the result, at every level, by dotted path: unpublished fields, and published ones whose
+    /// value we cannot read or did not ask for.
     fn unknown_fields(&self) -> BTreeMap<String, String> {
         let mut raw = BTreeMap::new();
         collect(&mut raw, "", &self.unknown);
+        if let Some(mode) = self.intention_verify_type.as_ref().filter(|_| self.intention_mode().is_none()) {
+            raw.insert("IntentionVerifyType".into(), Value::from(mode.as_str()).to_string());
+        }
+        if let Some(body) = &self.encrypted_body {
+            raw.insert("EncryptedBody".into(), Value::from(body.as_str()).to_string());
+        }
         if let Some(text) = &self.text {
             collect(&mut raw, "Text.", &text.unknown);
             for (i, detail) in text.liveness_detail.iter().flatten().enumerate() {
                 collect(&mut raw, &format!("Text.LivenessDetail[{i}]."), &detail.unknown);
+                if let Some(odd) = detail.req_time.as_ref().filter(|_| time_of(detail).is_none()) {
+                    raw.insert(format!("Text.LivenessDetail[{i}].ReqTime"), Value::from(odd.as_str()).to_string());
+                }
             }
         }
         if let Some(data) = &self.id_card_data {
             collect(&mut raw, "IdCardData.", &data.unknown);
+            for (name, warnings) in [("WarnInfos", &data.warn_infos), ("BackWarnInfos", &data.back_warn_infos)] {
+                if let Some(warnings) = warnings {
+                    raw.insert(format!("IdCardData.{name}"), Value::from(warnings.as_slice()).to_string());
+                }
+            }
         }
         if let Some(frames) = &self.best_frame {
             collect(&mut raw, "BestFrame.", &frames.unknown);
@@ -214,34 +231,31 @@ mod tests {
 
     #[test]
     fn nulls_everywhere_find_nothing() {
-        for json in
-            ["{}", r#"{"Text":null}"#, r#"{"Text":{"ErrCode":null,"LivenessDetail":null},"IsVerifyIntention":null}"#]
-        {
-            let findings = answer(json).findings(None);
-            assert_eq!(
-                findings,
-                Findings { face_code: None, intention: IntentionFinding::Off, last_liveness: None },
-                "{json}"
-            );
+        for json in ["{}", r#"{"Text":null}"#, r#"{"Text":null,"EncryptedBody":"x"}"#] {
+            assert_eq!(answer(json).findings(None), None, "{json}");
         }
+        let untouched = answer(r#"{"Text":{"ErrCode":null,"LivenessDetail":null},"IsVerifyIntention":null}"#);
+        let nothing = Findings { face_code: None, intention: IntentionFinding::Off, last_liveness: None };
+        assert_eq!(untouched.findings(None), Some(nothing));
     }
 
     #[test]
     fn the_intention_code_comes_from_the_mode_that_was_on() {
         let read = r#"{"Text":{"ErrCode":0},"IsVerifyIntention":true,"IntentionVerifyType":"2",
             "IntentionVerifyData":{"ErrorCode":-301},"IntentionQuestionResult":{"FinalResultDetailCode":0}}"#;
-        assert_eq!(answer(read).findings(None).intention, IntentionFinding::On(Some(-301)));
-        let questions = r#"{"IntentionVerifyType":"0","IntentionQuestionResult":{"FinalResultDetailCode":0}}"#;
-        assert_eq!(answer(questions).findings(None).intention, IntentionFinding::On(Some(0)));
-        let nods = r#"{"IsVerifyIntention":true,"IntentionVerifyType":"1"}"#;
-        assert_eq!(answer(nods).findings(None).intention, IntentionFinding::On(None));
+        assert_eq!(answer(read).findings(None).unwrap().intention, IntentionFinding::On(Some(-301)));
+        let questions =
+            r#"{"Text":{},"IntentionVerifyType":"0","IntentionQuestionResult":{"FinalResultDetailCode":0}}"#;
+        assert_eq!(answer(questions).findings(None).unwrap().intention, IntentionFinding::On(Some(0)));
+        let nods = r#"{"Text":{},"IsVerifyIntention":true,"IntentionVerifyType":"1"}"#;
+        assert_eq!(answer(nods).findings(None).unwrap().intention, IntentionFinding::On(None));
     }
 
     #[test]
     fn an_intention_that_was_asked_for_is_on_whatever_the_answer_says() {
         let off = answer(r#"{"Text":{"ErrCode":0},"IsVerifyIntention":false}"#);
-        assert_eq!(off.findings(Some(IntentionMode::Nods)).intention, IntentionFinding::On(None));
-        assert_eq!(off.findings(None).intention, IntentionFinding::Off);
+        assert_eq!(off.findings(Some(IntentionMode::Nods)).unwrap().intention, IntentionFinding::On(None));
+        assert_eq!(off.findings(None).unwrap().intention, IntentionFinding::Off);
     }
 
     #[test]
@@ -256,11 +270,26 @@ mod tests {
     }
 
     #[test]
+    fn published_fields_that_cannot_be_read_are_kept_too() {
+        let result = answer(
+            r#"{"Text":{"LivenessDetail":[{"ReqTime":"soon"}]},"IntentionVerifyType":"9","IdCardData":{"WarnInfos":[-9102]}}"#,
+        )
+        .into_result("r-1".into(), Timestamp::UNIX_EPOCH);
+        let raw: Vec<_> = result.vendor_raw.iter().map(|(path, json)| (path.as_str(), json.as_str())).collect();
+        let kept = [
+            ("IdCardData.WarnInfos", "[-9102]"),
+            ("IntentionVerifyType", "\"9\""),
+            ("Text.LivenessDetail[0].ReqTime", "\"soon\""),
+        ];
+        assert_eq!(raw, kept);
+    }
+
+    #[test]
     fn attempt_times_are_milliseconds_or_absent() {
         let json = r#"{"Text":{"LivenessDetail":[{"ReqTime":"1700000000123","Errcode":1004}]}}"#;
-        let liveness = answer(json).findings(None).last_liveness.unwrap();
+        let liveness = answer(json).findings(None).unwrap().last_liveness.unwrap();
         assert_eq!(liveness.at.unwrap().as_millisecond(), 1_700_000_000_123);
         let odd = answer(r#"{"Text":{"LivenessDetail":[{"ReqTime":"soon"}]}}"#);
-        assert_eq!(odd.findings(None).last_liveness.unwrap().at, None);
+        assert_eq!(odd.findings(None).unwrap().last_liveness.unwrap().at, None);
     }
 }

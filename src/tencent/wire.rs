@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Opens a flow [31816].
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DetectAuthRequest<'a> {
     pub rule_id: &'a str,
+    /// Not needed by the WeChat H5 flows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub terminal_type: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id_card: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -22,6 +25,8 @@ pub struct DetectAuthRequest<'a> {
     pub extra: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intention_verify_text: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,13 +76,28 @@ pub struct DetectAuthResponse {
 }
 
 /// Asks about a BizToken [41957].
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GetDetectInfoEnhancedRequest<'a> {
     pub biz_token: &'a str,
     pub rule_id: &'a str,
     /// A string of digits: 1 text, 2 ID card, 3 best frames, 4 video, 5 intention read aloud, 6 intention questions or nods.
     pub info_type: &'a str,
+    /// 0 to 10.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub best_frames_count: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_cut_id_card_image: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_need_id_card_avatar: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_encrypt: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_encrypt_response: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_return_all_video: Option<bool>,
 }
 
 /// The answer: everything that is known of a BizToken [41957].
@@ -271,13 +291,18 @@ pub struct IntentionActionResultDetail {
 }
 
 /// How encrypted fields were encrypted [47180].
-#[derive(Default, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Encryption {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub encrypt_list: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ciphertext_blob: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub iv: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tag_list: Option<Vec<String>>,
     #[serde(flatten)]
     pub unknown: Map<String, Value>,

@@ -78,17 +78,21 @@ impl Keyring {
             let number = i + 1;
             let (id, encoded) =
                 line.split_once(':').ok_or_else(|| format!("line {number} is not <key id>:<base64 of 32 bytes>"))?;
-            if id.is_empty() || id.len() > MAX_KEY_ID || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return Err(format!("line {number}: a key id is 1 to {MAX_KEY_ID} visible ASCII characters"));
+            let is_id = (1..=MAX_KEY_ID).contains(&id.len())
+                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+            if !is_id {
+                return Err(format!(
+                    "line {number}: a key id is 1 to {MAX_KEY_ID} characters of A-Z, a-z, 0-9, -, _, ."
+                ));
             }
             if !ids.insert(id.to_owned()) {
-                return Err(format!("line {number}: key id {id} is there twice"));
+                return Err(format!("line {number}: its key id is there twice"));
             }
             let bytes = Zeroizing::new(
-                BASE64_STANDARD.decode(encoded.trim()).map_err(|_| format!("line {number}: key {id} is not base64"))?,
+                BASE64_STANDARD.decode(encoded.trim()).map_err(|_| format!("line {number}: the key is not base64"))?,
             );
             if bytes.len() != KEY_BYTES {
-                return Err(format!("line {number}: key {id} has {} bytes; a key has {KEY_BYTES}", bytes.len()));
+                return Err(format!("line {number}: the key has {} bytes; it must have {KEY_BYTES}", bytes.len()));
             }
             keys.push(Key::derive(id, &bytes));
         }
@@ -299,10 +303,12 @@ mod tests {
         assert!(problem("").contains("no key"));
         assert!(problem("# only a comment\n\n").contains("no key"));
         assert_eq!(problem("k1"), "line 1 is not <key id>:<base64 of 32 bytes>");
-        assert_eq!(problem("\nk1:c2hvcnQ="), "line 2: key k1 has 5 bytes; a key has 32");
-        assert_eq!(problem("k1:***"), "line 1: key k1 is not base64");
+        assert_eq!(problem("\nk1:c2hvcnQ="), "line 2: the key has 5 bytes; it must have 32");
+        assert_eq!(problem("k1:***"), "line 1: the key is not base64");
         let twice = format!("k1:{0}\nk1:{0}", BASE64_STANDARD.encode([1; 32]));
-        assert_eq!(problem(&twice), "line 2: key id k1 is there twice");
+        assert_eq!(problem(&twice), "line 2: its key id is there twice");
+        let swapped = format!("{}:k1", BASE64_STANDARD.encode([1; 32]));
+        assert!(!problem(&swapped).contains(&swapped[..20]), "a swapped line shows its key: {}", problem(&swapped));
         assert!(Keyring::parse(&Keyring::generate("k1")).is_ok());
     }
 }

@@ -2,10 +2,11 @@
 
 use crate::harness::{Created, ORDERS, Refusal, World, bearing, by_id, invalid, refused, succeeded};
 use faceid_gateway::grpc::pb::{
-    CallbackTokens, CreateVerificationRequest, GetResultRequest, HandleCallbackRequest, IntentionQuestion,
-    IntentionScript, QuestionScript, ReadAloudScript, Subject, handle_callback_request::Source, intention_script::Mode,
+    CallbackTokens, CreateVerificationRequest, CreateVerificationResponse, GetResultRequest, HandleCallbackRequest,
+    IntentionQuestion, IntentionScript, QuestionScript, ReadAloudScript, Subject, handle_callback_request::Source,
+    intention_script::Mode,
 };
-use tonic::Code;
+use tonic::{Code, codec::CompressionEncoding};
 
 fn subject(name: &str, id_number: &str) -> Option<Subject> {
     Some(Subject { name: name.into(), id_number: id_number.into() })
@@ -142,7 +143,18 @@ async fn create_names_the_bad_field() {
 async fn a_message_over_the_limit_or_no_message_at_all() {
     let world = World::start().await;
     let huge = CreateVerificationRequest { reference_photo: vec![0; 5 * 1024 * 1024], ..world.request() };
-    assert_eq!(refused(world.create(huge).await), invalid(&["(message)"]));
+    assert_eq!(refused(world.create(huge.clone()).await), invalid(&["(message)"]));
+    let compressed = world.client().send_compressed(CompressionEncoding::Gzip);
+    let answer = { compressed }.create_verification(bearing(ORDERS, huge)).await;
+    assert_eq!(refused(answer), invalid(&["(message)"]), "compressed it is small");
+
+    let mut raw = tonic::client::Grpc::new(world.channel.clone());
+    raw.ready().await.expect("connected");
+    let path = "/faceid.v1.VerificationService/CreateVerification".parse().expect("a path");
+    // Field 2 of this message is bytes that are no UTF-8; the contract has a string there.
+    let other = prost_types::Any { type_url: String::new(), value: vec![0xFF, 0xFE] };
+    let codec = tonic_prost::ProstCodec::<prost_types::Any, CreateVerificationResponse>::default();
+    assert_eq!(refused(raw.unary(bearing(ORDERS, other), path, codec).await), invalid(&["(message)"]));
     assert_eq!(world.vendor_calls("DetectAuth").await, 0);
 }
 
@@ -206,8 +218,12 @@ async fn a_callback_that_is_not_bound_changes_nothing_and_is_audited() {
     assert_eq!(world.vendor_calls("GetDetectInfoEnhanced").await, calls);
     assert_eq!(
         world.audit(&one.id).await,
-        ["orders created", "orders callback_refused", "browser callback_refused", "orders callback_refused"]
+        ["orders created", "orders callback_refused", "browser callback_refused"],
+        "one line a minute and visitor"
     );
+    world.advance(61).await;
+    assert_eq!(world.get(&with_others_token).await.0, 400);
+    assert_eq!(world.audit(&one.id).await.len(), 4);
     assert_eq!(world.audit(&other.id).await, ["orders created", "orders callback_refused"]);
     assert!(world.get(&good).await.2.starts_with(&world.shop("welcome")), "the true one still works");
 }

@@ -275,6 +275,7 @@ fn config(simulator: &Simulator, folder: &TempDir) -> Config {
         ("read-aloud", "3", "authority", r#""name", "id_number", "intention""#),
         ("questions", "4", "authority", r#""name", "id_number", "intention""#),
         ("nods", "5", "authority", r#""name", "id_number", "intention""#),
+        ("console-intention", "3", "authority", r#""name", "id_number""#),
         ("unapproved", "999", "authority", ""),
     ]
     .map(|(name, rule_id, comparison, requires)| {
@@ -293,7 +294,7 @@ fn config(simulator: &Simulator, folder: &TempDir) -> Config {
         )
     })
     .concat();
-    let flow_names = r#"["onboarding", "photo", "read-aloud", "questions", "nods", "unapproved"]"#;
+    let flow_names = r#"["onboarding", "photo", "read-aloud", "questions", "nods", "console-intention", "unapproved"]"#;
     let callers: String = [
         ("orders", ORDERS, flow_names, r#"["full_view"]"#),
         ("loans", LOANS, flow_names, "[]"),

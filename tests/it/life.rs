@@ -149,6 +149,30 @@ async fn with_the_intention_step_the_face_alone_does_not_pass() {
 }
 
 #[tokio::test]
+async fn an_intention_step_that_only_the_console_knows_of_is_asked_for() {
+    let world = World::start().await;
+    let request = CreateVerificationRequest { flow: "console-intention".into(), ..world.request() };
+    let created = Created::of(succeeded(world.create(request).await));
+    let attempts = format!("tokens/{}/attempts", created.token);
+    world.control(&attempts, json!({"code": 0, "intention_code": -301})).await;
+    assert_eq!(world.state(&created.id).await, "PENDING");
+    world.control(&attempts, json!({"code": 0, "intention_code": 0})).await;
+    assert_eq!(world.state(&created.id).await, "PASSED");
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_hides_no_success() {
+    let world = World::start().await;
+    let created = world.created().await;
+    world.skew(200);
+    assert_eq!(world.state(&created.id).await, "PENDING");
+    world.skew(-200);
+    world.attempt(&created, 0).await;
+    let told = succeeded(world.result_as(ORDERS, by_id(&created.id)).await);
+    assert_eq!(state_name(&told.verification.expect("a verification")), "PASSED");
+}
+
+#[tokio::test]
 async fn an_answer_while_the_vendor_was_asked_just_now_costs_no_call() {
     let world = World::start().await;
     let created = world.created().await;

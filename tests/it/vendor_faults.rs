@@ -42,6 +42,9 @@ async fn a_result_that_cannot_be_read_is_no_verdict() {
     }
     world.fault(on("GetDetectInfoEnhanced", json!({"kind": "nulls"}))).await;
     assert_eq!(world.state(&created.id).await, "PENDING");
+    world.advance(7300).await;
+    world.fault(on("GetDetectInfoEnhanced", json!({"kind": "nulls"}))).await;
+    assert_eq!(world.state(&created.id).await, "PENDING", "nothing was learnt, so nothing has expired");
     assert_eq!(world.state(&created.id).await, "PASSED", "after all that the truth is still told");
 }
 

@@ -13,8 +13,8 @@ const QUEUE: usize = 1024;
 /// How many writes are committed together at most: keeps the first of them from waiting for too many others.
 const MAX_BATCH: usize = 256;
 
-/// Runs in a savepoint of the batch, and gives what to call once the batch is committed or lost.
-type Job = Box<dyn FnOnce(&mut rusqlite::Transaction<'_>) -> Reply + Send>;
+/// Takes the batch's transaction, or why there is none, and gives what to call once the batch is committed or lost.
+type Job = Box<dyn FnOnce(Result<&mut rusqlite::Transaction<'_>, &rusqlite::Error>) -> Reply + Send>;
 type Reply = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
 pub(super) struct Writer {
@@ -37,7 +37,10 @@ impl Writer {
     ) -> Result<T, Error> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |batch| {
-            let written = in_savepoint(batch, write).map_err(|error| Error::new(operation, error));
+            let written = match batch {
+                Ok(batch) => in_savepoint(batch, write).map_err(|error| Error::new(operation, error)),
+                Err(error) => Err(Error::new(operation, error.to_string())),
+            };
             // A caller that went away is not an error: its write counts all the same.
             Box::new(move |committed| drop(answer.send(committed.and(written))))
         });
@@ -73,12 +76,11 @@ fn commit_together(connection: &mut Connection, batch: Vec<Job>) {
     let mut transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
         Ok(transaction) => transaction,
         Err(error) => {
-            // Dropping the jobs answers their callers with "the writer has stopped", so say here what happened.
-            tracing::error!(error = %error, "SQLite refused to begin a transaction");
+            batch.into_iter().for_each(|job| job(Err(&error))(Ok(())));
             return;
         }
     };
-    let replies: Vec<Reply> = batch.into_iter().map(|job| job(&mut transaction)).collect();
+    let replies: Vec<Reply> = batch.into_iter().map(|job| job(Ok(&mut transaction))).collect();
     let committed = transaction.commit().map_err(|error| error.to_string());
     for reply in replies {
         reply(committed.clone().map_err(|error| Error::new("commit", error)));
