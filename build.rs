@@ -4,8 +4,12 @@ use prost::Message;
 use std::{env, error::Error, fs, path::PathBuf};
 
 const PROTO_ROOT: &str = "proto";
-const PROTO_FILES: [&str; 3] =
-    ["faceid/v1/verification_service.proto", "faceid/v1/verification.proto", "faceid/v1/result.proto"];
+const PROTO_FILES: [&str; 4] = [
+    "faceid/v1/verification_service.proto",
+    "faceid/v1/usage_service.proto",
+    "faceid/v1/verification.proto",
+    "faceid/v1/result.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={PROTO_ROOT}");

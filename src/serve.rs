@@ -10,6 +10,7 @@ use crate::{
     store::{Store, sqlite::SqliteStore},
     telemetry, tencent,
     vault::{CredentialVault, credential::Put},
+    worker::Workers,
 };
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -48,6 +49,7 @@ pub struct Gateway {
     stop_http: CancellationToken,
     grpc: JoinHandle<Result<(), tonic::transport::Error>>,
     http: JoinHandle<()>,
+    workers: Workers,
 }
 
 impl Gateway {
@@ -70,7 +72,9 @@ impl Gateway {
             credentials,
             flows: config.flows,
             own_callback: config.own_callback,
+            poll_schedule: config.poll_schedule,
             detached: TaskTracker::new(),
+            stopping: CancellationToken::new(),
         });
 
         let grpc_listener = bind("grpc.listen", config.grpc_listen).await?;
@@ -84,9 +88,10 @@ impl Gateway {
         let grpc = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop_grpc.clone().cancelled_owned()));
         tokio::spawn(keep_metrics_small(metrics.clone(), stop_http.clone()));
         let state = HttpState { app: Arc::clone(&app), metrics, stopping: Arc::clone(&stopping) };
+        let workers = Workers::start(&app, config.reconcile_concurrency);
         let http = tokio::spawn(http::server::serve(http_listener, http::router(state), stop_http.clone()));
         tracing::info!(%grpc_addr, %http_addr, "serving");
-        Ok(Self { grpc_addr, http_addr, app, health, stopping, in_flight, stop_grpc, stop_http, grpc, http })
+        Ok(Self { grpc_addr, http_addr, app, health, stopping, in_flight, stop_grpc, stop_http, grpc, http, workers })
     }
 
     /// Waits until a listener has failed, which it should not.
@@ -104,9 +109,10 @@ impl Gateway {
     pub async fn stop(self) -> anyhow::Result<()> {
         tracing::info!("stopping: no new calls, finishing those in flight");
         self.stopping.store(true, Ordering::SeqCst);
-        for service in ["", grpc::VERIFICATION_SERVICE] {
+        for service in grpc::HEALTH_NAMES {
             self.health.set_service_status(service, ServingStatus::NotServing).await;
         }
+        self.app.stopping.cancel();
         self.stop_grpc.cancel();
         self.stop_http.cancel();
         let finish = async {
@@ -117,6 +123,7 @@ impl Gateway {
                 grpc.abort();
             }
             self.http.await?;
+            self.workers.stopped().await?;
             self.app.drain().await;
             anyhow::Ok(())
         };

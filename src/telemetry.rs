@@ -109,7 +109,12 @@ pub fn metrics_handle() -> PrometheusHandle {
 }
 
 fn describe_metrics() {
-    use metrics::{describe_counter, describe_histogram};
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    describe_counter!("faceid_settle_jobs_total", "Looks of the reconciler, by outcome");
+    describe_counter!("faceid_results_lost_total", "Results that the vendor forgot before they could be asked for");
+    describe_gauge!("faceid_unsettled", "Verifications that are not settled yet, by age");
+    describe_gauge!("faceid_unsettled_oldest_age_seconds", "Age of the oldest verification that is not settled yet");
+    describe_gauge!("faceid_unsettled_time_left_seconds", "Time until the vendor forgets the oldest of them");
     describe_counter!("faceid_rpcs_total", "RPCs, by method and gRPC code");
     describe_histogram!("faceid_rpc_duration_seconds", "Duration of RPCs, by method");
     describe_counter!("faceid_vendor_calls_total", "Calls to Tencent, by action and code");

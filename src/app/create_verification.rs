@@ -2,6 +2,7 @@
 
 use super::{
     App, AuditAction, Error,
+    event::{EventKind, new_event},
     record::{Record, VendorSession, new_row},
 };
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     },
     store::{
         Creation,
-        row::{ProgressRow, VerificationRow},
+        row::{Effects, VerificationRow},
     },
     tencent::{
         self, ErrorKind,
@@ -79,9 +80,14 @@ impl App {
         let id = new.id.to_string();
         let made = new_row(&self.keyring, &caller, &flow, &new, self.keyring.fingerprint(body), &session);
         // Opened before it is stored: a row that could not be read again is not one to store.
-        let row = VerificationRow { made: made.clone(), version: 1, progress: ProgressRow::pending() };
-        let record = Record::open(&self.keyring, row)?;
-        match self.store.create_or_find(made, self.audit_event(&caller, AuditAction::Created, &id)).await? {
+        let record = Record::open(&self.keyring, VerificationRow::new(made.clone()))?;
+        let effects = Effects {
+            audit: vec![self.audit_event(&caller, AuditAction::Created, &id)],
+            events: vec![new_event(&record.verification, EventKind::Created, session.created_at)],
+            jobs: vec![self.settle_job(&id, session.created_at)],
+            attempts: vec![],
+        };
+        match self.store.create_or_find(made, effects).await? {
             Creation::Created => {
                 tracing::info!(verification_id = %id, flow = %flow.name, caller = %caller, "created");
                 metrics::counter!("faceid_verifications_created_total", "flow" => flow.name.clone()).increment(1);

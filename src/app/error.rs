@@ -1,7 +1,7 @@
 //! Why a use case could not serve. A person who fails the check is not an error.
 
 use crate::{
-    domain::{caller::Right, fault::Fault},
+    domain::{caller::Right, fault::Fault, verification::AlreadyFinal},
     store,
     tencent::{self, ErrorClass},
     vault::{credential::CredentialError, keyring::OpenError},
@@ -21,6 +21,11 @@ pub enum Error {
     RightMissing { caller: String, right: Right },
     #[error("no such verification of this caller")]
     VerificationNotFound,
+    #[error("{0}")]
+    AlreadyFinal(#[from] AlreadyFinal),
+    /// The process is about to stop; another one, or this one when it is back, goes on.
+    #[error("the gateway is stopping: connect again")]
+    Stopping,
     #[error("request_id was used before with another body: use a new one for a new verification")]
     RequestIdReused,
     #[error(transparent)]
@@ -56,6 +61,8 @@ impl Error {
             Self::RightMissing { .. } => Reason::RightMissing,
             Self::VerificationNotFound => Reason::VerificationNotFound,
             Self::RequestIdReused => Reason::RequestIdReused,
+            Self::AlreadyFinal(_) => Reason::AlreadyFinal,
+            Self::Stopping => Reason::Stopping,
             Self::Vendor(error) => match error.kind.class() {
                 ErrorClass::Clock => Reason::ClockSkewed,
                 ErrorClass::Credential => Reason::CredentialRefused,
@@ -95,6 +102,8 @@ pub enum Reason {
     RightMissing,
     VerificationNotFound,
     RequestIdReused,
+    AlreadyFinal,
+    Stopping,
     ClockSkewed,
     CredentialAbsent,
     CredentialRefused,
@@ -119,6 +128,8 @@ impl Reason {
             Self::RightMissing => "RIGHT_MISSING",
             Self::VerificationNotFound => "VERIFICATION_NOT_FOUND",
             Self::RequestIdReused => "REQUEST_ID_REUSED",
+            Self::AlreadyFinal => "ALREADY_FINAL",
+            Self::Stopping => "STOPPING",
             Self::ClockSkewed => "CLOCK_SKEWED",
             Self::CredentialAbsent => "CREDENTIAL_ABSENT",
             Self::CredentialRefused => "CREDENTIAL_REFUSED",

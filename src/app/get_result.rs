@@ -1,14 +1,16 @@
 //! GetResult: where a verification stands and what the vendor found.
 
-use super::{App, AuditAction, Error};
+use super::{App, AuditAction, Error, record::Record};
 use crate::domain::{
     caller::{Caller, Right},
     fault::Fault,
     ids::{BizToken, VerificationId},
     result::VerificationResult,
-    verification::Verification,
+    verification::{State, Verification},
 };
 use jiff::SignedDuration;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// A caller that polls does not turn into as many calls to the vendor.
 const RECENT: SignedDuration = SignedDuration::from_secs(2);
@@ -34,7 +36,8 @@ pub struct VerificationWithResult {
 }
 
 impl App {
-    /// Settles the verification if it is pending, and tells of it. `fresh` asks the vendor even if it was asked just now.
+    /// Settles the verification if it is pending, and tells of it. `fresh` asks the vendor even if it was asked just now. While it
+    /// stays pending, waits up to `wait` for whoever settles it.
     ///
     /// # Errors
     /// See [`Error`].
@@ -44,6 +47,7 @@ impl App {
         key: ResultKey,
         view: ResultView,
         fresh: bool,
+        wait: Duration,
     ) -> Result<VerificationWithResult, Error> {
         if view == ResultView::Full && !caller.has(Right::FullView) {
             return Err(Error::RightMissing { caller: caller.name.clone(), right: Right::FullView });
@@ -67,6 +71,8 @@ impl App {
         if fresh || !recent {
             record = self.settle(record).await?;
         }
+        record = self.wait_until_settled(record, wait).await?;
+        record = self.told(record).await?;
         let result = match view {
             ResultView::Basic => None,
             ResultView::Masked => record.result.map(VerificationResult::masked),
@@ -77,6 +83,40 @@ impl App {
             }
         };
         Ok(VerificationWithResult { verification: record.verification, result })
+    }
+}
+
+impl App {
+    /// Gives the record back when its state is final, or when the time is over.
+    async fn wait_until_settled(&self, mut record: Record, wait: Duration) -> Result<Record, Error> {
+        let deadline = Instant::now() + wait;
+        let id = record.verification.id.to_string();
+        let mut signal = self.store.event_signal();
+        while record.verification.state == State::Pending {
+            // Seen before the row is read: an event that comes in between changes the signal again.
+            signal.borrow_and_update();
+            record = self.find(&id).await?;
+            if record.verification.state != State::Pending {
+                break;
+            }
+            tokio::select! {
+                _ = signal.changed() => {}
+                () = self.stopping.cancelled() => break,
+                () = tokio::time::sleep_until(deadline) => break,
+            }
+        }
+        Ok(record)
+    }
+
+    /// Notes that a final state was told.
+    pub(super) async fn told(&self, mut record: Record) -> Result<Record, Error> {
+        let verification = &mut record.verification;
+        if verification.state != State::Pending && verification.fetched_at.is_none() {
+            let at = self.clock.now();
+            self.store.mark_fetched(&verification.id.to_string(), at.as_millisecond()).await?;
+            verification.fetched_at = Some(at);
+        }
+        Ok(record)
     }
 }
 

@@ -59,7 +59,7 @@ impl App {
     ) -> Result<CallbackOutcome, Error> {
         let claim = Claim::read(source)?;
         let record = self.bound_record(visitor, &claim).await?;
-        let record = self.settle(record).await?;
+        let record = self.told(self.settle(record).await?).await?;
         let passed = matches!(record.verification.state, State::Passed { .. });
         let redirect_url = record.targets.map(|targets| if passed { targets.success_url } else { targets.failure_url });
         Ok(CallbackOutcome { verification: record.verification, redirect_url })

@@ -1,25 +1,36 @@
 //! The use cases, one file each, named as their RPC.
 
+mod cancel_verification;
 mod create_verification;
 mod error;
+mod event;
 mod get_result;
 mod handle_callback;
+mod list_verifications;
 mod record;
 mod settle;
+mod settle_due;
+mod usage;
+mod watch_verifications;
 
 pub use create_verification::CreatedVerification;
 pub use error::{Error, Reason, VendorFailure};
+pub use event::{Event, EventKind};
 pub use get_result::{ResultKey, ResultView, VerificationWithResult};
 pub use handle_callback::{CallbackOutcome, CallbackSource, Visitor};
+pub use list_verifications::{ListRequest, Page};
+pub use settle_due::SETTLE_JOB;
+pub use usage::{Reconciliation, UsageDifference, UsageRequest, UsageRow};
+pub use watch_verifications::Watched;
 
 use crate::{
-    domain::{clock::Clock, flow::Flows},
+    domain::{clock::Clock, flow::Flows, schedule::PollSchedule},
     store::{Store, row::AuditRow},
     tencent,
     vault::{CredentialVault, Keyring},
 };
 use std::sync::Arc;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
 /// The gateway without its front doors.
@@ -32,8 +43,12 @@ pub struct App {
     pub flows: Flows,
     /// The gateway's own callback as browsers reach it.
     pub own_callback: Option<Url>,
+    /// When to look at verifications that nobody asks for.
+    pub poll_schedule: PollSchedule,
     /// Work that goes on when its caller hangs up.
     pub detached: TaskTracker,
+    /// Set when the process is about to stop: what waits or streams ends.
+    pub stopping: CancellationToken,
 }
 
 impl App {
@@ -66,6 +81,8 @@ enum AuditAction {
     CallbackRefused,
     /// A result was read with its personal data.
     ViewedFull,
+    /// A verification was canceled.
+    Canceled,
 }
 
 impl AuditAction {
@@ -74,6 +91,7 @@ impl AuditAction {
             Self::Created => "created",
             Self::CallbackRefused => "callback_refused",
             Self::ViewedFull => "viewed_full",
+            Self::Canceled => "canceled",
         }
     }
 }

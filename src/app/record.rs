@@ -64,7 +64,7 @@ const RESULT: &str = "sealed_result";
 impl Record {
     /// Opens a row.
     pub(super) fn open(keyring: &Keyring, row: VerificationRow) -> Result<Self, Error> {
-        let VerificationRow { made, version, progress } = row;
+        let VerificationRow { made, version, progress, charged_attempts, result_fetched_at_ms } = row;
         let session: SealedSession = open(keyring, &made.id, SESSION, &made.sealed_session)?;
         let subject: SealedSubject = open(keyring, &made.id, SUBJECT, &made.sealed_subject)?;
         let result =
@@ -78,7 +78,11 @@ impl Record {
             checked_at: optional_time(progress.checked_at_ms).map_err(|problem| corrupt("checked_at_ms", problem))?,
             last_attempt: last_attempt(&progress).map_err(|problem| corrupt("last_attempt_at_ms", problem))?,
             intention: intention(made.intention.as_deref()).map_err(|problem| corrupt("intention", problem))?,
+            fetched_at: optional_time(result_fetched_at_ms)
+                .map_err(|problem| corrupt("result_fetched_at_ms", problem))?,
             attempts_exhausted: progress.attempts_exhausted,
+            result_lost: progress.result_lost,
+            charged_attempts,
             labels: subject.labels,
             caller: made.caller,
             flow: made.flow,
@@ -113,6 +117,7 @@ impl Record {
             last_attempt_code: verification.last_attempt.map(|attempt| attempt.code),
             last_attempt_at_ms: verification.last_attempt.and_then(|attempt| attempt.at).map(Timestamp::as_millisecond),
             attempts_exhausted: verification.attempts_exhausted,
+            result_lost: verification.result_lost,
             sealed_result: self.result.as_ref().map(|result| seal(keyring, &id, RESULT, result)),
         }
     }
@@ -175,7 +180,8 @@ fn open<T: DeserializeOwned>(keyring: &Keyring, id: &str, column: &'static str, 
     })
 }
 
-fn state_name(state: State) -> &'static str {
+/// The name that is stored.
+pub(super) fn state_name(state: State) -> &'static str {
     match state {
         State::Pending => "pending",
         State::Passed { .. } => "passed",

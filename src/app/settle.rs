@@ -1,31 +1,40 @@
 //! Settle: ask the vendor, apply the answer. Shared by the callback and the result.
 
-use super::{App, Error, record::Record};
+use super::{
+    App, Error,
+    event::{EventKind, new_event},
+    record::{Record, state_name},
+};
 use crate::{
     domain::{
         intention::IntentionMode,
         outcome::{Judgement, Verdict, judge},
+        result::LivenessAttempt,
         verification::{State, Verification},
     },
-    store::row::VerificationRow,
+    store::row::{AttemptRow, Effects, NewEvent, VerificationRow},
     tencent::{
         Answer,
         wire::{GetDetectInfoEnhancedRequest, GetDetectInfoEnhancedResponse},
     },
 };
+use jiff::Timestamp;
 
 impl App {
     /// Brings a pending verification up to date with the vendor. One that is final, or canceled, is not asked about.
+    pub(super) async fn settle(&self, record: Record) -> Result<Record, Error> {
+        if record.verification.state == State::Pending { self.check(record).await } else { Ok(record) }
+    }
+
+    /// Asks the vendor and applies the answer: state, last attempt, ledger, result, events.
     ///
-    /// Text only: photos and videos are never waited for. Whoever settles at the same time does no harm: a change is stored only
+    /// Text only: photos and videos are never waited for. Whoever checks at the same time does no harm: a change is stored only
     /// over the version that it was made from, and an older answer never over a newer one.
-    pub(super) async fn settle(&self, mut record: Record) -> Result<Record, Error> {
-        if record.verification.state != State::Pending {
-            return Ok(record);
-        }
+    pub(super) async fn check(&self, mut record: Record) -> Result<Record, Error> {
         let asked_at = self.clock.now();
         let Answer { body, request_id } = self.ask_vendor(&record).await?;
         let verification = &record.verification;
+        let id = verification.id.to_string();
         let findings = body.findings(verification.intention);
         let judgement = findings
             .as_ref()
@@ -33,25 +42,26 @@ impl App {
         let tells_something =
             findings.is_some_and(|findings| findings.face_code.is_some() || findings.last_liveness.is_some());
         let result = tells_something.then(|| body.into_result(request_id.clone(), asked_at));
+        let attempts = result.as_ref().map(|result| ledger_rows(&id, &result.attempts)).unwrap_or_default();
         loop {
+            let before = record.verification.clone();
             // Somebody else's newer answer stands, unless ours is the one that cannot change any more.
-            let outdated = record.verification.checked_at.is_some_and(|checked_at| checked_at > asked_at)
+            let outdated = before.checked_at.is_some_and(|checked_at| checked_at > asked_at)
                 && judgement.verdict != Verdict::Passed;
-            if record.verification.state != State::Pending || outdated {
+            if is_decided(before.state) || outdated {
                 return Ok(record);
             }
-            let version = record.verification.version;
             let settled = Record {
                 verification: record.verification.settle(&judgement, asked_at),
                 result: result.clone().or(record.result),
                 check_request_id: Some(request_id.clone()),
                 ..record
             };
-            let id = settled.verification.id.to_string();
-            if self.store.advance(&id, version, settled.progress(&self.keyring)).await? {
-                log_change(&settled.verification);
-                let verification = Verification { version: version + 1, ..settled.verification };
-                return Ok(Record { verification, ..settled });
+            let events = event_of_change(&before, &settled.verification, asked_at).into_iter().collect();
+            let effects = Effects { events, attempts: attempts.clone(), ..Effects::default() };
+            if self.store.advance(&id, before.version, settled.progress(&self.keyring), effects).await? {
+                note_change(&before, &settled.verification);
+                return self.find(&id).await;
             }
             record = self.find(&id).await?;
         }
@@ -97,15 +107,39 @@ fn info_type(intention: Option<IntentionMode>) -> &'static str {
     }
 }
 
-fn log_change(verification: &Verification) {
-    let outcome = match verification.state {
-        State::Pending => return,
-        State::Passed { .. } => "passed",
-        State::Failed { .. } => "failed",
-        State::Expired { .. } => "expired",
-        State::Canceled { .. } => "canceled",
+/// Whether the vendor has nothing more to tell. A canceled verification still learns of attempts.
+pub(super) fn is_decided(state: State) -> bool {
+    matches!(state, State::Passed { .. } | State::Failed { .. } | State::Expired { .. })
+}
+
+/// The ledger's rows. The vendor's `Seq` names an attempt; where it is missing, its place in the list must do.
+fn ledger_rows(verification_id: &str, attempts: &[LivenessAttempt]) -> Vec<AttemptRow> {
+    let row = |(i, attempt): (usize, &LivenessAttempt)| AttemptRow {
+        verification_id: verification_id.to_owned(),
+        seq: attempt.sequence_id.clone().unwrap_or_else(|| format!("place-{i}")),
+        at_ms: attempt.at.map(Timestamp::as_millisecond),
+        code: attempt.code,
+        charged: attempt.charged,
     };
-    metrics::counter!("faceid_verifications_settled_total", "flow" => verification.flow.clone(), "outcome" => outcome)
+    attempts.iter().enumerate().map(row).collect()
+}
+
+fn event_of_change(before: &Verification, after: &Verification, at: Timestamp) -> Option<NewEvent> {
+    if before.state != after.state {
+        Some(new_event(after, EventKind::Settled, at))
+    } else if before.last_attempt != after.last_attempt {
+        Some(new_event(after, EventKind::Attempted, at))
+    } else {
+        None
+    }
+}
+
+pub(super) fn note_change(before: &Verification, after: &Verification) {
+    if before.state == after.state {
+        return;
+    }
+    let outcome = state_name(after.state);
+    metrics::counter!("faceid_verifications_settled_total", "flow" => after.flow.clone(), "outcome" => outcome)
         .increment(1);
-    tracing::info!(verification_id = %verification.id, flow = %verification.flow, outcome, "settled");
+    tracing::info!(verification_id = %after.id, flow = %after.flow, outcome, "settled");
 }

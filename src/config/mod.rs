@@ -10,11 +10,13 @@ use crate::{
         ids::VerificationId,
         key_pair::KeyPair,
         redirect::{self, AllowedTarget, MAC_BYTES, MAX_VENDOR_URL},
+        schedule::PollSchedule,
     },
     telemetry::LogFormat,
     tencent::ClientConfig,
     vault::Keyring,
 };
+use jiff::SignedDuration;
 use secrecy::ExposeSecret;
 use section::Section;
 use std::{
@@ -43,6 +45,9 @@ pub struct Config {
     pub store: StoreUrl,
     pub keyring: Keyring,
     pub tencent: ClientConfig,
+    pub poll_schedule: PollSchedule,
+    /// How many verifications are settled at once in the background.
+    pub reconcile_concurrency: usize,
     pub auth: AuthMode,
     pub log: LogConfig,
     pub otlp_endpoint: Option<String>,
@@ -191,6 +196,13 @@ fn read(mut root: Section, mut faults: Faults) -> Result<Config, Vec<Fault>> {
     let timeout = tencent.parsed("timeout_ms", faults_ref, timeout);
     tencent.finish(faults_ref);
 
+    let mut reconcile = root.section("reconcile", faults_ref);
+    let poll_path = reconcile.path_of("poll_after_minutes");
+    let minutes = reconcile.parsed_list("poll_after_minutes", faults_ref, minutes);
+    let poll_schedule = faults_ref.check(&poll_path, PollSchedule::new(minutes));
+    let reconcile_concurrency = reconcile.parsed("concurrency", faults_ref, concurrency);
+    reconcile.finish(faults_ref);
+
     let mut auth = root.section("auth", faults_ref);
     let mode_path = auth.path_of("mode");
     let mode = auth.parsed("mode", faults_ref, auth_mode);
@@ -224,6 +236,8 @@ fn read(mut root: Section, mut faults: Faults) -> Result<Config, Vec<Fault>> {
             store: store_url?,
             keyring: keyring?,
             tencent: ClientConfig { endpoint: endpoint?, timeout: timeout? },
+            poll_schedule: poll_schedule?,
+            reconcile_concurrency: reconcile_concurrency?,
             auth: mode?,
             log: LogConfig { filter: filter?, format: format? },
             otlp_endpoint,
@@ -362,6 +376,17 @@ fn timeout(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(ms @ 100..=60_000) => Ok(Duration::from_millis(ms)),
         _ => Err("is not a number of milliseconds from 100 to 60000".into()),
+    }
+}
+
+fn minutes(text: &str) -> Result<SignedDuration, String> {
+    text.parse().map(SignedDuration::from_mins).map_err(|_| "is not a number of minutes".into())
+}
+
+fn concurrency(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=256) => Ok(count),
+        _ => Err("is not a number from 1 to 256".into()),
     }
 }
 

@@ -96,6 +96,7 @@ impl Section {
         for (i, item) in self.list(key, faults).into_iter().enumerate() {
             match item {
                 Value::String(text) => texts.push(text),
+                Value::Integer(number) => texts.push(number.to_string()),
                 _ => faults.add(format!("{path}[{i}]"), "is not a text"),
             }
         }

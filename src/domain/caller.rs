@@ -16,7 +16,11 @@ impl Caller {
 
     /// The caller when authentication is off: may do everything.
     pub fn anonymous() -> Self {
-        Self { name: Self::ANONYMOUS.into(), flows: FlowGrant::All, rights: BTreeSet::from([Right::FullView]) }
+        Self {
+            name: Self::ANONYMOUS.into(),
+            flows: FlowGrant::All,
+            rights: BTreeSet::from([Right::FullView, Right::Admin]),
+        }
     }
 
     pub fn has(&self, right: Right) -> bool {
@@ -43,6 +47,8 @@ pub enum FlowGrant {
 pub enum Right {
     /// See results with personal data.
     FullView,
+    /// See everyone's usage, and compare it with the vendor's.
+    Admin,
 }
 
 impl Right {
@@ -50,6 +56,7 @@ impl Right {
     pub fn name(self) -> &'static str {
         match self {
             Self::FullView => "full_view",
+            Self::Admin => "admin",
         }
     }
 
@@ -60,7 +67,8 @@ impl Right {
     pub fn parse(text: &str) -> Result<Self, String> {
         match text {
             "full_view" => Ok(Self::FullView),
-            _ => Err("is not a right; the rights are: full_view".into()),
+            "admin" => Ok(Self::Admin),
+            _ => Err("is not a right; the rights are: full_view, admin".into()),
         }
     }
 }

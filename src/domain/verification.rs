@@ -37,6 +37,12 @@ pub struct Verification {
     pub checked_at: Option<Timestamp>,
     pub last_attempt: Option<Attempt>,
     pub attempts_exhausted: bool,
+    /// How many attempts in the ledger the vendor bills.
+    pub charged_attempts: u32,
+    /// When a final state was first told to the caller.
+    pub fetched_at: Option<Timestamp>,
+    /// The vendor forgot before it could be asked: the state says what was known.
+    pub result_lost: bool,
 }
 
 /// Where a verification stands.
@@ -98,6 +104,17 @@ impl Verification {
         }
     }
 
+    /// The vendor has forgotten: what was known stands, and says so.
+    #[must_use]
+    pub fn lose_result(self, at: Timestamp) -> Self {
+        let state = match (self.state, self.last_attempt) {
+            (State::Pending, Some(_)) => State::Failed { at },
+            (State::Pending, None) => State::Expired { at },
+            (state, _) => return Self { state, ..self },
+        };
+        Self { state, result_lost: true, ..self }
+    }
+
     /// Ends the caller's interest. Canceling twice is canceling once.
     ///
     /// # Errors
@@ -137,6 +154,9 @@ mod tests {
             checked_at: None,
             last_attempt: None,
             attempts_exhausted: false,
+            charged_attempts: 0,
+            fetched_at: None,
+            result_lost: false,
         }
     }
 

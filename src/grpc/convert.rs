@@ -1,9 +1,17 @@
 //! Between the contract's messages and the domain's types.
 
-use super::{pb, status::invalid};
+use super::{
+    pb,
+    status::{invalid, status},
+};
 use crate::{
-    app::{CallbackOutcome, CallbackSource, CreatedVerification, ResultKey, ResultView, VerificationWithResult},
+    app::{
+        CallbackOutcome, CallbackSource, CreatedVerification, Error, Event, EventKind, ListRequest, Page,
+        Reconciliation, ResultKey, ResultView, UsageDifference, UsageRequest, UsageRow, VerificationWithResult,
+        Watched,
+    },
     domain::{
+        fault::Faults,
         flow::AccessMode,
         intention::{IntentionMode, IntentionScript, Question},
         new_verification::UnverifiedRequest,
@@ -14,7 +22,11 @@ use crate::{
     },
 };
 use jiff::Timestamp;
+use std::time::Duration;
 use tonic::Status;
+
+/// The longest time that a GetResult waits.
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
 pub(super) fn create_request(request: pb::CreateVerificationRequest) -> Result<UnverifiedRequest, Status> {
     let subject = request.subject.unwrap_or_default();
@@ -87,7 +99,8 @@ pub(super) fn callback_response(outcome: CallbackOutcome) -> pb::HandleCallbackR
     }
 }
 
-pub(super) fn result_request(request: pb::GetResultRequest) -> Result<(ResultKey, ResultView, bool), Status> {
+/// Key, view, fresh, and how long to wait.
+pub(super) fn result_request(request: pb::GetResultRequest) -> Result<(ResultKey, ResultView, bool, Duration), Status> {
     use pb::get_result_request::Key;
     let view = match pb::ResultView::try_from(request.view) {
         Ok(pb::ResultView::Unspecified | pb::ResultView::Masked) => ResultView::Masked,
@@ -100,7 +113,12 @@ pub(super) fn result_request(request: pb::GetResultRequest) -> Result<(ResultKey
         Some(Key::VerificationId(id)) => ResultKey::VerificationId(id),
         Some(Key::BizToken(token)) => ResultKey::BizToken(token),
     };
-    Ok((key, view, request.fresh))
+    let wait = match request.wait.map(Duration::try_from) {
+        None => Duration::ZERO,
+        Some(Ok(wait)) if wait <= MAX_WAIT => wait,
+        Some(_) => return Err(invalid("wait", "is not 0 to 60 seconds")),
+    };
+    Ok((key, view, request.fresh, wait))
 }
 
 pub(super) fn result_response(told: VerificationWithResult) -> pb::GetResultResponse {
@@ -108,6 +126,126 @@ pub(super) fn result_response(told: VerificationWithResult) -> pb::GetResultResp
         verification: Some(verification(told.verification)),
         result: told.result.map(verification_result),
     }
+}
+
+pub(super) fn list_request(request: pb::ListVerificationsRequest) -> Result<ListRequest, Status> {
+    let mut faults = Faults::default();
+    let mut states = Vec::new();
+    for (i, state) in request.states.into_iter().enumerate() {
+        match pb::VerificationState::try_from(state).ok().and_then(stored_state) {
+            Some(state) => states.push(state),
+            None => faults.add(format!("states[{i}]"), "is not a state"),
+        }
+    }
+    let mut time = |field: &str, time: Option<prost_types::Timestamp>| {
+        let time = time.map(|time| Timestamp::new(time.seconds, time.nanos).map_err(|_| "is not a time".to_owned()));
+        time.and_then(|time| faults.check(field, time))
+    };
+    let (created_from, created_before) =
+        (time("create_time_from", request.create_time_from), time("create_time_before", request.create_time_before));
+    let list = ListRequest {
+        states,
+        flow: request.flow,
+        reference: request.reference,
+        created_from,
+        created_before,
+        never_fetched: request.never_fetched,
+        oldest_first: request.oldest_first,
+        page_size: request.page_size,
+        page_token: request.page_token,
+    };
+    faults.finish(|| list).map_err(|faults| status(&Error::InvalidFields(faults)))
+}
+
+pub(super) fn list_response(page: Page) -> pb::ListVerificationsResponse {
+    pb::ListVerificationsResponse {
+        verifications: page.verifications.into_iter().map(verification).collect(),
+        next_page_token: page.next_page_token.unwrap_or_default(),
+    }
+}
+
+pub(super) fn watch_response(watched: Watched) -> pb::WatchVerificationsResponse {
+    pb::WatchVerificationsResponse {
+        event: watched.event.map(event),
+        resume_token: watched.resume_token,
+        caught_up: watched.caught_up,
+    }
+}
+
+fn event(event: Event) -> pb::VerificationEvent {
+    let kind = match event.kind {
+        EventKind::Created => pb::VerificationEventKind::Created,
+        EventKind::Attempted => pb::VerificationEventKind::Attempted,
+        EventKind::Settled => pb::VerificationEventKind::Settled,
+        EventKind::Canceled => pb::VerificationEventKind::Canceled,
+    };
+    pb::VerificationEvent {
+        sequence: event.sequence,
+        event_time: event.at.map(timestamp),
+        kind: kind.into(),
+        verification_id: event.verification_id,
+        flow: event.flow,
+        state: state_of_name(&event.state).into(),
+        last_attempt_code: event.last_attempt_code,
+    }
+}
+
+pub(super) fn cancel_response(canceled: Verification) -> pb::CancelVerificationResponse {
+    pb::CancelVerificationResponse { verification: Some(verification(canceled)) }
+}
+
+pub(super) fn usage_request(request: pb::GetUsageRequest) -> UsageRequest {
+    UsageRequest {
+        first_date: request.first_date,
+        last_date: request.last_date,
+        caller: request.caller,
+        flow: request.flow,
+    }
+}
+
+pub(super) fn usage_response(rows: Vec<UsageRow>) -> pb::GetUsageResponse {
+    let row = |row: UsageRow| pb::UsageRow {
+        date: row.day.to_string(),
+        caller: row.caller,
+        flow: row.flow,
+        verifications: row.verifications,
+        attempts: row.attempts,
+        charged_attempts: row.charged_attempts,
+    };
+    pb::GetUsageResponse { rows: rows.into_iter().map(row).collect() }
+}
+
+pub(super) fn reconciliation_response(compared: Reconciliation) -> pb::ReconcileUsageResponse {
+    let difference = |difference: UsageDifference| pb::UsageDifference {
+        verification_id: difference.verification_id.unwrap_or_default(),
+        biz_token_tail: difference.token_tail.unwrap_or_default(),
+        our_charges: difference.our_charges,
+        vendor_charges: difference.vendor_charges,
+    };
+    pb::ReconcileUsageResponse {
+        our_charges: compared.our_charges,
+        vendor_charges: compared.vendor_charges,
+        agreeing: compared.agreeing,
+        differences: compared.differences.into_iter().map(difference).collect(),
+    }
+}
+
+/// States of the contract and their stored names.
+const STATES: [(pb::VerificationState, &str); 5] = [
+    (pb::VerificationState::Pending, "pending"),
+    (pb::VerificationState::Passed, "passed"),
+    (pb::VerificationState::Failed, "failed"),
+    (pb::VerificationState::Expired, "expired"),
+    (pb::VerificationState::Canceled, "canceled"),
+];
+
+fn stored_state(state: pb::VerificationState) -> Option<&'static str> {
+    STATES.into_iter().find(|(known, _)| *known == state).map(|(_, name)| name)
+}
+
+fn state_of_name(name: &str) -> pb::VerificationState {
+    let known = STATES.into_iter().find(|(_, known)| *known == name);
+    known.map_or(pb::VerificationState::Unspecified, |(state, _)| state)
 }
 
 fn verification(verification: Verification) -> pb::Verification {
@@ -127,6 +265,9 @@ fn verification(verification: Verification) -> pb::Verification {
         check_time: verification.checked_at.map(timestamp),
         last_attempt: verification.last_attempt.map(attempt),
         attempts_exhausted: verification.attempts_exhausted,
+        charged_attempts: verification.charged_attempts,
+        result_fetch_time: verification.fetched_at.map(timestamp),
+        result_lost: verification.result_lost,
         flow: verification.flow,
         reference: verification.reference,
         labels: verification.labels,

@@ -4,6 +4,7 @@ mod caller;
 mod convert;
 pub mod observe;
 mod status;
+mod usage_service;
 mod verification_service;
 
 pub use caller::{Authenticator, TokenHolder};
@@ -19,6 +20,7 @@ use tonic::{
 };
 use tonic_health::server::HealthReporter;
 use tower::layer::util::{Identity, Stack};
+use usage_service::UsageApi;
 use verification_service::VerificationApi;
 
 /// Generated from `proto/faceid/v1/`.
@@ -27,13 +29,16 @@ pub mod pb {
     tonic::include_proto!("faceid.v1");
 }
 
-use pb::verification_service_server::{self, VerificationServiceServer};
+use pb::{
+    usage_service_server::{self, UsageServiceServer},
+    verification_service_server::{self, VerificationServiceServer},
+};
 
 /// The contract, as reflection serves it.
 const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/faceid_descriptor.bin"));
 
-/// The name under which its health is told.
-pub const VERIFICATION_SERVICE: &str = verification_service_server::SERVICE_NAME;
+/// The names under which health is told; the empty one is the process.
+pub const HEALTH_NAMES: [&str; 3] = ["", verification_service_server::SERVICE_NAME, usage_service_server::SERVICE_NAME];
 
 /// A request with the largest photo has 2.3 MiB.
 const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
@@ -47,12 +52,14 @@ pub async fn server(
     authenticator: Authenticator,
     in_flight: TaskTracker,
 ) -> Result<(Router<Stack<ObserveLayer, Identity>>, HealthReporter), tonic_reflection::server::Error> {
-    let verification = VerificationServiceServer::new(VerificationApi::new(app))
+    let verification = VerificationServiceServer::new(VerificationApi::new(Arc::clone(&app)))
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip);
+    let usage = UsageServiceServer::new(UsageApi::new(app));
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<VerificationServiceServer<VerificationApi>>().await;
+    health.set_serving::<UsageServiceServer<UsageApi>>().await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -66,7 +73,8 @@ pub async fn server(
     ];
     let router = Server::builder()
         .layer(ObserveLayer::new(&observed, in_flight)?)
-        .add_service(InterceptedService::new(verification, authenticator))
+        .add_service(InterceptedService::new(verification, authenticator.clone()))
+        .add_service(InterceptedService::new(usage, authenticator))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

@@ -214,6 +214,11 @@ fn explain_unreadable(response: Response<Body>) -> Response<Body> {
     }
 }
 
+/// How much time the caller gives.
+pub(super) fn time_left<T>(request: &tonic::Request<T>) -> Option<Duration> {
+    deadline_of(request.metadata().as_ref())
+}
+
 /// The caller's deadline, a little early: tonic has the same one, and would call it CANCELLED.
 fn deadline_of(headers: &HeaderMap) -> Option<Duration> {
     const HEAD_START: Duration = Duration::from_millis(5);

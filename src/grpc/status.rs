@@ -48,14 +48,17 @@ fn code(reason: Reason) -> Code {
         Reason::FlowNotGranted | Reason::RightMissing => Code::PermissionDenied,
         Reason::VerificationNotFound => Code::NotFound,
         Reason::RequestIdReused => Code::AlreadyExists,
-        Reason::CredentialAbsent
+        Reason::AlreadyFinal
+        | Reason::CredentialAbsent
         | Reason::CredentialRefused
         | Reason::VendorAccountBlocked
         | Reason::FlowMisconfigured
         | Reason::VendorTokenGone
         | Reason::VendorRefused => Code::FailedPrecondition,
         Reason::VendorThrottled => Code::ResourceExhausted,
-        Reason::ClockSkewed | Reason::VendorUnavailable | Reason::StoreUnavailable => Code::Unavailable,
+        Reason::ClockSkewed | Reason::VendorUnavailable | Reason::StoreUnavailable | Reason::Stopping => {
+            Code::Unavailable
+        }
         Reason::Internal => Code::Internal,
     }
 }
@@ -70,6 +73,8 @@ fn message(error: &Error, reason: Reason) -> String {
         | Reason::RightMissing
         | Reason::VerificationNotFound
         | Reason::RequestIdReused
+        | Reason::AlreadyFinal
+        | Reason::Stopping
         | Reason::CredentialAbsent => return error.to_string(),
         Reason::Internal => return "internal error: see the gateway's log".into(),
         Reason::StoreUnavailable => return "the gateway's store is unavailable: try again".into(),
@@ -115,7 +120,7 @@ fn details(error: &Error, reason: Reason, vendor: Option<VendorFailure<'_>>) -> 
             details.set_quota_failure(vec![QuotaViolation::new("tencent-account", "calls to the vendor per second")]);
         }
         Code::FailedPrecondition => {
-            let subject = vendor.map_or("credential", |vendor| vendor.action);
+            let subject = vendor.map_or("faceid-gateway", |vendor| vendor.action);
             details.set_precondition_failure(vec![PreconditionViolation::new(
                 reason.name(),
                 subject,

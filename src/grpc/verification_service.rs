@@ -1,9 +1,13 @@
 //! `faceid.v1.VerificationService`.
 
-use super::{caller::caller_of, convert, pb, status::status};
+use super::{caller::caller_of, convert, observe::time_left, pb, status::status};
 use crate::app::{App, Visitor};
-use std::sync::Arc;
+use futures_util::{StreamExt, stream::BoxStream};
+use std::{sync::Arc, time::Duration};
 use tonic::{Request, Response, Status};
+
+/// What encoding and sending an answer may take.
+const ANSWER_TIME: Duration = Duration::from_millis(100);
 
 pub struct VerificationApi {
     app: Arc<App>,
@@ -43,8 +47,45 @@ impl pb::verification_service_server::VerificationService for VerificationApi {
         request: Request<pb::GetResultRequest>,
     ) -> Result<Response<pb::GetResultResponse>, Status> {
         let caller = caller_of(&request)?;
-        let (key, view, fresh) = convert::result_request(request.into_inner())?;
-        let told = self.app.get_result(&caller, key, view, fresh).await.map_err(|error| status(&error))?;
+        let time_left = time_left(&request);
+        let (key, view, fresh, wait) = convert::result_request(request.into_inner())?;
+        // An answer that comes a little before the caller's deadline is one; at the deadline it is an error.
+        let wait = time_left.map_or(wait, |left| wait.min(left.saturating_sub(ANSWER_TIME)));
+        let told = self.app.get_result(&caller, key, view, fresh, wait).await.map_err(|error| status(&error))?;
         Ok(Response::new(convert::result_response(told)))
+    }
+
+    async fn list_verifications(
+        &self,
+        request: Request<pb::ListVerificationsRequest>,
+    ) -> Result<Response<pb::ListVerificationsResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let request = convert::list_request(request.into_inner())?;
+        let page = self.app.list_verifications(&caller, request).await.map_err(|error| status(&error))?;
+        Ok(Response::new(convert::list_response(page)))
+    }
+
+    type WatchVerificationsStream = BoxStream<'static, Result<pb::WatchVerificationsResponse, Status>>;
+
+    async fn watch_verifications(
+        &self,
+        request: Request<pb::WatchVerificationsRequest>,
+    ) -> Result<Response<Self::WatchVerificationsStream>, Status> {
+        let caller = caller_of(&request)?;
+        let pb::WatchVerificationsRequest { resume_token, flow } = request.into_inner();
+        let watched =
+            self.app.watch_verifications(&caller, &resume_token, flow).await.map_err(|error| status(&error))?;
+        let answers = watched.map(|watched| watched.map(convert::watch_response).map_err(|error| status(&error)));
+        Ok(Response::new(answers.boxed()))
+    }
+
+    async fn cancel_verification(
+        &self,
+        request: Request<pb::CancelVerificationRequest>,
+    ) -> Result<Response<pb::CancelVerificationResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let id = request.into_inner().verification_id;
+        let canceled = self.app.cancel_verification(&caller, &id).await.map_err(|error| status(&error))?;
+        Ok(Response::new(convert::cancel_response(canceled)))
     }
 }

@@ -49,7 +49,11 @@ fn refusal(error: &Error) -> Response {
                 "This verification does not exist or has expired.",
             )
         }
-        Reason::VendorUnavailable | Reason::VendorThrottled | Reason::StoreUnavailable | Reason::ClockSkewed => {
+        Reason::VendorUnavailable
+        | Reason::VendorThrottled
+        | Reason::StoreUnavailable
+        | Reason::ClockSkewed
+        | Reason::Stopping => {
             tracing::warn!(reason = reason.name(), error = %error, "callback could not be settled yet");
             ([(RETRY_AFTER, RETRY_AFTER_S)], waiting_page()).into_response()
         }
@@ -57,6 +61,7 @@ fn refusal(error: &Error) -> Response {
         | Reason::FlowNotGranted
         | Reason::RightMissing
         | Reason::RequestIdReused
+        | Reason::AlreadyFinal
         | Reason::CredentialAbsent
         | Reason::CredentialRefused
         | Reason::VendorAccountBlocked

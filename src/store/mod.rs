@@ -7,14 +7,17 @@ pub mod row;
 pub mod sqlite;
 
 use async_trait::async_trait;
-use row::{AuditRow, NewRow, ProgressRow, VerificationRow};
+use row::{
+    AuditRow, ChargeRow, Effects, EventRow, JobRow, ListFilter, NewRow, ProgressRow, Unsettled, UsageDay, UsageFilter,
+    VerificationRow,
+};
+use tokio::sync::watch;
 
 /// The store's contract. The conformance suite in `tests/it/store.rs` holds every implementation to it.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Stores a new verification together with its first audit event, or finds the one that this caller made with the same
-    /// request id.
-    async fn create_or_find(&self, new: NewRow, event: AuditRow) -> Result<Creation, Error>;
+    /// Stores a new verification with its effects, or finds the one that this caller made with the same request id.
+    async fn create_or_find(&self, new: NewRow, effects: Effects) -> Result<Creation, Error>;
 
     /// The verification of this id.
     async fn find(&self, id: &str) -> Result<Option<VerificationRow>, Error>;
@@ -25,15 +28,60 @@ pub trait Store: Send + Sync {
     /// The verification whose token has one of these hashes.
     async fn find_by_token_hash(&self, hashes: Vec<Vec<u8>>) -> Result<Option<VerificationRow>, Error>;
 
-    /// Replaces the progress of a verification, if it still has the version that the change was made from. The version
-    /// rises by one. False: it has another version (or does not exist); read it again.
-    async fn advance(&self, id: &str, expected_version: i64, next: ProgressRow) -> Result<bool, Error>;
+    /// A page of verifications, in the order of (creation time, id).
+    async fn list(&self, filter: ListFilter) -> Result<Vec<VerificationRow>, Error>;
+
+    /// Replaces the progress of a verification, with effects, if it still has the version that the change was made from. The
+    /// version rises by one. False: it has another version (or does not exist), and nothing was done; read it again.
+    async fn advance(
+        &self,
+        id: &str,
+        expected_version: i64,
+        next: ProgressRow,
+        effects: Effects,
+    ) -> Result<bool, Error>;
+
+    /// Notes when a final state was first told to the caller.
+    async fn mark_fetched(&self, id: &str, at_ms: i64) -> Result<(), Error>;
 
     /// Appends to the audit trail.
     async fn append_audit(&self, event: AuditRow) -> Result<(), Error>;
 
     /// The audit trail of a verification, oldest first.
     async fn audit_of(&self, verification_id: &str) -> Result<Vec<AuditRow>, Error>;
+
+    /// Events of a caller after a place in the log, in order; of one flow, unless that is empty.
+    async fn events_after(&self, caller: &str, flow: &str, seq: i64, limit: u32) -> Result<Vec<EventRow>, Error>;
+
+    /// The place of the newest event; 0 when there is none.
+    async fn last_event(&self) -> Result<i64, Error>;
+
+    /// Changes whenever events were stored.
+    fn event_signal(&self) -> watch::Receiver<u64>;
+
+    /// Leases up to `limit` jobs of a kind that are due at `now_ms` and not leased, lowest rank first.
+    async fn claim_jobs(
+        &self,
+        kind: &'static str,
+        now_ms: i64,
+        lease_until_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<JobRow>, Error>;
+
+    /// Removes a job that is done, unless its lease was lost to somebody else.
+    async fn finish_job(&self, job: &JobRow) -> Result<(), Error>;
+
+    /// Gives a job back for another time, unless its lease was lost to somebody else.
+    async fn put_off_job(&self, job: &JobRow, due_at_ms: i64, failures: u32) -> Result<(), Error>;
+
+    /// How much is not settled yet.
+    async fn unsettled(&self, now_ms: i64) -> Result<Unsettled, Error>;
+
+    /// Usage by day, caller and flow, in that order. A verification counts on the day of its creation, an attempt on its own.
+    async fn usage(&self, filter: UsageFilter) -> Result<Vec<UsageDay>, Error>;
+
+    /// Charged attempts that were made in a time, by verification, of the flows with this RuleId.
+    async fn charges(&self, rule_id: &str, from_ms: i64, before_ms: i64) -> Result<Vec<ChargeRow>, Error>;
 
     /// Puts a sealed credential under a name, in place of another one.
     async fn put_credential(&self, name: &str, sealed_key_pair: Vec<u8>) -> Result<(), Error>;

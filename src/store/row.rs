@@ -37,6 +37,7 @@ pub struct ProgressRow {
     pub last_attempt_code: Option<i32>,
     pub last_attempt_at_ms: Option<i64>,
     pub attempts_exhausted: bool,
+    pub result_lost: bool,
     /// What the vendor found.
     pub sealed_result: Option<Vec<u8>>,
 }
@@ -52,6 +53,7 @@ impl ProgressRow {
             last_attempt_code: None,
             last_attempt_at_ms: None,
             attempts_exhausted: false,
+            result_lost: false,
             sealed_result: None,
         }
     }
@@ -64,6 +66,28 @@ pub struct VerificationRow {
     /// 1 at first, and one more with each change.
     pub version: i64,
     pub progress: ProgressRow,
+    /// How many of its attempts in the ledger are charged.
+    pub charged_attempts: u32,
+    /// When a final state was first told to the caller.
+    pub result_fetched_at_ms: Option<i64>,
+}
+
+impl VerificationRow {
+    /// A row as it is right after it was stored.
+    pub fn new(made: NewRow) -> Self {
+        Self { made, version: 1, progress: ProgressRow::pending(), charged_attempts: 0, result_fetched_at_ms: None }
+    }
+}
+
+/// What else a write does, in the same transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    pub audit: Vec<AuditRow>,
+    pub events: Vec<NewEvent>,
+    /// A job that exists already keeps its time.
+    pub jobs: Vec<NewJob>,
+    /// An attempt that is in the ledger already learns what was not known of it.
+    pub attempts: Vec<AttemptRow>,
 }
 
 /// Who did what to which verification. No personal data.
@@ -74,4 +98,115 @@ pub struct AuditRow {
     pub actor: String,
     pub action: String,
     pub verification_id: String,
+}
+
+/// Something that happened to a verification.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    pub at_ms: i64,
+    pub caller: String,
+    pub verification_id: String,
+    pub flow: String,
+    pub kind: String,
+    pub state: String,
+    pub last_attempt_code: Option<i32>,
+}
+
+/// An event with its place in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRow {
+    /// Rises in the order of commits.
+    pub seq: i64,
+    pub event: NewEvent,
+}
+
+/// An attempt in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptRow {
+    pub verification_id: String,
+    /// The vendor's id of it, unique within the verification.
+    pub seq: String,
+    pub at_ms: Option<i64>,
+    pub code: Option<i32>,
+    pub charged: Option<bool>,
+}
+
+/// Work to be done at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewJob {
+    pub kind: &'static str,
+    /// What it is about: one job of a kind for each subject.
+    pub subject: String,
+    pub due_at_ms: i64,
+    /// Of the jobs that are due, the one with the lowest rank goes first.
+    pub rank_ms: i64,
+}
+
+/// Work that was claimed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobRow {
+    pub kind: String,
+    pub subject: String,
+    /// How often it has failed.
+    pub failures: u32,
+    /// Shows that the holder still holds it.
+    pub lease_token: String,
+}
+
+/// Which verifications to list. Empty lists and texts mean all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListFilter {
+    pub caller: String,
+    pub states: Vec<String>,
+    pub flow: String,
+    pub reference: String,
+    pub created_from_ms: Option<i64>,
+    pub created_before_ms: Option<i64>,
+    pub never_fetched: bool,
+    pub oldest_first: bool,
+    /// Creation time and id of the last one of the page before.
+    pub after: Option<(i64, String)>,
+    pub limit: u32,
+}
+
+/// Usage of one caller and flow on one day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageDay {
+    /// Days since 1970-01-01, in the time zone that was asked for.
+    pub day: i64,
+    pub caller: String,
+    pub flow: String,
+    pub verifications: u64,
+    pub attempts: u64,
+    pub charged_attempts: u64,
+}
+
+/// Which usage.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsageFilter {
+    pub from_ms: i64,
+    pub before_ms: i64,
+    /// Added to times before they are cut into days.
+    pub zone_offset_ms: i64,
+    /// Empty: all.
+    pub caller: String,
+    /// Empty: all.
+    pub flow: String,
+}
+
+/// Charged attempts of a verification in a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChargeRow {
+    pub verification_id: String,
+    pub token_hash: Vec<u8>,
+    pub charges: u64,
+}
+
+/// How much is not settled yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unsettled {
+    /// How many settle jobs there are, by the age of their verification: under 2 hours, under a day, under 2 days, older.
+    pub by_age: [u64; 4],
+    /// When the oldest of them was created.
+    pub oldest_created_at_ms: Option<i64>,
 }

@@ -5,7 +5,10 @@
 
 use super::{
     error::{Error, ErrorKind},
-    wire::{DetectAuthRequest, DetectAuthResponse, GetDetectInfoEnhancedRequest, GetDetectInfoEnhancedResponse},
+    wire::{
+        DetectAuthRequest, DetectAuthResponse, GetDetectInfoEnhancedRequest, GetDetectInfoEnhancedResponse,
+        GetWeChatBillDetailsRequest, GetWeChatBillDetailsResponse,
+    },
 };
 use crate::{
     domain::{clock::Clock, key_pair::KeyPair},
@@ -104,6 +107,18 @@ impl Client {
         request: &GetDetectInfoEnhancedRequest<'_>,
     ) -> Result<Answer<GetDetectInfoEnhancedResponse>, Error> {
         self.call("GetDetectInfoEnhanced", pair, request).await
+    }
+
+    /// A page of the vendor's own ledger of a day [31082].
+    ///
+    /// # Errors
+    /// See [`ErrorKind`].
+    pub async fn get_wechat_bill_details(
+        &self,
+        pair: &KeyPair,
+        request: &GetWeChatBillDetailsRequest<'_>,
+    ) -> Result<Answer<GetWeChatBillDetailsResponse>, Error> {
+        self.call("GetWeChatBillDetails", pair, request).await
     }
 
     /// One call: counted, timed and traced, with the vendor's request id on the span.

@@ -290,6 +290,34 @@ pub struct IntentionActionResultDetail {
     pub unknown: Map<String, Value>,
 }
 
+/// Asks for the vendor's own ledger of a day [31082].
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetWeChatBillDetailsRequest<'a> {
+    /// "YYYY-MM-DD", Beijing time, up to 365 days back.
+    pub date: &'a str,
+    /// 0 at first, then the answer's `NextCursor`.
+    pub cursor: i64,
+    pub rule_id: &'a str,
+}
+
+/// A page of the ledger.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetWeChatBillDetailsResponse {
+    pub has_next_page: Option<bool>,
+    pub next_cursor: Option<i64>,
+    pub we_chat_bill_details: Option<Vec<WeChatBillDetail>>,
+}
+
+/// Charges of a token. What they were for is not read: our own ledger has it.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct WeChatBillDetail {
+    pub biz_token: Option<String>,
+    pub charge_count: Option<u64>,
+}
+
 /// How encrypted fields were encrypted [47180].
 #[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -15,7 +15,10 @@ use aes_gcm::{
     Aes256Gcm, KeyInit,
     aead::{Aead, Payload},
 };
-use base64::{Engine, prelude::BASE64_STANDARD};
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -41,6 +44,7 @@ struct Key {
     redirect: Zeroizing<[u8; KEY_BYTES]>,
     lookup: Zeroizing<[u8; KEY_BYTES]>,
     fingerprint: Zeroizing<[u8; KEY_BYTES]>,
+    cursor: Zeroizing<[u8; KEY_BYTES]>,
 }
 
 /// Where a sealed value belongs.
@@ -170,6 +174,23 @@ impl Keyring {
             .fold(false, |found, key| found | bool::from(hmac(&key.fingerprint, request).as_slice().ct_eq(fingerprint)))
     }
 
+    /// Writes a place in a list or a log as text that a caller can only give back, and only in the same `context`.
+    pub fn write_cursor(&self, context: &str, place: &[u8]) -> String {
+        let mac = self.first().cursor_mac(context, place);
+        BASE64_URL_SAFE_NO_PAD.encode([place, &mac].concat())
+    }
+
+    /// Reads what [`Keyring::write_cursor`] wrote in the same context, with any key of the ring.
+    pub fn read_cursor(&self, context: &str, text: &str) -> Option<Vec<u8>> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (place, mac) = bytes.split_at_checked(bytes.len().checked_sub(MAC_BYTES)?)?;
+        let genuine = self
+            .keys
+            .iter()
+            .fold(false, |found, key| found | bool::from(key.cursor_mac(context, place).as_slice().ct_eq(mac)));
+        genuine.then(|| place.to_vec())
+    }
+
     fn first(&self) -> &Key {
         &self.keys[0]
     }
@@ -190,7 +211,15 @@ impl Key {
             redirect: for_purpose("redirect"),
             lookup: for_purpose("lookup"),
             fingerprint: for_purpose("fingerprint"),
+            cursor: for_purpose("cursor"),
         }
+    }
+
+    fn cursor_mac(&self, context: &str, place: &[u8]) -> Vec<u8> {
+        let length = (context.len() as u64).to_be_bytes();
+        let mut mac = hmac(&self.cursor, &[&length[..], context.as_bytes(), place].concat());
+        mac.truncate(MAC_BYTES);
+        mac
     }
 
     fn redirect_mac(&self, id: VerificationId) -> [u8; MAC_BYTES] {
@@ -295,6 +324,17 @@ mod tests {
         assert!(new.matches_fingerprint(b"body", &old.fingerprint(b"body")));
         assert!(!new.matches_fingerprint(b"other", &old.fingerprint(b"body")));
         assert_ne!(old.fingerprint(b"CE661F1A"), old.token_hash(&token));
+    }
+
+    #[test]
+    fn a_cursor_reads_back_only_in_its_context() {
+        let (old, new) = (ring(&[("k1", 1)]), ring(&[("k2", 2), ("k1", 1)]));
+        let text = old.write_cursor("list:orders", b"place");
+        assert_eq!(new.read_cursor("list:orders", &text).as_deref(), Some(&b"place"[..]));
+        assert_eq!(new.read_cursor("list:loans", &text), None);
+        for edited in [text.to_uppercase(), text[1..].to_owned(), String::new(), "漢".into()] {
+            assert_eq!(old.read_cursor("list:orders", &edited), None, "{edited}");
+        }
     }
 
     #[test]

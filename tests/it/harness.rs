@@ -21,6 +21,8 @@ pub const ID_NUMBER: &str = "11010519491231002X";
 pub const ORDERS: &str = "orders-token";
 pub const LOANS: &str = "loans-token";
 pub const STRANGER: &str = "stranger-token";
+/// The token of the caller `finance`, who has the right admin.
+pub const FINANCE: &str = "finance-token";
 
 pub struct World {
     pub gateway: Gateway,
@@ -120,6 +122,20 @@ impl World {
         answer["redirect_url"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// The state as the store has it, without asking anybody.
+    pub async fn stored_state(&self, id: &str) -> String {
+        self.gateway.app.store.find(id).await.expect("store").expect("a row").progress.state
+    }
+
+    /// Waits until a condition holds; the test runner's own time limit ends a wait in vain.
+    pub async fn until(&self, what: &str, mut condition: impl AsyncFnMut() -> bool) {
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+        while !condition().await {
+            assert!(tokio::time::Instant::now() < deadline, "waited in vain for {what}");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
     /// A POST to the simulator's control port.
     pub async fn control(&self, path: &str, body: Value) -> Value {
         let url = format!("http://{}/{path}", self.simulator.control_addr());
@@ -168,6 +184,13 @@ impl World {
     pub fn rows(&self, table: &str) -> i64 {
         let database = rusqlite::Connection::open(self.folder.path().join("gateway.db")).expect("database");
         database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).expect("a count")
+    }
+
+    /// Jobs that somebody works on, read past the gateway.
+    pub fn leased_jobs(&self) -> i64 {
+        let database = rusqlite::Connection::open(self.folder.path().join("gateway.db")).expect("database");
+        let sql = "SELECT count(*) FROM jobs WHERE lease_token IS NOT NULL";
+        database.query_row(sql, [], |row| row.get(0)).expect("a count")
     }
 
     /// Actions in the audit trail of a verification, oldest first.
@@ -299,6 +322,7 @@ fn config(simulator: &Simulator, folder: &TempDir) -> Config {
         ("orders", ORDERS, flow_names, r#"["full_view"]"#),
         ("loans", LOANS, flow_names, "[]"),
         ("stranger", STRANGER, "[]", "[]"),
+        ("finance", FINANCE, "[]", r#"["admin"]"#),
     ]
     .map(|(name, token, flows, rights)| {
         let hash = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(token.as_bytes()));

@@ -103,16 +103,6 @@ async fn a_clock_that_is_off_is_named() {
 }
 
 #[tokio::test]
-async fn after_three_days_the_vendor_has_forgotten_and_that_is_said() {
-    let world = World::start().await;
-    let created = world.created().await;
-    world.attempt(&created, 0).await;
-    world.advance(3 * 24 * 3600 + 60).await;
-    let refusal = refused(world.result(&created.id).await);
-    assert_eq!((refusal.code, refusal.reason.as_str()), (Code::FailedPrecondition, "VENDOR_TOKEN_GONE"));
-}
-
-#[tokio::test]
 async fn a_browser_that_comes_back_during_an_outage_waits_and_is_sent_on() {
     let world = World::start().await;
     let created = world.created().await;

@@ -1,13 +1,20 @@
 //! The store on SQLite: one file, WAL, one writer, full durability. For one replica.
 
+mod effects;
+mod jobs;
+mod usage;
+mod verifications;
 mod writer;
 
 use super::{
     Creation, Error, Store,
-    row::{AuditRow, NewRow, ProgressRow, VerificationRow},
+    row::{
+        AuditRow, ChargeRow, Effects, EventRow, JobRow, ListFilter, NewRow, ProgressRow, Unsettled, UsageDay,
+        UsageFilter, VerificationRow,
+    },
 };
 use async_trait::async_trait;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, named_params, params, params_from_iter};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params, params_from_iter};
 use std::{
     fs,
     path::Path,
@@ -17,6 +24,8 @@ use std::{
     },
     time::Duration,
 };
+use tokio::sync::watch;
+use verifications::{BY_REQUEST_ID, select_where};
 use writer::Writer;
 
 mod migrations {
@@ -32,6 +41,8 @@ pub struct SqliteStore {
     readers: Vec<Mutex<Connection>>,
     next_reader: AtomicUsize,
     writer: Writer,
+    /// Counts the writes that stored events.
+    events: watch::Sender<u64>,
 }
 
 impl SqliteStore {
@@ -62,7 +73,7 @@ impl SqliteStore {
             .collect::<rusqlite::Result<_>>()
             .map_err(failed)?;
         let writer = Writer::start(connection).map_err(|error| Error::new("start writer", error))?;
-        Ok(Self { readers, next_reader: AtomicUsize::new(0), writer })
+        Ok(Self { readers, next_reader: AtomicUsize::new(0), writer, events: watch::Sender::new(0) })
     }
 
     fn read<T>(
@@ -83,23 +94,33 @@ impl SqliteStore {
     ) -> Result<Option<VerificationRow>, Error> {
         self.read(operation, |reader| select_where(reader, condition, params))
     }
+
+    fn signal_events(&self, stored: bool) {
+        if stored {
+            self.events.send_modify(|count| *count += 1);
+        }
+    }
 }
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn create_or_find(&self, new: NewRow, event: AuditRow) -> Result<Creation, Error> {
-        self.writer
+    async fn create_or_find(&self, new: NewRow, effects: Effects) -> Result<Creation, Error> {
+        let has_events = !effects.events.is_empty();
+        let creation = self
+            .writer
             .write("create_or_find", move |connection| {
                 if let Some(request_id) = &new.request_id
                     && let Some(found) = select_where(connection, BY_REQUEST_ID, params![new.caller, request_id])?
                 {
                     return Ok(Creation::Found(Box::new(found)));
                 }
-                insert(connection, &new)?;
-                insert_audit(connection, &event)?;
+                verifications::insert(connection, &new)?;
+                effects::apply(connection, &effects)?;
                 Ok(Creation::Created)
             })
-            .await
+            .await?;
+        self.signal_events(has_events);
+        Ok(creation)
     }
 
     async fn find(&self, id: &str) -> Result<Option<VerificationRow>, Error> {
@@ -115,48 +136,110 @@ impl Store for SqliteStore {
         self.find_where("find_by_token_hash", &format!("token_hash IN ({marks})"), params_from_iter(hashes))
     }
 
-    async fn advance(&self, id: &str, expected_version: i64, next: ProgressRow) -> Result<bool, Error> {
+    async fn list(&self, filter: ListFilter) -> Result<Vec<VerificationRow>, Error> {
+        self.read("list", |reader| verifications::list(reader, &filter))
+    }
+
+    async fn advance(
+        &self,
+        id: &str,
+        expected_version: i64,
+        next: ProgressRow,
+        effects: Effects,
+    ) -> Result<bool, Error> {
+        let id = id.to_owned();
+        let has_events = !effects.events.is_empty();
+        let advanced = self
+            .writer
+            .write("advance", move |connection| {
+                let advanced = verifications::advance(connection, &id, expected_version, &next)?;
+                if advanced {
+                    effects::apply(connection, &effects)?;
+                    verifications::count_charged_attempts(connection, &id)?;
+                }
+                Ok(advanced)
+            })
+            .await?;
+        self.signal_events(has_events && advanced);
+        Ok(advanced)
+    }
+
+    async fn mark_fetched(&self, id: &str, at_ms: i64) -> Result<(), Error> {
         let id = id.to_owned();
         self.writer
-            .write("advance", move |connection| {
-                let changed = connection.prepare_cached(ADVANCE)?.execute(named_params! {
-                    ":id": id,
-                    ":expected_version": expected_version,
-                    ":state": next.state,
-                    ":settled_at_ms": next.settled_at_ms,
-                    ":checked_at_ms": next.checked_at_ms,
-                    ":check_request_id": next.check_request_id,
-                    ":last_attempt_code": next.last_attempt_code,
-                    ":last_attempt_at_ms": next.last_attempt_at_ms,
-                    ":attempts_exhausted": next.attempts_exhausted,
-                    ":sealed_result": next.sealed_result,
-                })?;
-                Ok(changed == 1)
+            .write("mark_fetched", move |connection| {
+                connection
+                    .prepare_cached(
+                        "UPDATE verifications SET result_fetched_at_ms = ?2 \
+                         WHERE id = ?1 AND result_fetched_at_ms IS NULL",
+                    )?
+                    .execute(params![id, at_ms])?;
+                Ok(())
             })
             .await
     }
 
     async fn append_audit(&self, event: AuditRow) -> Result<(), Error> {
-        self.writer.write("append_audit", move |connection| insert_audit(connection, &event)).await
+        self.writer.write("append_audit", move |connection| effects::insert_audit(connection, &event)).await
     }
 
     async fn audit_of(&self, verification_id: &str) -> Result<Vec<AuditRow>, Error> {
-        self.read("audit_of", |reader| {
-            reader
-                .prepare_cached(
-                    "SELECT at_ms, actor, action, verification_id FROM audit_events \
-                     WHERE verification_id = ?1 ORDER BY seq",
-                )?
-                .query_map([verification_id], |row| {
-                    Ok(AuditRow {
-                        at_ms: row.get("at_ms")?,
-                        actor: row.get("actor")?,
-                        action: row.get("action")?,
-                        verification_id: row.get("verification_id")?,
-                    })
-                })?
-                .collect()
+        self.read("audit_of", |reader| effects::audit_of(reader, verification_id))
+    }
+
+    async fn events_after(&self, caller: &str, flow: &str, seq: i64, limit: u32) -> Result<Vec<EventRow>, Error> {
+        self.read("events_after", |reader| effects::events_after(reader, caller, flow, seq, limit))
+    }
+
+    async fn last_event(&self) -> Result<i64, Error> {
+        self.read("last_event", |reader| {
+            reader.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0))
         })
+    }
+
+    fn event_signal(&self) -> watch::Receiver<u64> {
+        self.events.subscribe()
+    }
+
+    async fn claim_jobs(
+        &self,
+        kind: &'static str,
+        now_ms: i64,
+        lease_until_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<JobRow>, Error> {
+        // Most looks find nothing: they are reads, and take no turn of the writer.
+        if !self.read("claim_jobs", |reader| jobs::any_due(reader, kind, now_ms))? {
+            return Ok(Vec::new());
+        }
+        let lease_token = uuid::Uuid::new_v4().to_string();
+        self.writer
+            .write("claim_jobs", move |connection| {
+                jobs::claim(connection, kind, now_ms, lease_until_ms, limit, &lease_token)
+            })
+            .await
+    }
+
+    async fn finish_job(&self, job: &JobRow) -> Result<(), Error> {
+        let job = job.clone();
+        self.writer.write("finish_job", move |connection| jobs::finish(connection, &job)).await
+    }
+
+    async fn put_off_job(&self, job: &JobRow, due_at_ms: i64, failures: u32) -> Result<(), Error> {
+        let job = job.clone();
+        self.writer.write("put_off_job", move |connection| jobs::put_off(connection, &job, due_at_ms, failures)).await
+    }
+
+    async fn unsettled(&self, now_ms: i64) -> Result<Unsettled, Error> {
+        self.read("unsettled", |reader| jobs::unsettled(reader, now_ms))
+    }
+
+    async fn usage(&self, filter: UsageFilter) -> Result<Vec<UsageDay>, Error> {
+        self.read("usage", |reader| usage::by_day(reader, &filter))
+    }
+
+    async fn charges(&self, rule_id: &str, from_ms: i64, before_ms: i64) -> Result<Vec<ChargeRow>, Error> {
+        self.read("charges", |reader| usage::charges(reader, rule_id, from_ms, before_ms))
     }
 
     async fn put_credential(&self, name: &str, sealed_key_pair: Vec<u8>) -> Result<(), Error> {
@@ -187,91 +270,6 @@ impl Store for SqliteStore {
         // An empty batch: shows that the writer lives and that a transaction can begin, and costs no flush.
         self.writer.write("ping", |_| Ok(())).await
     }
-}
-
-const BY_REQUEST_ID: &str = "caller = ?1 AND request_id = ?2";
-
-const ADVANCE: &str = "UPDATE verifications SET version = version + 1, state = :state, settled_at_ms = :settled_at_ms, \
-     checked_at_ms = :checked_at_ms, check_request_id = :check_request_id, last_attempt_code = :last_attempt_code, \
-     last_attempt_at_ms = :last_attempt_at_ms, attempts_exhausted = :attempts_exhausted, sealed_result = :sealed_result \
-     WHERE id = :id AND version = :expected_version";
-
-fn select_where(
-    connection: &Connection,
-    condition: &str,
-    params: impl rusqlite::Params,
-) -> rusqlite::Result<Option<VerificationRow>> {
-    connection
-        .prepare_cached(&format!("SELECT * FROM verifications WHERE {condition}"))?
-        .query_row(params, verification_row)
-        .optional()
-}
-
-fn insert(connection: &Connection, new: &NewRow) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO verifications (id, version, caller, flow, rule_id, credential, reference, intention, request_id, \
-             request_fingerprint, token_hash, vendor_request_id, created_at_ms, sealed_session, sealed_subject, state, \
-             attempts_exhausted) VALUES (:id, 1, :caller, :flow, :rule_id, :credential, :reference, :intention, \
-             :request_id, :request_fingerprint, :token_hash, :vendor_request_id, :created_at_ms, :sealed_session, \
-             :sealed_subject, 'pending', 0)",
-        )?
-        .execute(named_params! {
-            ":id": new.id,
-            ":caller": new.caller,
-            ":flow": new.flow,
-            ":rule_id": new.rule_id,
-            ":credential": new.credential,
-            ":reference": new.reference,
-            ":intention": new.intention,
-            ":request_id": new.request_id,
-            ":request_fingerprint": new.request_fingerprint,
-            ":token_hash": new.token_hash,
-            ":vendor_request_id": new.vendor_request_id,
-            ":created_at_ms": new.created_at_ms,
-            ":sealed_session": new.sealed_session,
-            ":sealed_subject": new.sealed_subject,
-        })?;
-    Ok(())
-}
-
-fn insert_audit(connection: &Connection, event: &AuditRow) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("INSERT INTO audit_events (at_ms, actor, action, verification_id) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![event.at_ms, event.actor, event.action, event.verification_id])?;
-    Ok(())
-}
-
-fn verification_row(row: &Row<'_>) -> rusqlite::Result<VerificationRow> {
-    Ok(VerificationRow {
-        made: NewRow {
-            id: row.get("id")?,
-            caller: row.get("caller")?,
-            flow: row.get("flow")?,
-            rule_id: row.get("rule_id")?,
-            credential: row.get("credential")?,
-            reference: row.get("reference")?,
-            intention: row.get("intention")?,
-            request_id: row.get("request_id")?,
-            request_fingerprint: row.get("request_fingerprint")?,
-            token_hash: row.get("token_hash")?,
-            vendor_request_id: row.get("vendor_request_id")?,
-            created_at_ms: row.get("created_at_ms")?,
-            sealed_session: row.get("sealed_session")?,
-            sealed_subject: row.get("sealed_subject")?,
-        },
-        version: row.get("version")?,
-        progress: ProgressRow {
-            state: row.get("state")?,
-            settled_at_ms: row.get("settled_at_ms")?,
-            checked_at_ms: row.get("checked_at_ms")?,
-            check_request_id: row.get("check_request_id")?,
-            last_attempt_code: row.get("last_attempt_code")?,
-            last_attempt_at_ms: row.get("last_attempt_at_ms")?,
-            attempts_exhausted: row.get("attempts_exhausted")?,
-            sealed_result: row.get("sealed_result")?,
-        },
-    })
 }
 
 /// The database names callers and flows: nobody but the gateway's user needs to read it.

@@ -1,0 +1,100 @@
+//! ListVerifications: a caller's verifications, page by page.
+
+use super::{App, Error, record::Record};
+use crate::{
+    domain::{
+        caller::Caller,
+        fault::{Fault, Faults},
+        verification::Verification,
+    },
+    store::row::ListFilter,
+};
+use jiff::Timestamp;
+
+const DEFAULT_PAGE: u32 = 50;
+const MAX_PAGE: u32 = 500;
+const TOKEN_FIELD: &str = "page_token";
+
+/// What to list. Empty lists and texts mean all.
+#[derive(Default)]
+pub struct ListRequest {
+    /// Stored names of states.
+    pub states: Vec<&'static str>,
+    pub flow: String,
+    pub reference: String,
+    pub created_from: Option<Timestamp>,
+    pub created_before: Option<Timestamp>,
+    pub never_fetched: bool,
+    pub oldest_first: bool,
+    /// 0: the default.
+    pub page_size: u32,
+    pub page_token: String,
+}
+
+/// A page, and the token of the next one.
+pub struct Page {
+    pub verifications: Vec<Verification>,
+    pub next_page_token: Option<String>,
+}
+
+impl App {
+    /// Lists a page. Pages are cut at (creation time, id), which never change: writes between two pages move nothing.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn list_verifications(&self, caller: &Caller, request: ListRequest) -> Result<Page, Error> {
+        let mut faults = Faults::default();
+        if request.page_size > MAX_PAGE {
+            faults.add("page_size", format!("is over {MAX_PAGE}"));
+        }
+        let page_size = if request.page_size == 0 { DEFAULT_PAGE } else { request.page_size };
+        let mut filter = ListFilter {
+            caller: caller.name.clone(),
+            states: request.states.into_iter().map(str::to_owned).collect(),
+            flow: request.flow,
+            reference: request.reference,
+            created_from_ms: request.created_from.map(Timestamp::as_millisecond),
+            created_before_ms: request.created_before.map(Timestamp::as_millisecond),
+            never_fetched: request.never_fetched,
+            oldest_first: request.oldest_first,
+            after: None,
+            limit: 0,
+        };
+        // Bound to caller and filter: a token cannot be carried elsewhere.
+        let context = format!("list {filter:?}");
+        if !request.page_token.is_empty() {
+            let place = self.keyring.read_cursor(&context, &request.page_token).and_then(|place| read_place(&place));
+            match place {
+                Some(place) => filter.after = Some(place),
+                None => faults.add(TOKEN_FIELD, "was not given by this gateway for this caller and filter"),
+            }
+        }
+        let faults: Vec<Fault> = faults.into_vec();
+        if !faults.is_empty() {
+            return Err(Error::InvalidFields(faults));
+        }
+        // One more than the page: tells whether there is another.
+        filter.limit = page_size + 1;
+        let mut rows = self.store.list(filter).await?;
+        let has_more = rows.len() > page_size as usize;
+        rows.truncate(page_size as usize);
+        let next_page_token = rows
+            .last()
+            .filter(|_| has_more)
+            .map(|last| self.keyring.write_cursor(&context, &write_place(last.made.created_at_ms, &last.made.id)));
+        let verifications = rows
+            .into_iter()
+            .map(|row| Ok(Record::open(&self.keyring, row)?.verification))
+            .collect::<Result<_, Error>>()?;
+        Ok(Page { verifications, next_page_token })
+    }
+}
+
+fn write_place(created_at_ms: i64, id: &str) -> Vec<u8> {
+    [&created_at_ms.to_be_bytes()[..], id.as_bytes()].concat()
+}
+
+fn read_place(place: &[u8]) -> Option<(i64, String)> {
+    let (created_at_ms, id) = place.split_first_chunk()?;
+    Some((i64::from_be_bytes(*created_at_ms), String::from_utf8(id.to_vec()).ok()?))
+}

@@ -1,0 +1,98 @@
+//! The reconciler's use case: settle what nobody asks for, well before the vendor forgets it.
+
+use super::{
+    App, Error,
+    event::{EventKind, new_event},
+    record::Record,
+    settle::{is_decided, note_change},
+};
+use crate::{
+    domain::{
+        schedule::{backoff, is_forgotten},
+        verification::State,
+    },
+    store::row::{Effects, JobRow, NewJob},
+};
+use jiff::Timestamp;
+
+/// Kind of the jobs that [`App::settle_due`] does. Their subject is a verification's id.
+pub const SETTLE_JOB: &str = "settle";
+
+impl App {
+    /// Looks at a verification, and ends the job or puts it off to the next look.
+    ///
+    /// A failure is put off with a growing, jittered pause, whatever its class: an operator may mend what the vendor refuses. Only
+    /// when the vendor has forgotten does the look end without an answer.
+    ///
+    /// # Errors
+    /// When the store fails, or the row cannot be read: the job's lease ends by itself, and it is tried again.
+    pub async fn settle_due(&self, job: &JobRow) -> Result<(), Error> {
+        let record = self.find(&job.subject).await?;
+        let created_at = record.verification.created_at;
+        if is_decided(record.verification.state) {
+            return Ok(self.store.finish_job(job).await?);
+        }
+        let asked_at = self.clock.now();
+        match self.check(record).await {
+            Ok(record) if is_decided(record.verification.state) => Ok(self.store.finish_job(job).await?),
+            // Canceled, and the user can make no more attempts.
+            Ok(record)
+                if record.verification.state != State::Pending && record.verification.token_expired(asked_at) =>
+            {
+                Ok(self.store.finish_job(job).await?)
+            }
+            // The token has ended and the answer told nothing: as good as a failure.
+            Ok(record) if record.verification.token_expired(asked_at) => self.put_off(job, created_at).await,
+            Ok(_) => {
+                let next = self.poll_schedule.next(created_at, self.clock.now());
+                Ok(self.store.put_off_job(job, next.as_millisecond(), 0).await?)
+            }
+            Err(error @ Error::Vendor(_)) => {
+                tracing::warn!(verification_id = %job.subject, failures = job.failures + 1, error = %error, "not settled yet");
+                self.put_off(job, created_at).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn put_off(&self, job: &JobRow, created_at: Timestamp) -> Result<(), Error> {
+        let now = self.clock.now();
+        if is_forgotten(created_at, now) {
+            self.lose_result(&job.subject, now).await?;
+            return Ok(self.store.finish_job(job).await?);
+        }
+        let next = now + backoff(job.failures, rand::random());
+        Ok(self.store.put_off_job(job, next.as_millisecond(), job.failures + 1).await?)
+    }
+
+    /// The vendor has deleted what it knew. This must not happen; when it does, it is told.
+    async fn lose_result(&self, id: &str, at: Timestamp) -> Result<(), Error> {
+        loop {
+            let record = self.find(id).await?;
+            let before = record.verification.clone();
+            if before.state != State::Pending {
+                return Ok(());
+            }
+            let lost = Record { verification: record.verification.lose_result(at), ..record };
+            let event = new_event(&lost.verification, EventKind::Settled, at);
+            let effects = Effects { events: vec![event], ..Effects::default() };
+            if self.store.advance(id, before.version, lost.progress(&self.keyring), effects).await? {
+                metrics::counter!("faceid_results_lost_total").increment(1);
+                tracing::error!(verification_id = %id, "the vendor has forgotten the result before it could be asked for");
+                note_change(&before, &lost.verification);
+                return Ok(());
+            }
+        }
+    }
+
+    /// The job that settles a verification made at `created_at`.
+    pub(super) fn settle_job(&self, id: &str, created_at: Timestamp) -> NewJob {
+        NewJob {
+            kind: SETTLE_JOB,
+            subject: id.to_owned(),
+            due_at_ms: self.poll_schedule.next(created_at, created_at).as_millisecond(),
+            // What the vendor forgets first goes first.
+            rank_ms: created_at.as_millisecond(),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! GetUsage and ReconcileUsage: what the verifications cost, by our ledger and by the vendor's.
+
+use super::{App, Error};
+use crate::{
+    domain::{
+        bill_day::{BillDay, ZONE},
+        caller::{Caller, Right},
+        fault::Faults,
+        ids::BizToken,
+    },
+    store::row::{ChargeRow, UsageDay, UsageFilter},
+    tencent::wire::{GetWeChatBillDetailsRequest, WeChatBillDetail},
+};
+use std::collections::HashMap;
+
+/// How many days one answer covers.
+const MAX_DAYS: i64 = 367;
+/// Stops a ledger of the vendor that never ends: a million tokens a day at 100 a page.
+const MAX_PAGES: u32 = 10_000;
+
+/// Which usage. Empty texts mean all.
+pub struct UsageRequest {
+    pub first_date: String,
+    pub last_date: String,
+    pub caller: String,
+    pub flow: String,
+}
+
+/// Usage of one caller and flow on one day.
+pub struct UsageRow {
+    pub day: BillDay,
+    pub caller: String,
+    pub flow: String,
+    pub verifications: u64,
+    pub attempts: u64,
+    pub charged_attempts: u64,
+}
+
+/// Where the two ledgers agree and differ.
+#[derive(Default)]
+pub struct Reconciliation {
+    pub our_charges: u64,
+    pub vendor_charges: u64,
+    pub agreeing: u64,
+    pub differences: Vec<UsageDifference>,
+}
+
+/// A verification, or a token of the vendor, with different charges.
+pub struct UsageDifference {
+    /// None: only the vendor knows the token.
+    pub verification_id: Option<String>,
+    /// None: only we know the verification.
+    pub token_tail: Option<String>,
+    pub our_charges: u64,
+    pub vendor_charges: u64,
+}
+
+impl App {
+    /// Usage by day, caller and flow. A caller sees its own; with the right admin, all.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn get_usage(&self, caller: &Caller, request: UsageRequest) -> Result<Vec<UsageRow>, Error> {
+        let mut faults = Faults::default();
+        let first = faults.check("first_date", BillDay::parse(&request.first_date));
+        let last = faults.check("last_date", BillDay::parse(&request.last_date));
+        if let (Some(first), Some(last)) = (first, last) {
+            let days = last.end().duration_since(first.begin()).as_hours() / 24;
+            if !(1..=MAX_DAYS).contains(&days) {
+                faults.add("last_date", format!("is not within {} days after first_date", MAX_DAYS - 1));
+            }
+        }
+        let (first, last) = match (first, last, faults.into_vec()) {
+            (Some(first), Some(last), faults) if faults.is_empty() => (first, last),
+            (_, _, faults) => return Err(Error::InvalidFields(faults)),
+        };
+        let is_admin = caller.has(Right::Admin);
+        if !is_admin && !request.caller.is_empty() && request.caller != caller.name {
+            return Err(Error::RightMissing { caller: caller.name.clone(), right: Right::Admin });
+        }
+        let filter = UsageFilter {
+            from_ms: first.begin().as_millisecond(),
+            before_ms: last.end().as_millisecond(),
+            zone_offset_ms: i64::from(ZONE.seconds()) * 1000,
+            caller: if is_admin { request.caller } else { caller.name.clone() },
+            flow: request.flow,
+        };
+        let days = self.store.usage(filter).await?;
+        let row = |day: UsageDay| {
+            Some(UsageRow {
+                day: BillDay::from_epoch_days(day.day)?,
+                caller: day.caller,
+                flow: day.flow,
+                verifications: day.verifications,
+                attempts: day.attempts,
+                charged_attempts: day.charged_attempts,
+            })
+        };
+        Ok(days.into_iter().filter_map(row).collect())
+    }
+
+    /// Compares a day of a flow with the vendor's ledger, token by token.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn reconcile_usage(&self, caller: &Caller, date: &str, flow: &str) -> Result<Reconciliation, Error> {
+        if !caller.has(Right::Admin) {
+            return Err(Error::RightMissing { caller: caller.name.clone(), right: Right::Admin });
+        }
+        let mut faults = Faults::default();
+        let day = faults.check("date", BillDay::parse(date));
+        let flow = self.flows.get(flow);
+        if flow.is_none() {
+            faults.add("flow", "is not a flow of this gateway's configuration");
+        }
+        let (Some(day), Some(flow)) = (day, flow) else { return Err(Error::InvalidFields(faults.into_vec())) };
+
+        let theirs = self.vendor_bill(&flow.credential, &flow.rule_id, day).await?;
+        let (from_ms, before_ms) = (day.begin().as_millisecond(), day.end().as_millisecond());
+        let ours = self.store.charges(&flow.rule_id, from_ms, before_ms).await?;
+        Ok(self.compare(ours, theirs))
+    }
+
+    /// All pages of the vendor's ledger of a day.
+    async fn vendor_bill(&self, credential: &str, rule_id: &str, day: BillDay) -> Result<Vec<WeChatBillDetail>, Error> {
+        let pair = self.credentials.get(credential).await?;
+        let date = day.to_string();
+        let mut details = Vec::new();
+        let mut cursor = 0;
+        for _page in 0..MAX_PAGES {
+            let request = GetWeChatBillDetailsRequest { date: &date, cursor, rule_id };
+            let page = self.tencent.get_wechat_bill_details(&pair, &request).await?.body;
+            details.extend(page.we_chat_bill_details.unwrap_or_default());
+            match (page.has_next_page, page.next_cursor) {
+                (Some(true), Some(next)) if next > cursor => cursor = next,
+                _ => break,
+            }
+        }
+        Ok(details)
+    }
+
+    fn compare(&self, ours: Vec<ChargeRow>, theirs: Vec<WeChatBillDetail>) -> Reconciliation {
+        let mut compared = Reconciliation::default();
+        let mut ours: HashMap<Vec<u8>, ChargeRow> = ours.into_iter().map(|row| (row.token_hash.clone(), row)).collect();
+        for bill in theirs {
+            let vendor_charges = bill.charge_count.unwrap_or_default();
+            compared.vendor_charges += vendor_charges;
+            let token = bill.biz_token.unwrap_or_default();
+            let hashes = BizToken::parse(&token).map(|token| self.keyring.token_hashes(&token)).unwrap_or_default();
+            let row = hashes.iter().find_map(|hash| ours.remove(hash));
+            let our_charges = row.as_ref().map_or(0, |row| row.charges);
+            compared.our_charges += our_charges;
+            if row.is_some() && our_charges == vendor_charges {
+                compared.agreeing += 1;
+            } else {
+                compared.differences.push(UsageDifference {
+                    verification_id: row.map(|row| row.verification_id),
+                    token_tail: Some(tail(&token)),
+                    our_charges,
+                    vendor_charges,
+                });
+            }
+        }
+        let mut only_ours: Vec<ChargeRow> = ours.into_values().collect();
+        only_ours.sort_by(|a, b| a.verification_id.cmp(&b.verification_id));
+        for row in only_ours {
+            compared.our_charges += row.charges;
+            compared.differences.push(UsageDifference {
+                verification_id: Some(row.verification_id),
+                token_tail: None,
+                our_charges: row.charges,
+                vendor_charges: 0,
+            });
+        }
+        compared
+    }
+}
+
+/// Enough to find a token in the vendor's console, too little to use it.
+fn tail(token: &str) -> String {
+    let count = token.chars().count();
+    token.chars().skip(count.saturating_sub(4)).collect()
+}

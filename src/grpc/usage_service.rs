@@ -1,0 +1,36 @@
+//! `faceid.v1.UsageService`.
+
+use super::{caller::caller_of, convert, pb, status::status};
+use crate::app::App;
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+pub struct UsageApi {
+    app: Arc<App>,
+}
+
+impl UsageApi {
+    pub(super) fn new(app: Arc<App>) -> Self {
+        Self { app }
+    }
+}
+
+#[tonic::async_trait]
+impl pb::usage_service_server::UsageService for UsageApi {
+    async fn get_usage(&self, request: Request<pb::GetUsageRequest>) -> Result<Response<pb::GetUsageResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let request = convert::usage_request(request.into_inner());
+        let rows = self.app.get_usage(&caller, request).await.map_err(|error| status(&error))?;
+        Ok(Response::new(convert::usage_response(rows)))
+    }
+
+    async fn reconcile_usage(
+        &self,
+        request: Request<pb::ReconcileUsageRequest>,
+    ) -> Result<Response<pb::ReconcileUsageResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let pb::ReconcileUsageRequest { date, flow } = request.into_inner();
+        let compared = self.app.reconcile_usage(&caller, &date, &flow).await.map_err(|error| status(&error))?;
+        Ok(Response::new(convert::reconciliation_response(compared)))
+    }
+}

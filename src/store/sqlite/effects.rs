@@ -1,0 +1,102 @@
+//! What a write does besides: tables `audit_events`, `events`, `attempts` and new `jobs`.
+
+use super::super::row::{AttemptRow, AuditRow, Effects, EventRow, NewEvent, NewJob};
+use rusqlite::{Connection, params};
+
+pub(super) fn apply(connection: &Connection, effects: &Effects) -> rusqlite::Result<()> {
+    let Effects { audit, events, jobs, attempts } = effects;
+    audit.iter().try_for_each(|event| insert_audit(connection, event))?;
+    events.iter().try_for_each(|event| insert_event(connection, event))?;
+    jobs.iter().try_for_each(|job| insert_job(connection, job))?;
+    attempts.iter().try_for_each(|attempt| put_attempt(connection, attempt))
+}
+
+pub(super) fn insert_audit(connection: &Connection, event: &AuditRow) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT INTO audit_events (at_ms, actor, action, verification_id) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![event.at_ms, event.actor, event.action, event.verification_id])?;
+    Ok(())
+}
+
+fn insert_event(connection: &Connection, event: &NewEvent) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO events (at_ms, caller, verification_id, flow, kind, state, last_attempt_code) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            event.at_ms,
+            event.caller,
+            event.verification_id,
+            event.flow,
+            event.kind,
+            event.state,
+            event.last_attempt_code
+        ])?;
+    Ok(())
+}
+
+fn insert_job(connection: &Connection, job: &NewJob) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO jobs (kind, subject, due_at_ms, rank_ms) VALUES (?1, ?2, ?3, ?4) \
+             ON CONFLICT (kind, subject) DO NOTHING",
+        )?
+        .execute(params![job.kind, job.subject, job.due_at_ms, job.rank_ms])?;
+    Ok(())
+}
+
+fn put_attempt(connection: &Connection, attempt: &AttemptRow) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO attempts (verification_id, seq, at_ms, code, charged) VALUES (?1, ?2, ?3, ?4, ?5) \
+             ON CONFLICT (verification_id, seq) DO UPDATE SET at_ms = coalesce(excluded.at_ms, at_ms), \
+             code = coalesce(excluded.code, code), charged = coalesce(excluded.charged, charged)",
+        )?
+        .execute(params![attempt.verification_id, attempt.seq, attempt.at_ms, attempt.code, attempt.charged])?;
+    Ok(())
+}
+
+pub(super) fn audit_of(connection: &Connection, verification_id: &str) -> rusqlite::Result<Vec<AuditRow>> {
+    connection
+        .prepare_cached(
+            "SELECT at_ms, actor, action, verification_id FROM audit_events WHERE verification_id = ?1 ORDER BY seq",
+        )?
+        .query_map([verification_id], |row| {
+            Ok(AuditRow {
+                at_ms: row.get("at_ms")?,
+                actor: row.get("actor")?,
+                action: row.get("action")?,
+                verification_id: row.get("verification_id")?,
+            })
+        })?
+        .collect()
+}
+
+pub(super) fn events_after(
+    connection: &Connection,
+    caller: &str,
+    flow: &str,
+    seq: i64,
+    limit: u32,
+) -> rusqlite::Result<Vec<EventRow>> {
+    connection
+        .prepare_cached(
+            "SELECT * FROM events WHERE caller = ?1 AND seq > ?2 AND (?3 = '' OR flow = ?3) ORDER BY seq LIMIT ?4",
+        )?
+        .query_map(params![caller, seq, flow, limit], |row| {
+            Ok(EventRow {
+                seq: row.get("seq")?,
+                event: NewEvent {
+                    at_ms: row.get("at_ms")?,
+                    caller: row.get("caller")?,
+                    verification_id: row.get("verification_id")?,
+                    flow: row.get("flow")?,
+                    kind: row.get("kind")?,
+                    state: row.get("state")?,
+                    last_attempt_code: row.get("last_attempt_code")?,
+                },
+            })
+        })?
+        .collect()
+}

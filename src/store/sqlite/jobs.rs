@@ -1,0 +1,81 @@
+//! Table `jobs`: claimed by lease.
+
+use super::super::row::{JobRow, Unsettled};
+use rusqlite::{Connection, params};
+
+pub(super) fn any_due(connection: &Connection, kind: &str, now_ms: i64) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM jobs WHERE kind = ?1 AND due_at_ms <= ?2 \
+             AND (lease_until_ms IS NULL OR lease_until_ms <= ?2))",
+        )?
+        .query_row(params![kind, now_ms], |row| row.get(0))
+}
+
+pub(super) fn claim(
+    connection: &Connection,
+    kind: &str,
+    now_ms: i64,
+    lease_until_ms: i64,
+    limit: u32,
+    lease_token: &str,
+) -> rusqlite::Result<Vec<JobRow>> {
+    let mut jobs: Vec<(i64, JobRow)> = connection
+        .prepare_cached(
+            "UPDATE jobs SET lease_token = ?4, lease_until_ms = ?3 WHERE kind = ?1 AND subject IN \
+             (SELECT subject FROM jobs WHERE kind = ?1 AND due_at_ms <= ?2 \
+              AND (lease_until_ms IS NULL OR lease_until_ms <= ?2) ORDER BY rank_ms LIMIT ?5) \
+             RETURNING rank_ms, kind, subject, failures, lease_token",
+        )?
+        .query_map(params![kind, now_ms, lease_until_ms, lease_token, limit], |row| {
+            let job = JobRow {
+                kind: row.get("kind")?,
+                subject: row.get("subject")?,
+                failures: row.get("failures")?,
+                lease_token: row.get("lease_token")?,
+            };
+            Ok((row.get("rank_ms")?, job))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    // RETURNING has no order.
+    jobs.sort_by(|(a, job_a), (b, job_b)| (a, &job_a.subject).cmp(&(b, &job_b.subject)));
+    Ok(jobs.into_iter().map(|(_, job)| job).collect())
+}
+
+pub(super) fn finish(connection: &Connection, job: &JobRow) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM jobs WHERE kind = ?1 AND subject = ?2 AND lease_token = ?3")?
+        .execute(params![job.kind, job.subject, job.lease_token])?;
+    Ok(())
+}
+
+pub(super) fn put_off(connection: &Connection, job: &JobRow, due_at_ms: i64, failures: u32) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE jobs SET due_at_ms = ?4, failures = ?5, lease_token = NULL, lease_until_ms = NULL \
+             WHERE kind = ?1 AND subject = ?2 AND lease_token = ?3",
+        )?
+        .execute(params![job.kind, job.subject, job.lease_token, due_at_ms, failures])?;
+    Ok(())
+}
+
+pub(super) fn unsettled(connection: &Connection, now_ms: i64) -> rusqlite::Result<Unsettled> {
+    const HOUR_MS: i64 = 3_600_000;
+    connection
+        .prepare_cached(
+            "SELECT count(*) FILTER (WHERE rank_ms > ?1), count(*) FILTER (WHERE rank_ms > ?2), \
+             count(*) FILTER (WHERE rank_ms > ?3), count(*), min(rank_ms) FROM jobs WHERE kind = 'settle'",
+        )?
+        .query_row(params![now_ms - 2 * HOUR_MS, now_ms - 24 * HOUR_MS, now_ms - 48 * HOUR_MS], |row| {
+            let younger_than: [u64; 4] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
+            Ok(Unsettled {
+                by_age: [
+                    younger_than[0],
+                    younger_than[1] - younger_than[0],
+                    younger_than[2] - younger_than[1],
+                    younger_than[3] - younger_than[2],
+                ],
+                oldest_created_at_ms: row.get(4)?,
+            })
+        })
+}

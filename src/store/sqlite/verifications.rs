@@ -1,0 +1,157 @@
+//! Table `verifications`.
+
+use super::super::row::{ListFilter, NewRow, ProgressRow, VerificationRow};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, named_params, params};
+
+/// Caller, request id.
+pub(super) const BY_REQUEST_ID: &str = "caller = ?1 AND request_id = ?2";
+
+pub(super) fn select_where(
+    connection: &Connection,
+    condition: &str,
+    params: impl rusqlite::Params,
+) -> rusqlite::Result<Option<VerificationRow>> {
+    connection
+        .prepare_cached(&format!("SELECT * FROM verifications WHERE {condition}"))?
+        .query_row(params, verification_row)
+        .optional()
+}
+
+pub(super) fn insert(connection: &Connection, new: &NewRow) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO verifications (id, version, caller, flow, rule_id, credential, reference, intention, request_id, \
+             request_fingerprint, token_hash, vendor_request_id, created_at_ms, sealed_session, sealed_subject, state, \
+             attempts_exhausted) VALUES (:id, 1, :caller, :flow, :rule_id, :credential, :reference, :intention, \
+             :request_id, :request_fingerprint, :token_hash, :vendor_request_id, :created_at_ms, :sealed_session, \
+             :sealed_subject, 'pending', 0)",
+        )?
+        .execute(named_params! {
+            ":id": new.id,
+            ":caller": new.caller,
+            ":flow": new.flow,
+            ":rule_id": new.rule_id,
+            ":credential": new.credential,
+            ":reference": new.reference,
+            ":intention": new.intention,
+            ":request_id": new.request_id,
+            ":request_fingerprint": new.request_fingerprint,
+            ":token_hash": new.token_hash,
+            ":vendor_request_id": new.vendor_request_id,
+            ":created_at_ms": new.created_at_ms,
+            ":sealed_session": new.sealed_session,
+            ":sealed_subject": new.sealed_subject,
+        })?;
+    Ok(())
+}
+
+/// False: the verification has another version.
+pub(super) fn advance(
+    connection: &Connection,
+    id: &str,
+    expected_version: i64,
+    next: &ProgressRow,
+) -> rusqlite::Result<bool> {
+    let changed = connection
+        .prepare_cached(
+            "UPDATE verifications SET version = version + 1, state = :state, settled_at_ms = :settled_at_ms, \
+             checked_at_ms = :checked_at_ms, check_request_id = :check_request_id, \
+             last_attempt_code = :last_attempt_code, last_attempt_at_ms = :last_attempt_at_ms, \
+             attempts_exhausted = :attempts_exhausted, result_lost = :result_lost, sealed_result = :sealed_result \
+             WHERE id = :id AND version = :expected_version",
+        )?
+        .execute(named_params! {
+            ":id": id,
+            ":expected_version": expected_version,
+            ":state": next.state,
+            ":settled_at_ms": next.settled_at_ms,
+            ":checked_at_ms": next.checked_at_ms,
+            ":check_request_id": next.check_request_id,
+            ":last_attempt_code": next.last_attempt_code,
+            ":last_attempt_at_ms": next.last_attempt_at_ms,
+            ":attempts_exhausted": next.attempts_exhausted,
+            ":result_lost": next.result_lost,
+            ":sealed_result": next.sealed_result,
+        })?;
+    Ok(changed == 1)
+}
+
+pub(super) fn count_charged_attempts(connection: &Connection, id: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE verifications SET charged_attempts = \
+             (SELECT count(*) FROM attempts WHERE verification_id = ?1 AND charged = 1) WHERE id = ?1",
+        )?
+        .execute(params![id])?;
+    Ok(())
+}
+
+pub(super) fn list(connection: &Connection, filter: &ListFilter) -> rusqlite::Result<Vec<VerificationRow>> {
+    let mut conditions = vec!["caller = ?".to_owned()];
+    let mut values: Vec<&dyn ToSql> = vec![&filter.caller];
+    if !filter.states.is_empty() {
+        conditions.push(format!("state IN ({})", vec!["?"; filter.states.len()].join(", ")));
+        values.extend(filter.states.iter().map(|state| state as &dyn ToSql));
+    }
+    for (column, text) in [("flow", &filter.flow), ("reference", &filter.reference)] {
+        if !text.is_empty() {
+            conditions.push(format!("{column} = ?"));
+            values.push(text);
+        }
+    }
+    for (comparison, at_ms) in [(">=", &filter.created_from_ms), ("<", &filter.created_before_ms)] {
+        if at_ms.is_some() {
+            conditions.push(format!("created_at_ms {comparison} ?"));
+            values.push(at_ms);
+        }
+    }
+    if filter.never_fetched {
+        conditions.push("state <> 'pending' AND result_fetched_at_ms IS NULL".into());
+    }
+    let (comparison, order) = if filter.oldest_first { (">", "ASC") } else { ("<", "DESC") };
+    if let Some((created_at_ms, id)) = &filter.after {
+        conditions.push(format!("(created_at_ms, id) {comparison} (?, ?)"));
+        values.extend([created_at_ms as &dyn ToSql, id]);
+    }
+    values.push(&filter.limit);
+    let sql = format!(
+        "SELECT * FROM verifications WHERE {} ORDER BY created_at_ms {order}, id {order} LIMIT ?",
+        conditions.join(" AND ")
+    );
+    connection.prepare_cached(&sql)?.query_map(values.as_slice(), verification_row)?.collect()
+}
+
+fn verification_row(row: &Row<'_>) -> rusqlite::Result<VerificationRow> {
+    Ok(VerificationRow {
+        made: NewRow {
+            id: row.get("id")?,
+            caller: row.get("caller")?,
+            flow: row.get("flow")?,
+            rule_id: row.get("rule_id")?,
+            credential: row.get("credential")?,
+            reference: row.get("reference")?,
+            intention: row.get("intention")?,
+            request_id: row.get("request_id")?,
+            request_fingerprint: row.get("request_fingerprint")?,
+            token_hash: row.get("token_hash")?,
+            vendor_request_id: row.get("vendor_request_id")?,
+            created_at_ms: row.get("created_at_ms")?,
+            sealed_session: row.get("sealed_session")?,
+            sealed_subject: row.get("sealed_subject")?,
+        },
+        version: row.get("version")?,
+        progress: ProgressRow {
+            state: row.get("state")?,
+            settled_at_ms: row.get("settled_at_ms")?,
+            checked_at_ms: row.get("checked_at_ms")?,
+            check_request_id: row.get("check_request_id")?,
+            last_attempt_code: row.get("last_attempt_code")?,
+            last_attempt_at_ms: row.get("last_attempt_at_ms")?,
+            attempts_exhausted: row.get("attempts_exhausted")?,
+            result_lost: row.get("result_lost")?,
+            sealed_result: row.get("sealed_result")?,
+        },
+        charged_attempts: row.get("charged_attempts")?,
+        result_fetched_at_ms: row.get("result_fetched_at_ms")?,
+    })
+}

@@ -1,0 +1,28 @@
+//! Gauges of what is not settled yet: an alert on these comes long before anything is lost.
+
+use crate::{app::App, domain::schedule::RESULT_LIFETIME};
+use jiff::Timestamp;
+use std::{sync::Arc, time::Duration};
+
+const INTERVAL: Duration = Duration::from_secs(15);
+const AGES: [&str; 4] = ["under_2h", "under_1d", "under_2d", "over_2d"];
+
+pub(super) async fn keep(app: Arc<App>) {
+    let mut tick = tokio::time::interval(INTERVAL);
+    while app.stopping.run_until_cancelled(tick.tick()).await.is_some() {
+        let now = app.clock.now();
+        match app.store.unsettled(now.as_millisecond()).await {
+            Ok(unsettled) => {
+                for (age, count) in AGES.into_iter().zip(unsettled.by_age) {
+                    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and exact up to 2^53")]
+                    metrics::gauge!("faceid_unsettled", "age" => age).set(count as f64);
+                }
+                let oldest = unsettled.oldest_created_at_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+                let age = oldest.map_or(0.0, |created_at| now.duration_since(created_at).as_secs_f64());
+                metrics::gauge!("faceid_unsettled_oldest_age_seconds").set(age);
+                metrics::gauge!("faceid_unsettled_time_left_seconds").set(RESULT_LIFETIME.as_secs_f64() - age);
+            }
+            Err(error) => tracing::warn!(error = %error, "unsettled verifications could not be counted"),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Work that nobody waits for.
+//!
+//! Jobs are claimed by lease: a worker that dies gives its jobs back by doing nothing. How many run at once is bounded, and a stop
+//! lets those that run finish.
+
+mod gauges;
+
+use crate::{
+    app::{App, SETTLE_JOB},
+    store::row::JobRow,
+};
+use jiff::SignedDuration;
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio_util::task::TaskTracker;
+
+/// How often the store is asked what is due.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// Longer than a job can take: two calls to the vendor of at most 60 s, and two writes.
+const LEASE: SignedDuration = SignedDuration::from_mins(3);
+
+/// The workers of a gateway.
+pub struct Workers(Vec<JoinHandle<()>>);
+
+impl Workers {
+    /// Starts them; they stop when the app does. `concurrency`: how many verifications are settled at once.
+    pub fn start(app: &Arc<App>, concurrency: usize) -> Self {
+        Self(vec![tokio::spawn(settle(Arc::clone(app), concurrency)), tokio::spawn(gauges::keep(Arc::clone(app)))])
+    }
+
+    /// Waits until all that was begun is done.
+    ///
+    /// # Errors
+    /// When a worker had panicked.
+    pub async fn stopped(self) -> Result<(), tokio::task::JoinError> {
+        for worker in self.0 {
+            worker.await?;
+        }
+        Ok(())
+    }
+}
+
+/// The reconciler: settles what nobody asks for.
+async fn settle(app: Arc<App>, concurrency: usize) {
+    let slots = Arc::new(Semaphore::new(concurrency));
+    let running = TaskTracker::new();
+    while !app.stopping.is_cancelled() {
+        let free = u32::try_from(slots.available_permits()).unwrap_or(u32::MAX);
+        let jobs = if free == 0 { Vec::new() } else { claim(&app, free).await };
+        let found_all = jobs.len() < free as usize;
+        for job in jobs {
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            let app = Arc::clone(&app);
+            running.spawn(async move {
+                settle_one(&app, &job).await;
+                drop(slot);
+            });
+        }
+        // With more to do than slots, the next look waits for a slot; else for the time to pass.
+        let pause = async {
+            if found_all {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            } else {
+                drop(slots.acquire().await);
+            }
+        };
+        app.stopping.run_until_cancelled(pause).await;
+    }
+    running.close();
+    running.wait().await;
+}
+
+async fn claim(app: &App, limit: u32) -> Vec<JobRow> {
+    let now = app.clock.now();
+    let claimed = app.store.claim_jobs(SETTLE_JOB, now.as_millisecond(), (now + LEASE).as_millisecond(), limit).await;
+    claimed.unwrap_or_else(|error| {
+        tracing::warn!(error = %error, "no jobs could be claimed");
+        Vec::new()
+    })
+}
+
+async fn settle_one(app: &App, job: &JobRow) {
+    let outcome = match app.settle_due(job).await {
+        Ok(()) => "ok",
+        Err(error) => {
+            tracing::error!(verification_id = %job.subject, error = %error, "a settle job failed; its lease will end");
+            "failed"
+        }
+    };
+    metrics::counter!("faceid_settle_jobs_total", "outcome" => outcome).increment(1);
+}

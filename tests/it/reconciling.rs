@@ -1,0 +1,137 @@
+//! Verifications that nobody asks about are settled all the same.
+
+use crate::harness::{ORDERS, World, bearing, by_id, refused, state_name, succeeded};
+use faceid_gateway::grpc::pb::{CancelVerificationRequest, GetResultRequest, GetResultResponse};
+use serde_json::json;
+use std::time::Duration;
+use tonic::{Code, Response, Status};
+
+async fn cancel(world: &World, token: &str, id: &str) -> Result<&'static str, Status> {
+    let request = CancelVerificationRequest { verification_id: id.to_owned() };
+    let answer = world.client().cancel_verification(bearing(token, request)).await.map(Response::into_inner)?;
+    Ok(state_name(&answer.verification.expect("a verification")))
+}
+
+#[tokio::test]
+async fn a_user_whose_browser_never_returns_is_settled_within_minutes() {
+    let world = World::start().await;
+    let created = world.created().await;
+    world.attempt(&created, 0).await;
+    world.advance(121).await;
+    world.until("the look after 2 minutes", async || world.stored_state(&created.id).await == "passed").await;
+    assert_eq!(world.vendor_calls("GetDetectInfoEnhanced").await, 1);
+}
+
+#[tokio::test]
+async fn at_the_tokens_end_every_verification_is_settled() {
+    let world = World::start().await;
+    let (untouched, failed) = (world.created().await, world.created().await);
+    world.attempt(&failed, 2016).await;
+    world.advance(7203).await;
+    world.until("the last look", async || world.stored_state(&untouched.id).await == "expired").await;
+    world.until("the last look", async || world.stored_state(&failed.id).await == "failed").await;
+    world.until("the end of the jobs", async || world.rows("jobs") == 0).await;
+    assert_eq!(world.rows("attempts"), 1);
+}
+
+#[tokio::test]
+async fn each_look_is_taken_once_and_then_no_more() {
+    let world = World::start().await;
+    let created = world.created().await;
+    for (minutes, looks) in [(2, 1), (3, 2), (10, 3), (15, 4), (30, 5), (62, 6)] {
+        world.advance(minutes * 60 + 1).await;
+        world.until("the next look", async || world.vendor_calls("GetDetectInfoEnhanced").await == looks).await;
+        // Only when it is put off again may time go on.
+        world.until("the end of the look", async || world.leased_jobs() == 0).await;
+    }
+    assert_eq!(world.stored_state(&created.id).await, "expired");
+    assert_eq!(world.rows("jobs"), 0);
+}
+
+#[tokio::test]
+async fn an_outage_is_caught_up_with_and_loses_nothing() {
+    let world = World::start().await;
+    let created = world.created().await;
+    world.attempt(&created, 0).await;
+    world.fault(json!({"action": "GetDetectInfoEnhanced", "kind": "http_status", "status": 503, "times": 4})).await;
+    world.advance(121).await;
+    for tries in 1..=4 {
+        world.until("a try", async || world.vendor_calls("GetDetectInfoEnhanced").await >= tries).await;
+        world.advance(16 * 60).await;
+    }
+    world.until("the vendor is back", async || world.stored_state(&created.id).await == "passed").await;
+}
+
+#[tokio::test]
+async fn what_the_vendor_forgot_is_told_as_lost() {
+    let world = World::start().await;
+    let (unknown, failed) = (world.created().await, world.created().await);
+    world.attempt(&unknown, 0).await;
+    world.attempt(&failed, 2016).await;
+    assert_eq!(world.state(&failed.id).await, "PENDING");
+    world.advance(3 * 24 * 3600 + 60).await;
+    world.until("the end of the jobs", async || world.rows("jobs") == 0).await;
+    for (created, state) in [(&unknown, "EXPIRED"), (&failed, "FAILED")] {
+        let told = succeeded(world.result(&created.id).await).verification.expect("a verification");
+        assert_eq!((state_name(&told), told.result_lost), (state, true));
+    }
+}
+
+#[tokio::test]
+async fn a_canceled_verification_still_learns_what_is_billed() {
+    let world = World::start().await;
+    let created = world.created().await;
+    assert_eq!(succeeded(cancel(&world, ORDERS, &created.id).await), "CANCELED");
+    assert_eq!(succeeded(cancel(&world, ORDERS, &created.id).await), "CANCELED", "twice is once");
+    world.attempt(&created, 0).await;
+    world.advance(7203).await;
+    world.until("the end of the jobs", async || world.rows("jobs") == 0).await;
+    let told = succeeded(world.result(&created.id).await).verification.expect("a verification");
+    assert_eq!((state_name(&told), told.charged_attempts), ("CANCELED", 1));
+    assert_eq!(world.audit(&created.id).await, ["orders created", "orders canceled"]);
+}
+
+#[tokio::test]
+async fn only_a_pending_verification_of_ones_own_is_canceled() {
+    let world = World::start().await;
+    let created = world.created().await;
+    assert_eq!(refused(cancel(&world, crate::harness::LOANS, &created.id).await).code, Code::NotFound);
+    world.attempt(&created, 0).await;
+    assert_eq!(world.state(&created.id).await, "PASSED");
+    let refusal = refused(cancel(&world, ORDERS, &created.id).await);
+    assert_eq!((refusal.code, refusal.reason.as_str()), (Code::FailedPrecondition, "ALREADY_FINAL"));
+    assert_eq!(refused(cancel(&world, ORDERS, "7").await).fields, ["verification_id"]);
+}
+
+async fn wait(world: &World, id: &str, seconds: i64) -> Result<GetResultResponse, Status> {
+    let wait = Some(prost_types::Duration { seconds, nanos: 0 });
+    world.result_as(ORDERS, GetResultRequest { wait, ..by_id(id) }).await
+}
+
+#[tokio::test]
+async fn a_waiting_caller_is_answered_when_the_browser_returns() {
+    let world = World::start().await;
+    let created = world.created().await;
+    let redirect = world.attempt(&created, 0).await;
+    world.fault(json!({"action": "GetDetectInfoEnhanced", "kind": "result_code", "code": 17})).await;
+    let (told, _) = tokio::join!(wait(&world, &created.id, 30), async {
+        world.until("the wait", async || world.vendor_calls("GetDetectInfoEnhanced").await == 1).await;
+        world.get(&redirect).await
+    });
+    assert_eq!(state_name(&succeeded(told).verification.expect("a verification")), "PASSED");
+    assert_eq!(world.vendor_calls("GetDetectInfoEnhanced").await, 2, "waiting asks nobody");
+}
+
+#[tokio::test]
+async fn a_wait_ends_with_its_time_or_just_before_the_deadline() {
+    let world = World::start().await;
+    let created = world.created().await;
+    assert_eq!(refused(wait(&world, &created.id, 61).await).fields, ["wait"]);
+    let mut request = bearing(
+        ORDERS,
+        GetResultRequest { wait: Some(prost_types::Duration { seconds: 30, nanos: 0 }), ..by_id(&created.id) },
+    );
+    request.set_timeout(Duration::from_millis(600));
+    let told = succeeded(world.client().get_result(request).await).into_inner();
+    assert_eq!(state_name(&told.verification.expect("a verification")), "PENDING");
+}

@@ -1,0 +1,76 @@
+//! What verifications cost, by our ledger and by the vendor's.
+
+use crate::harness::{FINANCE, LOANS, ORDERS, World, bearing, invalid, refused, succeeded};
+use faceid_gateway::grpc::pb::{
+    GetUsageRequest, ReconcileUsageRequest, UsageRow, usage_service_client::UsageServiceClient,
+};
+use tonic::{Code, Status};
+
+async fn usage(world: &World, token: &str, request: GetUsageRequest) -> Result<Vec<UsageRow>, Status> {
+    let mut client = UsageServiceClient::new(world.channel.clone());
+    Ok(client.get_usage(bearing(token, request)).await?.into_inner().rows)
+}
+
+fn today(world: &World) -> String {
+    let beijing = world.gateway.app.clock.now() + jiff::SignedDuration::from_hours(8);
+    beijing.strftime("%Y-%m-%d").to_string()
+}
+
+fn day(world: &World) -> GetUsageRequest {
+    GetUsageRequest { first_date: today(world), last_date: today(world), ..GetUsageRequest::default() }
+}
+
+#[tokio::test]
+async fn every_attempt_is_in_the_ledger_once_with_its_price() {
+    let world = World::start().await;
+    let created = world.created().await;
+    for code in [1004, 2016, 0] {
+        world.attempt(&created, code).await;
+        world.state(&created.id).await;
+        world.state(&created.id).await;
+    }
+    let told = succeeded(world.result(&created.id).await).verification.expect("a verification");
+    assert_eq!(told.charged_attempts, 2);
+    assert_eq!(world.rows("attempts"), 3);
+    let rows = succeeded(usage(&world, ORDERS, day(&world)).await);
+    let row = &rows[0];
+    assert_eq!((row.caller.as_str(), row.flow.as_str()), ("orders", "onboarding"));
+    assert_eq!((row.verifications, row.attempts, row.charged_attempts), (1, 3, 2));
+}
+
+#[tokio::test]
+async fn a_caller_sees_its_own_usage_and_admin_sees_all() {
+    let world = World::start().await;
+    world.created().await;
+    succeeded(world.create_as(LOANS, world.request()).await);
+    let callers = |rows: Vec<UsageRow>| rows.into_iter().map(|row| row.caller).collect::<Vec<_>>();
+    assert_eq!(callers(succeeded(usage(&world, LOANS, day(&world)).await)), ["loans"]);
+    assert_eq!(callers(succeeded(usage(&world, FINANCE, day(&world)).await)), ["loans", "orders"]);
+    let of_orders = GetUsageRequest { caller: "orders".into(), ..day(&world) };
+    assert_eq!(callers(succeeded(usage(&world, FINANCE, of_orders.clone()).await)), ["orders"]);
+    assert_eq!(refused(usage(&world, LOANS, of_orders).await).code, Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn dates_that_are_none_are_named() {
+    let world = World::start().await;
+    let bad = GetUsageRequest { first_date: "2026-2-30".into(), ..GetUsageRequest::default() };
+    assert_eq!(refused(usage(&world, ORDERS, bad).await), invalid(&["first_date", "last_date"]));
+    let backwards = GetUsageRequest {
+        first_date: "2026-03-02".into(),
+        last_date: "2026-03-01".into(),
+        ..GetUsageRequest::default()
+    };
+    assert_eq!(refused(usage(&world, ORDERS, backwards).await), invalid(&["last_date"]));
+}
+
+#[tokio::test]
+async fn reconciling_needs_the_right_admin_and_a_flow() {
+    let world = World::start().await;
+    let reconcile = async |token: &str, date: &str, flow: &str| {
+        let request = ReconcileUsageRequest { date: date.into(), flow: flow.into() };
+        UsageServiceClient::new(world.channel.clone()).reconcile_usage(bearing(token, request)).await
+    };
+    assert_eq!(refused(reconcile(ORDERS, "2026-03-01", "onboarding").await).code, Code::PermissionDenied);
+    assert_eq!(refused(reconcile(FINANCE, "yesterday", "nope").await), invalid(&["date", "flow"]));
+}

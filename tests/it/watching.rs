@@ -1,0 +1,83 @@
+//! WatchVerifications: no gap, nothing twice, across reconnects, restarts and callers.
+
+use crate::harness::{LOANS, ORDERS, World, bearing, invalid, refused, succeeded};
+use faceid_gateway::grpc::pb::{WatchVerificationsRequest, WatchVerificationsResponse};
+use tonic::{Code, Status, Streaming};
+
+async fn watch(
+    world: &World,
+    token: &str,
+    resume_token: &str,
+) -> Result<Streaming<WatchVerificationsResponse>, Status> {
+    let request = WatchVerificationsRequest { resume_token: resume_token.into(), flow: String::new() };
+    Ok(world.client().watch_verifications(bearing(token, request)).await?.into_inner())
+}
+
+async fn next(stream: &mut Streaming<WatchVerificationsResponse>) -> (String, WatchVerificationsResponse) {
+    let told = succeeded(stream.message().await).expect("the stream goes on");
+    let event = told.event.as_ref().expect("an event");
+    let kind = event.kind().as_str_name().trim_start_matches("VERIFICATION_EVENT_KIND_").to_owned();
+    let state = event.state().as_str_name().trim_start_matches("VERIFICATION_STATE_");
+    (format!("{kind} {state} {:?}", event.last_attempt_code), told)
+}
+
+#[tokio::test]
+async fn tells_a_life_as_it_happens() {
+    let world = World::start().await;
+    let mut stream = succeeded(watch(&world, ORDERS, "").await);
+    // The stream begins at the time of the call; an event of another caller is not ours.
+    succeeded(world.create_as(LOANS, world.request()).await);
+    let created = world.created().await;
+    let (told, first) = next(&mut stream).await;
+    assert_eq!(told, "CREATED PENDING None");
+    assert_eq!(first.event.expect("an event").verification_id, created.id);
+    assert!(first.caught_up);
+
+    world.attempt(&created, 2016).await;
+    assert_eq!(world.state(&created.id).await, "PENDING");
+    assert_eq!(next(&mut stream).await.0, "ATTEMPTED PENDING Some(2016)");
+    world.attempt(&created, 0).await;
+    assert_eq!(world.state(&created.id).await, "PASSED");
+    assert_eq!(next(&mut stream).await.0, "SETTLED PASSED Some(0)");
+}
+
+#[tokio::test]
+async fn resumes_after_a_restart_without_gap_or_repeat() {
+    let world = World::start().await;
+    let mut stream = succeeded(watch(&world, ORDERS, "").await);
+    let mut made = vec![world.created().await.id];
+    let (_, first) = next(&mut stream).await;
+    for _ in 0..150 {
+        made.push(world.created().await.id);
+    }
+    let (simulator, folder) = world.stop_gateway().await;
+    let mut ended = stream.message().await;
+    while let Ok(Some(_)) = ended {
+        ended = stream.message().await;
+    }
+    assert_eq!(ended.err().expect("the stream says why it ends").code(), Code::Unavailable);
+
+    let world = World::start_with(simulator, folder).await;
+    let mut stream = succeeded(watch(&world, ORDERS, &first.resume_token).await);
+    let mut seen = vec![first.event.expect("an event").verification_id];
+    let mut last = first.caught_up;
+    while seen.len() < made.len() {
+        let (_, told) = next(&mut stream).await;
+        last = told.caught_up;
+        seen.push(told.event.expect("an event").verification_id);
+    }
+    assert_eq!(seen, made);
+    assert!(last, "the last of the backlog says so");
+    let live = world.created().await.id;
+    assert_eq!(next(&mut stream).await.1.event.expect("an event").verification_id, live);
+}
+
+#[tokio::test]
+async fn a_resume_token_is_for_its_caller_only() {
+    let world = World::start().await;
+    let mut stream = succeeded(watch(&world, ORDERS, "").await);
+    world.created().await;
+    let token = next(&mut stream).await.1.resume_token;
+    assert_eq!(refused(watch(&world, LOANS, &token).await), invalid(&["resume_token"]));
+    assert_eq!(refused(watch(&world, ORDERS, &token[1..]).await), invalid(&["resume_token"]));
+}
