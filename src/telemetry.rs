@@ -110,7 +110,7 @@ pub fn metrics_handle() -> PrometheusHandle {
 
 fn describe_metrics() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
-    describe_counter!("faceid_settle_jobs_total", "Looks of the reconciler, by outcome");
+    describe_counter!("faceid_jobs_total", "Background jobs, by kind and outcome");
     describe_counter!("faceid_results_lost_total", "Results that the vendor forgot before they could be asked for");
     describe_gauge!("faceid_unsettled", "Verifications that are not settled yet, by age");
     describe_gauge!("faceid_unsettled_oldest_age_seconds", "Age of the oldest verification that is not settled yet");

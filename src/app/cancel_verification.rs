@@ -37,6 +37,7 @@ impl App {
             let effects = Effects {
                 audit: vec![self.audit_event(&caller.name, AuditAction::Canceled, &id)],
                 events: vec![new_event(&canceled.verification, EventKind::Canceled, at)],
+                jobs: self.retention_job(&canceled.verification).into_iter().collect(),
                 ..Effects::default()
             };
             if self.store.advance(&id, before.version, canceled.progress(&self.keyring), effects).await? {

@@ -3,7 +3,7 @@
 use super::{
     App, AuditAction, Error,
     event::{EventKind, new_event},
-    record::{Record, VendorSession, new_row},
+    record::{Record, Session, VendorSession, new_row},
 };
 use crate::{
     domain::{
@@ -91,13 +91,7 @@ impl App {
             Creation::Created => {
                 tracing::info!(verification_id = %id, flow = %flow.name, caller = %caller, "created");
                 metrics::counter!("faceid_verifications_created_total", "flow" => flow.name.clone()).increment(1);
-                let access_mode = flow.access_mode;
-                Ok(CreatedVerification {
-                    verification: record.verification,
-                    url: record.url,
-                    token: record.token,
-                    access_mode,
-                })
+                opened(record, flow.access_mode)
             }
             // Another call with the same request id was quicker. Our token is spare; tokens are free.
             Creation::Found(row) => self.answer_again(Record::open(&self.keyring, *row)?, body),
@@ -111,7 +105,7 @@ impl App {
         }
         let access_mode =
             self.flows.get(&record.verification.flow).map_or(AccessMode::WechatH5Normal, |flow| flow.access_mode);
-        Ok(CreatedVerification { verification: record.verification, url: record.url, token: record.token, access_mode })
+        opened(record, access_mode)
     }
 
     async fn detect_auth(&self, flow: &Flow, new: &NewVerification) -> Result<VendorSession, Error> {
@@ -134,6 +128,11 @@ impl App {
             created_at,
         })
     }
+}
+
+fn opened(record: Record, access_mode: AccessMode) -> Result<CreatedVerification, Error> {
+    let Session { token, url, .. } = record.session.ok_or(Error::Redacted)?;
+    Ok(CreatedVerification { verification: record.verification, url, token, access_mode })
 }
 
 fn detect_auth_request<'a>(flow: &'a Flow, new: &'a NewVerification) -> DetectAuthRequest<'a> {

@@ -23,6 +23,10 @@ pub enum Error {
     VerificationNotFound,
     #[error("{0}")]
     AlreadyFinal(#[from] AlreadyFinal),
+    #[error("the verification was redacted: its token and its personal data are erased")]
+    Redacted,
+    #[error("a pending verification is not redacted: cancel it first")]
+    StillPending,
     /// The process is about to stop; another one, or this one when it is back, goes on.
     #[error("the gateway is stopping: connect again")]
     Stopping,
@@ -62,6 +66,8 @@ impl Error {
             Self::VerificationNotFound => Reason::VerificationNotFound,
             Self::RequestIdReused => Reason::RequestIdReused,
             Self::AlreadyFinal(_) => Reason::AlreadyFinal,
+            Self::Redacted => Reason::Redacted,
+            Self::StillPending => Reason::StillPending,
             Self::Stopping => Reason::Stopping,
             Self::Vendor(error) => match error.kind.class() {
                 ErrorClass::Clock => Reason::ClockSkewed,
@@ -103,6 +109,8 @@ pub enum Reason {
     VerificationNotFound,
     RequestIdReused,
     AlreadyFinal,
+    Redacted,
+    StillPending,
     Stopping,
     ClockSkewed,
     CredentialAbsent,
@@ -129,6 +137,8 @@ impl Reason {
             Self::VerificationNotFound => "VERIFICATION_NOT_FOUND",
             Self::RequestIdReused => "REQUEST_ID_REUSED",
             Self::AlreadyFinal => "ALREADY_FINAL",
+            Self::Redacted => "REDACTED",
+            Self::StillPending => "STILL_PENDING",
             Self::Stopping => "STOPPING",
             Self::ClockSkewed => "CLOCK_SKEWED",
             Self::CredentialAbsent => "CREDENTIAL_ABSENT",

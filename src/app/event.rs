@@ -17,6 +17,8 @@ pub enum EventKind {
     Settled,
     /// Its caller canceled it.
     Canceled,
+    /// Its personal data was erased.
+    Redacted,
 }
 
 impl EventKind {
@@ -27,12 +29,15 @@ impl EventKind {
             Self::Attempted => "attempted",
             Self::Settled => "settled",
             Self::Canceled => "canceled",
+            Self::Redacted => "redacted",
         }
     }
 
     /// Reads a stored name.
     fn parse(name: &str) -> Option<Self> {
-        [Self::Created, Self::Attempted, Self::Settled, Self::Canceled].into_iter().find(|kind| kind.name() == name)
+        [Self::Created, Self::Attempted, Self::Settled, Self::Canceled, Self::Redacted]
+            .into_iter()
+            .find(|kind| kind.name() == name)
     }
 }
 

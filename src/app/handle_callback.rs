@@ -61,7 +61,10 @@ impl App {
         let record = self.bound_record(visitor, &claim).await?;
         let record = self.told(self.settle(record).await?).await?;
         let passed = matches!(record.verification.state, State::Passed { .. });
-        let redirect_url = record.targets.map(|targets| if passed { targets.success_url } else { targets.failure_url });
+        let redirect_url = record
+            .session
+            .and_then(|session| session.targets)
+            .map(|targets| if passed { targets.success_url } else { targets.failure_url });
         Ok(CallbackOutcome { verification: record.verification, redirect_url })
     }
 
@@ -86,7 +89,7 @@ impl App {
             foreign_mac()
         } else if !owned {
             Error::VerificationNotFound
-        } else if record.token != claim.token {
+        } else if record.session()?.token != claim.token {
             not_bound(&claim.token_field, "is not the token of this verification")
         } else {
             return Ok(record);

@@ -8,6 +8,7 @@ mod get_result;
 mod handle_callback;
 mod list_verifications;
 mod record;
+mod redact_verification;
 mod settle;
 mod settle_due;
 mod usage;
@@ -19,6 +20,7 @@ pub use event::{Event, EventKind};
 pub use get_result::{ResultKey, ResultView, VerificationWithResult};
 pub use handle_callback::{CallbackOutcome, CallbackSource, Visitor};
 pub use list_verifications::{ListRequest, Page};
+pub use redact_verification::REDACT_JOB;
 pub use settle_due::SETTLE_JOB;
 pub use usage::{Reconciliation, UsageDifference, UsageRequest, UsageRow};
 pub use watch_verifications::Watched;
@@ -83,6 +85,8 @@ enum AuditAction {
     ViewedFull,
     /// A verification was canceled.
     Canceled,
+    /// Its personal data was erased.
+    Redacted,
 }
 
 impl AuditAction {
@@ -92,6 +96,7 @@ impl AuditAction {
             Self::CallbackRefused => "callback_refused",
             Self::ViewedFull => "viewed_full",
             Self::Canceled => "canceled",
+            Self::Redacted => "redacted",
         }
     }
 }

@@ -23,13 +23,20 @@ use zeroize::Zeroizing;
 /// A stored verification, opened.
 pub(super) struct Record {
     pub verification: Verification,
-    pub token: BizToken,
-    pub url: Url,
-    pub targets: Option<FinalTargets>,
+    /// None after redaction.
+    pub session: Option<Session>,
     pub request_fingerprint: Vec<u8>,
     pub result: Option<VerificationResult>,
     /// The vendor's id of the last call that asked for the result.
     pub check_request_id: Option<String>,
+}
+
+/// What the user's browser goes by.
+#[derive(Clone)]
+pub(super) struct Session {
+    pub token: BizToken,
+    pub url: Url,
+    pub targets: Option<FinalTargets>,
 }
 
 /// What opening a flow with the vendor gave.
@@ -64,9 +71,9 @@ const RESULT: &str = "sealed_result";
 impl Record {
     /// Opens a row.
     pub(super) fn open(keyring: &Keyring, row: VerificationRow) -> Result<Self, Error> {
-        let VerificationRow { made, version, progress, charged_attempts, result_fetched_at_ms } = row;
-        let session: SealedSession = open(keyring, &made.id, SESSION, &made.sealed_session)?;
-        let subject: SealedSubject = open(keyring, &made.id, SUBJECT, &made.sealed_subject)?;
+        let VerificationRow { made, version, progress, charged_attempts, result_fetched_at_ms, redacted_at_ms } = row;
+        let session = open_session(keyring, &made)?;
+        let subject: Option<SealedSubject> = open_unless_erased(keyring, &made.id, SUBJECT, &made.sealed_subject)?;
         let result =
             progress.sealed_result.as_ref().map(|sealed| open(keyring, &made.id, RESULT, sealed)).transpose()?;
         let corrupt = |column, problem: String| Error::UnreadableRow { id: made.id.clone(), column, problem };
@@ -83,7 +90,8 @@ impl Record {
             attempts_exhausted: progress.attempts_exhausted,
             result_lost: progress.result_lost,
             charged_attempts,
-            labels: subject.labels,
+            redacted_at: optional_time(redacted_at_ms).map_err(|problem| corrupt("redacted_at_ms", problem))?,
+            labels: subject.map(|subject| subject.labels).unwrap_or_default(),
             caller: made.caller,
             flow: made.flow,
             rule_id: made.rule_id,
@@ -91,21 +99,20 @@ impl Record {
             reference: made.reference,
         };
         Ok(Self {
-            token: BizToken::parse(&session.biz_token).map_err(|problem| Error::UnreadableRow {
-                id: verification.id.to_string(),
-                column: SESSION,
-                problem,
-            })?,
             verification,
-            url: session.url,
-            targets: session.targets,
+            session,
             request_fingerprint: made.request_fingerprint,
             result,
             check_request_id: progress.check_request_id,
         })
     }
 
-    /// The part of the row that changes, sealed.
+    /// The session, which is there until the verification is redacted.
+    pub(super) fn session(&self) -> Result<&Session, Error> {
+        self.session.as_ref().ok_or(Error::Redacted)
+    }
+
+    /// The part of the row that changes, sealed. Of a redacted verification nothing personal is kept.
     pub(super) fn progress(&self, keyring: &Keyring) -> ProgressRow {
         let verification = &self.verification;
         let id = verification.id.to_string();
@@ -118,7 +125,11 @@ impl Record {
             last_attempt_at_ms: verification.last_attempt.and_then(|attempt| attempt.at).map(Timestamp::as_millisecond),
             attempts_exhausted: verification.attempts_exhausted,
             result_lost: verification.result_lost,
-            sealed_result: self.result.as_ref().map(|result| seal(keyring, &id, RESULT, result)),
+            sealed_result: self
+                .result
+                .as_ref()
+                .filter(|_| verification.redacted_at.is_none())
+                .map(|result| seal(keyring, &id, RESULT, result)),
         }
     }
 }
@@ -160,6 +171,29 @@ pub(super) fn new_row(
         sealed_subject: seal(keyring, &id, SUBJECT, &sealed_subject),
         id,
     }
+}
+
+fn open_session(keyring: &Keyring, made: &NewRow) -> Result<Option<Session>, Error> {
+    let sealed: Option<SealedSession> = open_unless_erased(keyring, &made.id, SESSION, &made.sealed_session)?;
+    let session = |session: SealedSession| {
+        let token = BizToken::parse(&session.biz_token).map_err(|problem| Error::UnreadableRow {
+            id: made.id.clone(),
+            column: SESSION,
+            problem,
+        })?;
+        Ok(Session { token, url: session.url, targets: session.targets })
+    };
+    sealed.map(session).transpose()
+}
+
+/// A column that redaction has emptied holds nothing.
+fn open_unless_erased<T: DeserializeOwned>(
+    keyring: &Keyring,
+    id: &str,
+    column: &'static str,
+    sealed: &[u8],
+) -> Result<Option<T>, Error> {
+    if sealed.is_empty() { Ok(None) } else { open(keyring, id, column, sealed).map(Some) }
 }
 
 fn place<'a>(id: &'a str, column: &'static str) -> Place<'a> {

@@ -57,8 +57,12 @@ impl App {
                 check_request_id: Some(request_id.clone()),
                 ..record
             };
-            let events = event_of_change(&before, &settled.verification, asked_at).into_iter().collect();
-            let effects = Effects { events, attempts: attempts.clone(), ..Effects::default() };
+            let effects = Effects {
+                events: event_of_change(&before, &settled.verification, asked_at).into_iter().collect(),
+                attempts: attempts.clone(),
+                jobs: self.retention_job(&settled.verification).into_iter().collect(),
+                ..Effects::default()
+            };
             if self.store.advance(&id, before.version, settled.progress(&self.keyring), effects).await? {
                 note_change(&before, &settled.verification);
                 return self.find(&id).await;
@@ -71,7 +75,7 @@ impl App {
         let verification = &record.verification;
         let pair = self.credentials.get(&verification.credential).await?;
         let mut request = GetDetectInfoEnhancedRequest {
-            biz_token: record.token.expose(),
+            biz_token: record.session()?.token.expose(),
             rule_id: &verification.rule_id,
             info_type: info_type(verification.intention),
             ..GetDetectInfoEnhancedRequest::default()

@@ -30,16 +30,16 @@ impl App {
         let record = self.find(&job.subject).await?;
         let created_at = record.verification.created_at;
         if is_decided(record.verification.state) {
-            return Ok(self.store.finish_job(job).await?);
+            return self.end_of_looks(job).await;
         }
         let asked_at = self.clock.now();
         match self.check(record).await {
-            Ok(record) if is_decided(record.verification.state) => Ok(self.store.finish_job(job).await?),
+            Ok(record) if is_decided(record.verification.state) => self.end_of_looks(job).await,
             // Canceled, and the user can make no more attempts.
             Ok(record)
                 if record.verification.state != State::Pending && record.verification.token_expired(asked_at) =>
             {
-                Ok(self.store.finish_job(job).await?)
+                self.end_of_looks(job).await
             }
             // The token has ended and the answer told nothing: as good as a failure.
             Ok(record) if record.verification.token_expired(asked_at) => self.put_off(job, created_at).await,
@@ -59,10 +59,18 @@ impl App {
         let now = self.clock.now();
         if is_forgotten(created_at, now) {
             self.lose_result(&job.subject, now).await?;
-            return Ok(self.store.finish_job(job).await?);
+            return self.end_of_looks(job).await;
         }
         let next = now + backoff(job.failures, rand::random());
         Ok(self.store.put_off_job(job, next.as_millisecond(), job.failures + 1).await?)
+    }
+
+    /// The vendor will not be asked any more. A verification that was redacted meanwhile needs its token no longer.
+    async fn end_of_looks(&self, job: &JobRow) -> Result<(), Error> {
+        if self.find(&job.subject).await?.verification.redacted_at.is_some() {
+            self.erase(&job.subject, false, Effects::default()).await?;
+        }
+        Ok(self.store.finish_job(job).await?)
     }
 
     /// The vendor has deleted what it knew. This must not happen; when it does, it is told.
@@ -75,7 +83,8 @@ impl App {
             }
             let lost = Record { verification: record.verification.lose_result(at), ..record };
             let event = new_event(&lost.verification, EventKind::Settled, at);
-            let effects = Effects { events: vec![event], ..Effects::default() };
+            let jobs = self.retention_job(&lost.verification).into_iter().collect();
+            let effects = Effects { events: vec![event], jobs, ..Effects::default() };
             if self.store.advance(id, before.version, lost.progress(&self.keyring), effects).await? {
                 metrics::counter!("faceid_results_lost_total").increment(1);
                 tracing::error!(verification_id = %id, "the vendor has forgotten the result before it could be asked for");

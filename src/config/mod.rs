@@ -34,6 +34,9 @@ use url::{Host, Url};
 /// Documents every default.
 pub const DEFAULTS: &str = include_str!("default.toml");
 
+/// Default of a flow's `result_retention_days`.
+const RESULT_RETENTION_DAYS: &str = "180";
+
 const ENV_PREFIX: &str = "FACEID_GATEWAY__";
 
 /// Everything that can be set, checked.
@@ -286,6 +289,7 @@ fn read_flows(root: &mut Section, faults: &mut Faults) -> Flows {
             faults.check(&format!("{requires_path}[{i}]"), requires.add(demand));
         }
         let redirect_allow = section.parsed_list("redirect_allow", faults, AllowedTarget::parse);
+        let result_retention = section.parsed_or("result_retention_days", RESULT_RETENTION_DAYS, faults, days);
         section.finish(faults);
         let flow = (|| {
             Some(Flow {
@@ -296,6 +300,7 @@ fn read_flows(root: &mut Section, faults: &mut Faults) -> Flows {
                 comparison: comparison?,
                 requires,
                 redirect_allow,
+                result_retention: result_retention?,
             })
         })();
         if let Some(flow) = flow {
@@ -376,6 +381,13 @@ fn timeout(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(ms @ 100..=60_000) => Ok(Duration::from_millis(ms)),
         _ => Err("is not a number of milliseconds from 100 to 60000".into()),
+    }
+}
+
+fn days(text: &str) -> Result<SignedDuration, String> {
+    match text.parse() {
+        Ok(days @ 1..=3650) => Ok(SignedDuration::from_hours(24 * days)),
+        _ => Err("is not a number of days from 1 to 3650".into()),
     }
 }
 

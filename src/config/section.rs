@@ -89,6 +89,18 @@ impl Section {
         faults.check(&path, parse(&text))
     }
 
+    /// A text that may be missing, read as something else.
+    pub(super) fn parsed_or<T>(
+        &mut self,
+        key: &str,
+        default: &str,
+        faults: &mut Faults,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        self.table.entry(key).or_insert_with(|| Value::String(default.to_owned()));
+        self.parsed(key, faults, parse)
+    }
+
     /// A list of texts that may be missing.
     pub(super) fn texts(&mut self, key: &str, faults: &mut Faults) -> Vec<String> {
         let path = self.path_of(key);

@@ -1,6 +1,7 @@
 //! Business flows: what an operator had approved in the vendor's console, under a name of our own.
 
 use super::redirect::AllowedTarget;
+use jiff::SignedDuration;
 use std::collections::BTreeMap;
 
 /// The flows of the configuration, by name.
@@ -18,6 +19,8 @@ pub struct Flow {
     pub comparison: ComparisonSource,
     pub requires: Demands,
     pub redirect_allow: Vec<AllowedTarget>,
+    /// How long personal data and results are kept, counted from the end of the verification.
+    pub result_retention: SignedDuration,
 }
 
 /// How the user's browser enters.

@@ -43,6 +43,8 @@ pub struct Verification {
     pub fetched_at: Option<Timestamp>,
     /// The vendor forgot before it could be asked: the state says what was known.
     pub result_lost: bool,
+    /// When its personal data was erased.
+    pub redacted_at: Option<Timestamp>,
 }
 
 /// Where a verification stands.
@@ -157,6 +159,7 @@ mod tests {
             charged_attempts: 0,
             fetched_at: None,
             result_lost: false,
+            redacted_at: None,
         }
     }
 

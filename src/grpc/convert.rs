@@ -178,6 +178,7 @@ fn event(event: Event) -> pb::VerificationEvent {
         EventKind::Attempted => pb::VerificationEventKind::Attempted,
         EventKind::Settled => pb::VerificationEventKind::Settled,
         EventKind::Canceled => pb::VerificationEventKind::Canceled,
+        EventKind::Redacted => pb::VerificationEventKind::Redacted,
     };
     pb::VerificationEvent {
         sequence: event.sequence,
@@ -192,6 +193,10 @@ fn event(event: Event) -> pb::VerificationEvent {
 
 pub(super) fn cancel_response(canceled: Verification) -> pb::CancelVerificationResponse {
     pb::CancelVerificationResponse { verification: Some(verification(canceled)) }
+}
+
+pub(super) fn redact_response(redacted: Verification) -> pb::RedactVerificationResponse {
+    pb::RedactVerificationResponse { verification: Some(verification(redacted)) }
 }
 
 pub(super) fn usage_request(request: pb::GetUsageRequest) -> UsageRequest {
@@ -268,6 +273,7 @@ fn verification(verification: Verification) -> pb::Verification {
         charged_attempts: verification.charged_attempts,
         result_fetch_time: verification.fetched_at.map(timestamp),
         result_lost: verification.result_lost,
+        redact_time: verification.redacted_at.map(timestamp),
         flow: verification.flow,
         reference: verification.reference,
         labels: verification.labels,

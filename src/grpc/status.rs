@@ -49,6 +49,8 @@ fn code(reason: Reason) -> Code {
         Reason::VerificationNotFound => Code::NotFound,
         Reason::RequestIdReused => Code::AlreadyExists,
         Reason::AlreadyFinal
+        | Reason::Redacted
+        | Reason::StillPending
         | Reason::CredentialAbsent
         | Reason::CredentialRefused
         | Reason::VendorAccountBlocked
@@ -74,6 +76,8 @@ fn message(error: &Error, reason: Reason) -> String {
         | Reason::VerificationNotFound
         | Reason::RequestIdReused
         | Reason::AlreadyFinal
+        | Reason::Redacted
+        | Reason::StillPending
         | Reason::Stopping
         | Reason::CredentialAbsent => return error.to_string(),
         Reason::Internal => return "internal error: see the gateway's log".into(),

@@ -88,4 +88,14 @@ impl pb::verification_service_server::VerificationService for VerificationApi {
         let canceled = self.app.cancel_verification(&caller, &id).await.map_err(|error| status(&error))?;
         Ok(Response::new(convert::cancel_response(canceled)))
     }
+
+    async fn redact_verification(
+        &self,
+        request: Request<pb::RedactVerificationRequest>,
+    ) -> Result<Response<pb::RedactVerificationResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let id = request.into_inner().verification_id;
+        let redacted = self.app.redact_verification(&caller, &id).await.map_err(|error| status(&error))?;
+        Ok(Response::new(convert::redact_response(redacted)))
+    }
 }

@@ -41,7 +41,7 @@ fn refusal(error: &Error) -> Response {
             tracing::debug!(reason = reason.name(), error = %error, "callback refused");
             page(StatusCode::BAD_REQUEST, "链接无效，请返回原页面重新发起核身。", "This link is not valid.")
         }
-        Reason::VerificationNotFound | Reason::VendorTokenGone => {
+        Reason::VerificationNotFound | Reason::VendorTokenGone | Reason::Redacted => {
             tracing::debug!(reason = reason.name(), "callback refused");
             page(
                 StatusCode::NOT_FOUND,
@@ -62,6 +62,7 @@ fn refusal(error: &Error) -> Response {
         | Reason::RightMissing
         | Reason::RequestIdReused
         | Reason::AlreadyFinal
+        | Reason::StillPending
         | Reason::CredentialAbsent
         | Reason::CredentialRefused
         | Reason::VendorAccountBlocked

@@ -41,6 +41,18 @@ pub trait Store: Send + Sync {
         effects: Effects,
     ) -> Result<bool, Error>;
 
+    /// Empties the sealed columns of a verification, with effects, if it still has this version. `keep_session`: the token is
+    /// still needed to ask the vendor for the ledger. What was there cannot be read from the store's files any more. False: it
+    /// has another version.
+    async fn redact(
+        &self,
+        id: &str,
+        expected_version: i64,
+        at_ms: i64,
+        keep_session: bool,
+        effects: Effects,
+    ) -> Result<bool, Error>;
+
     /// Notes when a final state was first told to the caller.
     async fn mark_fetched(&self, id: &str, at_ms: i64) -> Result<(), Error>;
 

@@ -70,12 +70,21 @@ pub struct VerificationRow {
     pub charged_attempts: u32,
     /// When a final state was first told to the caller.
     pub result_fetched_at_ms: Option<i64>,
+    /// When the sealed columns were emptied.
+    pub redacted_at_ms: Option<i64>,
 }
 
 impl VerificationRow {
     /// A row as it is right after it was stored.
     pub fn new(made: NewRow) -> Self {
-        Self { made, version: 1, progress: ProgressRow::pending(), charged_attempts: 0, result_fetched_at_ms: None }
+        Self {
+            made,
+            version: 1,
+            progress: ProgressRow::pending(),
+            charged_attempts: 0,
+            result_fetched_at_ms: None,
+            redacted_at_ms: None,
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 mod gauges;
 
 use crate::{
-    app::{App, SETTLE_JOB},
+    app::{App, Error, REDACT_JOB, SETTLE_JOB},
     store::row::JobRow,
 };
 use jiff::SignedDuration;
@@ -23,9 +23,13 @@ const LEASE: SignedDuration = SignedDuration::from_mins(3);
 pub struct Workers(Vec<JoinHandle<()>>);
 
 impl Workers {
-    /// Starts them; they stop when the app does. `concurrency`: how many verifications are settled at once.
-    pub fn start(app: &Arc<App>, concurrency: usize) -> Self {
-        Self(vec![tokio::spawn(settle(Arc::clone(app), concurrency)), tokio::spawn(gauges::keep(Arc::clone(app)))])
+    /// Starts them; they stop when the app does. `settle_concurrency`: how many verifications are settled at once.
+    pub fn start(app: &Arc<App>, settle_concurrency: usize) -> Self {
+        Self(vec![
+            tokio::spawn(work_off(Arc::clone(app), Work::Settle, settle_concurrency)),
+            tokio::spawn(work_off(Arc::clone(app), Work::Redact, 1)),
+            tokio::spawn(gauges::keep(Arc::clone(app))),
+        ])
     }
 
     /// Waits until all that was begun is done.
@@ -40,19 +44,44 @@ impl Workers {
     }
 }
 
-/// The reconciler: settles what nobody asks for.
-async fn settle(app: Arc<App>, concurrency: usize) {
+/// A kind of jobs.
+#[derive(Clone, Copy)]
+enum Work {
+    /// The reconciler: settles what nobody asks for.
+    Settle,
+    /// Retention: erases what is kept no longer.
+    Redact,
+}
+
+impl Work {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Settle => SETTLE_JOB,
+            Self::Redact => REDACT_JOB,
+        }
+    }
+
+    async fn run(self, app: &App, job: &JobRow) -> Result<(), Error> {
+        match self {
+            Self::Settle => app.settle_due(job).await,
+            Self::Redact => app.redact_due(job).await,
+        }
+    }
+}
+
+/// Claims and does jobs until the app stops, `concurrency` at once, and lets those that run finish.
+async fn work_off(app: Arc<App>, work: Work, concurrency: usize) {
     let slots = Arc::new(Semaphore::new(concurrency));
     let running = TaskTracker::new();
     while !app.stopping.is_cancelled() {
         let free = u32::try_from(slots.available_permits()).unwrap_or(u32::MAX);
-        let jobs = if free == 0 { Vec::new() } else { claim(&app, free).await };
-        let found_all = jobs.len() < free as usize;
+        let jobs = if free == 0 { Vec::new() } else { claim(&app, work, free).await };
+        let found_all = free > 0 && jobs.len() < free as usize;
         for job in jobs {
             let slot = Arc::clone(&slots).acquire_owned().await;
             let app = Arc::clone(&app);
             running.spawn(async move {
-                settle_one(&app, &job).await;
+                run(&app, work, &job).await;
                 drop(slot);
             });
         }
@@ -70,22 +99,23 @@ async fn settle(app: Arc<App>, concurrency: usize) {
     running.wait().await;
 }
 
-async fn claim(app: &App, limit: u32) -> Vec<JobRow> {
+async fn claim(app: &App, work: Work, limit: u32) -> Vec<JobRow> {
     let now = app.clock.now();
-    let claimed = app.store.claim_jobs(SETTLE_JOB, now.as_millisecond(), (now + LEASE).as_millisecond(), limit).await;
+    let claimed = app.store.claim_jobs(work.kind(), now.as_millisecond(), (now + LEASE).as_millisecond(), limit).await;
     claimed.unwrap_or_else(|error| {
-        tracing::warn!(error = %error, "no jobs could be claimed");
+        tracing::warn!(kind = work.kind(), error = %error, "no jobs could be claimed");
         Vec::new()
     })
 }
 
-async fn settle_one(app: &App, job: &JobRow) {
-    let outcome = match app.settle_due(job).await {
+async fn run(app: &App, work: Work, job: &JobRow) {
+    let outcome = match work.run(app, job).await {
         Ok(()) => "ok",
         Err(error) => {
-            tracing::error!(verification_id = %job.subject, error = %error, "a settle job failed; its lease will end");
+            let kind = work.kind();
+            tracing::error!(kind, subject = %job.subject, error = %error, "a job failed; its lease will end");
             "failed"
         }
     };
-    metrics::counter!("faceid_settle_jobs_total", "outcome" => outcome).increment(1);
+    metrics::counter!("faceid_jobs_total", "kind" => work.kind(), "outcome" => outcome).increment(1);
 }

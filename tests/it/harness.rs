@@ -186,6 +186,13 @@ impl World {
         database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).expect("a count")
     }
 
+    /// Verifications that are still to be looked at, read past the gateway.
+    pub fn settle_jobs(&self) -> i64 {
+        let database = rusqlite::Connection::open(self.folder.path().join("gateway.db")).expect("database");
+        let sql = "SELECT count(*) FROM jobs WHERE kind = 'settle'";
+        database.query_row(sql, [], |row| row.get(0)).expect("a count")
+    }
+
     /// Jobs that somebody works on, read past the gateway.
     pub fn leased_jobs(&self) -> i64 {
         let database = rusqlite::Connection::open(self.folder.path().join("gateway.db")).expect("database");

@@ -8,6 +8,7 @@ mod life;
 mod listing;
 mod operations;
 mod reconciling;
+mod redacting;
 mod store;
 mod usage;
 mod vendor_faults;

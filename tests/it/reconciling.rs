@@ -30,7 +30,7 @@ async fn at_the_tokens_end_every_verification_is_settled() {
     world.advance(7203).await;
     world.until("the last look", async || world.stored_state(&untouched.id).await == "expired").await;
     world.until("the last look", async || world.stored_state(&failed.id).await == "failed").await;
-    world.until("the end of the jobs", async || world.rows("jobs") == 0).await;
+    world.until("the end of the jobs", async || world.settle_jobs() == 0).await;
     assert_eq!(world.rows("attempts"), 1);
 }
 
@@ -45,7 +45,7 @@ async fn each_look_is_taken_once_and_then_no_more() {
         world.until("the end of the look", async || world.leased_jobs() == 0).await;
     }
     assert_eq!(world.stored_state(&created.id).await, "expired");
-    assert_eq!(world.rows("jobs"), 0);
+    assert_eq!(world.settle_jobs(), 0);
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn what_the_vendor_forgot_is_told_as_lost() {
     world.attempt(&failed, 2016).await;
     assert_eq!(world.state(&failed.id).await, "PENDING");
     world.advance(3 * 24 * 3600 + 60).await;
-    world.until("the end of the jobs", async || world.rows("jobs") == 0).await;
+    world.until("the end of the jobs", async || world.settle_jobs() == 0).await;
     for (created, state) in [(&unknown, "EXPIRED"), (&failed, "FAILED")] {
         let told = succeeded(world.result(&created.id).await).verification.expect("a verification");
         assert_eq!((state_name(&told), told.result_lost), (state, true));
@@ -85,7 +85,7 @@ async fn a_canceled_verification_still_learns_what_is_billed() {
     assert_eq!(succeeded(cancel(&world, ORDERS, &created.id).await), "CANCELED", "twice is once");
     world.attempt(&created, 0).await;
     world.advance(7203).await;
-    world.until("the end of the jobs", async || world.rows("jobs") == 0).await;
+    world.until("the end of the jobs", async || world.settle_jobs() == 0).await;
     let told = succeeded(world.result(&created.id).await).verification.expect("a verification");
     assert_eq!((state_name(&told), told.charged_attempts), ("CANCELED", 1));
     assert_eq!(world.audit(&created.id).await, ["orders created", "orders canceled"]);

@@ -37,6 +37,30 @@ async fn sqlite_keeps_the_database_to_its_user() {
     }
 }
 
+#[tokio::test]
+async fn sqlite_leaves_nothing_of_what_was_erased_in_its_files() {
+    let folder = TempDir::new().expect("temporary folder");
+    let store = open(folder.path());
+    let sentinel = "ciphertext-to-be-erased".repeat(400);
+    for id in ["a", "b", "c"] {
+        let made = NewRow { sealed_subject: sentinel.clone().into_bytes(), ..row(id, None) };
+        create(&*store, made).await;
+        let told = ProgressRow { sealed_result: Some(sentinel.clone().into_bytes()), ..ProgressRow::pending() };
+        assert!(store.advance(id, 1, told, Effects::default()).await.expect("answers"));
+    }
+    let found = || {
+        let files = std::fs::read_dir(folder.path()).expect("folder").map(|entry| entry.expect("entry").path());
+        files
+            .map(|file| std::fs::read(file).expect("a file"))
+            .any(|bytes| bytes.windows(23).any(|window| window == b"ciphertext-to-be-erased"))
+    };
+    assert!(found(), "it was there");
+    for id in ["a", "b", "c"] {
+        assert!(store.redact(id, 2, 1, false, Effects::default()).await.expect("answers"));
+    }
+    assert!(!found());
+}
+
 fn open(folder: &Path) -> Arc<dyn Store> {
     Arc::new(SqliteStore::open(&folder.join("gateway.db")).expect("store opens"))
 }
@@ -57,6 +81,7 @@ async fn conforms(open: &dyn Fn() -> Arc<dyn Store>) {
     tells_events_in_order_and_signals_them(&*store).await;
     keeps_each_attempt_once(&*store).await;
     adds_usage_up_by_day(&*store).await;
+    redaction_empties_what_is_sealed(&*store).await;
     drop(store);
 
     let store = open();
@@ -328,6 +353,24 @@ async fn adds_usage_up_by_day(store: &dyn Store) {
     assert_eq!(usage(&UsageFilter { zone_offset_ms: 8 * 3_600_000, ..filter.clone() }).await, [day(10, 1, 3, 2)]);
     assert_eq!(usage(&UsageFilter { before_ms: 10 * DAY, ..filter.clone() }).await, [day(9, 1, 1, 0)]);
     assert!(usage(&UsageFilter { flow: "other".into(), ..filter }).await.is_empty());
+}
+
+async fn redaction_empties_what_is_sealed(store: &dyn Store) {
+    let sealed = |text: &str| text.repeat(100).into_bytes();
+    let made = NewRow { sealed_session: sealed("session"), sealed_subject: sealed("subject"), ..row("erased", None) };
+    create(store, made).await;
+    let told = ProgressRow { sealed_result: Some(sealed("result")), ..ProgressRow::pending() };
+    assert!(store.advance("erased", 1, told, Effects::default()).await.expect("answers"));
+    assert!(!store.redact("erased", 1, 50, true, effects("erased")).await.expect("answers"), "another version");
+    assert!(store.redact("erased", 2, 50, true, effects("erased")).await.expect("answers"));
+    let found = store.find("erased").await.expect("answers").expect("a row");
+    assert_eq!((found.version, found.redacted_at_ms), (3, Some(50)));
+    assert_eq!((found.made.sealed_session, found.made.sealed_subject), (sealed("session"), vec![]));
+    assert_eq!(found.progress.sealed_result, None);
+    assert!(store.redact("erased", 3, 60, false, Effects::default()).await.expect("answers"));
+    let found = store.find("erased").await.expect("answers").expect("a row");
+    assert_eq!((found.made.sealed_session, found.redacted_at_ms), (vec![], Some(50)));
+    assert_eq!(store.audit_of("erased").await.expect("answers").len(), 2, "created, and redacted once");
 }
 
 async fn create(store: &dyn Store, row: NewRow) -> Creation {

@@ -58,9 +58,13 @@ impl SqliteStore {
         let mut connection = Connection::open(path).map_err(failed)?;
         restrict_to_owner(path)?;
         connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
-        // FULL: in WAL mode a commit is on the disk when it returns, also after a power cut.
+        // FULL: in WAL mode a commit is on the disk when it returns, also after a power cut. secure_delete: what is erased is
+        // overwritten, not only left out.
         connection
-            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+                 PRAGMA secure_delete = ON;",
+            )
             .map_err(failed)?;
         migrations::migrations::runner().run(&mut connection).map_err(|error| Error::new("migrate", error))?;
         let readers = (0..READERS)
@@ -162,6 +166,32 @@ impl Store for SqliteStore {
             .await?;
         self.signal_events(has_events && advanced);
         Ok(advanced)
+    }
+
+    async fn redact(
+        &self,
+        id: &str,
+        expected_version: i64,
+        at_ms: i64,
+        keep_session: bool,
+        effects: Effects,
+    ) -> Result<bool, Error> {
+        let id = id.to_owned();
+        let has_events = !effects.events.is_empty();
+        let redacted = self
+            .writer
+            .write("redact", move |connection| {
+                let redacted = verifications::redact(connection, &id, expected_version, at_ms, keep_session)?;
+                if redacted {
+                    effects::apply(connection, &effects)?;
+                }
+                Ok(redacted)
+            })
+            .await?;
+        // The write-ahead log still has the pages as they were.
+        self.writer.empty_log().await?;
+        self.signal_events(has_events && redacted);
+        Ok(redacted)
     }
 
     async fn mark_fetched(&self, id: &str, at_ms: i64) -> Result<(), Error> {

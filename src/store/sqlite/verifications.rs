@@ -76,6 +76,24 @@ pub(super) fn advance(
     Ok(changed == 1)
 }
 
+/// False: the verification has another version.
+pub(super) fn redact(
+    connection: &Connection,
+    id: &str,
+    expected_version: i64,
+    at_ms: i64,
+    keep_session: bool,
+) -> rusqlite::Result<bool> {
+    let changed = connection
+        .prepare_cached(
+            "UPDATE verifications SET version = version + 1, sealed_subject = x'', sealed_result = NULL, \
+             sealed_session = CASE WHEN ?4 THEN sealed_session ELSE x'' END, \
+             redacted_at_ms = coalesce(redacted_at_ms, ?3) WHERE id = ?1 AND version = ?2",
+        )?
+        .execute(params![id, expected_version, at_ms, keep_session])?;
+    Ok(changed == 1)
+}
+
 pub(super) fn count_charged_attempts(connection: &Connection, id: &str) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
@@ -153,5 +171,6 @@ fn verification_row(row: &Row<'_>) -> rusqlite::Result<VerificationRow> {
         },
         charged_attempts: row.get("charged_attempts")?,
         result_fetched_at_ms: row.get("result_fetched_at_ms")?,
+        redacted_at_ms: row.get("redacted_at_ms")?,
     })
 }

@@ -17,15 +17,20 @@ const MAX_BATCH: usize = 256;
 type Job = Box<dyn FnOnce(Result<&mut rusqlite::Transaction<'_>, &rusqlite::Error>) -> Reply + Send>;
 type Reply = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
+enum Task {
+    Write(Job),
+    EmptyLog(Reply),
+}
+
 pub(super) struct Writer {
-    queue: Option<mpsc::Sender<Job>>,
+    queue: Option<mpsc::Sender<Task>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Writer {
     pub(super) fn start(connection: Connection) -> std::io::Result<Self> {
-        let (queue, jobs) = mpsc::channel(QUEUE);
-        let thread = thread::Builder::new().name("sqlite-writer".into()).spawn(move || run(connection, jobs))?;
+        let (queue, tasks) = mpsc::channel(QUEUE);
+        let thread = thread::Builder::new().name("sqlite-writer".into()).spawn(move || run(connection, tasks))?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
@@ -44,8 +49,23 @@ impl Writer {
             // A caller that went away is not an error: its write counts all the same.
             Box::new(move |committed| drop(answer.send(committed.and(written))))
         });
+        self.hand_over(operation, Task::Write(job), answered).await
+    }
+
+    /// Moves all that is in the write-ahead log into the database, and empties the log.
+    pub(super) async fn empty_log(&self) -> Result<(), Error> {
+        let (answer, answered) = oneshot::channel();
+        self.hand_over("empty_log", Task::EmptyLog(Box::new(move |emptied| drop(answer.send(emptied)))), answered).await
+    }
+
+    async fn hand_over<T>(
+        &self,
+        operation: &'static str,
+        task: Task,
+        answered: oneshot::Receiver<Result<T, Error>>,
+    ) -> Result<T, Error> {
         let gone = || Error::new(operation, "the writer has stopped");
-        self.queue.as_ref().ok_or_else(gone)?.send(job).await.map_err(|_| gone())?;
+        self.queue.as_ref().ok_or_else(gone)?.send(task).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 }
@@ -60,19 +80,40 @@ impl Drop for Writer {
     }
 }
 
-fn run(mut connection: Connection, mut jobs: mpsc::Receiver<Job>) {
-    while let Some(first) = jobs.blocking_recv() {
-        let mut batch = vec![first];
-        while batch.len() < MAX_BATCH
-            && let Ok(next) = jobs.try_recv()
-        {
-            batch.push(next);
+fn run(mut connection: Connection, mut tasks: mpsc::Receiver<Task>) {
+    while let Some(first) = tasks.blocking_recv() {
+        let mut batch = Vec::new();
+        let mut log_replies = Vec::new();
+        let mut next = Some(first);
+        while let Some(task) = next {
+            match task {
+                Task::Write(job) => batch.push(job),
+                Task::EmptyLog(reply) => log_replies.push(reply),
+            }
+            next = if batch.len() < MAX_BATCH { tasks.try_recv().ok() } else { None };
         }
         commit_together(&mut connection, batch);
+        if !log_replies.is_empty() {
+            empty_log(&connection, log_replies);
+        }
+    }
+}
+
+/// Readers that are in the middle of something hold the log; they are quick, and SQLite waits for them.
+fn empty_log(connection: &Connection, replies: Vec<Reply>) {
+    let emptied = connection
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>("busy"))
+        .map_err(|error| error.to_string())
+        .and_then(|busy| if busy == 0 { Ok(()) } else { Err("a reader holds the write-ahead log".into()) });
+    for reply in replies {
+        reply(emptied.clone().map_err(|error| Error::new("empty_log", error)));
     }
 }
 
 fn commit_together(connection: &mut Connection, batch: Vec<Job>) {
+    if batch.is_empty() {
+        return;
+    }
     let mut transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
         Ok(transaction) => transaction,
         Err(error) => {

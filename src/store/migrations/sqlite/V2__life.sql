@@ -52,3 +52,6 @@ CREATE INDEX jobs_due ON jobs (kind, due_at_ms);
 -- Verifications that were made before there were jobs.
 INSERT INTO jobs (kind, subject, due_at_ms, rank_ms)
 SELECT 'settle', id, created_at_ms, created_at_ms FROM verifications WHERE state = 'pending';
+
+-- Redaction empties the sealed columns and keeps the rest.
+ALTER TABLE verifications ADD COLUMN redacted_at_ms INTEGER;

@@ -1,0 +1,85 @@
+//! RedactVerification: erase a person, keep the skeleton. The flow's retention does the same by itself.
+
+use super::{
+    App, AuditAction, Error,
+    event::{EventKind, new_event},
+};
+use crate::{
+    domain::{
+        caller::Caller,
+        fault::Fault,
+        ids::VerificationId,
+        verification::{State, Verification},
+    },
+    store::row::{Effects, JobRow, NewJob},
+};
+use jiff::SignedDuration;
+
+/// Kind of the jobs that [`App::redact_due`] does. Their subject is a verification's id.
+pub const REDACT_JOB: &str = "redact";
+
+/// Who redacts when the retention is over.
+const RETENTION: &str = "retention";
+/// A flow that was taken out of the configuration has no retention of its own any more.
+const RETENTION_WITHOUT_FLOW: SignedDuration = SignedDuration::from_hours(24);
+
+impl App {
+    /// Erases the personal data of a verification that is not pending.
+    ///
+    /// # Errors
+    /// See [`Error`]; [`Error::StillPending`] while the user may still come back.
+    pub async fn redact_verification(&self, caller: &Caller, unverified_id: &str) -> Result<Verification, Error> {
+        let id = VerificationId::parse(unverified_id)
+            .map_err(|problem| Error::InvalidFields(vec![Fault { field: "verification_id".into(), problem }]))?;
+        let id = id.to_string();
+        let row = self.store.find(&id).await?.filter(|row| row.made.caller == caller.name);
+        if self.open(row)?.verification.state == State::Pending {
+            return Err(Error::StillPending);
+        }
+        self.redact(&caller.name, &id).await
+    }
+
+    /// Erases what a flow keeps no longer.
+    ///
+    /// # Errors
+    /// When the store fails: the job's lease ends by itself, and it is tried again.
+    pub async fn redact_due(&self, job: &JobRow) -> Result<(), Error> {
+        self.redact(RETENTION, &job.subject).await?;
+        Ok(self.store.finish_job(job).await?)
+    }
+
+    async fn redact(&self, actor: &str, id: &str) -> Result<Verification, Error> {
+        let verification = self.find(id).await?.verification;
+        if verification.redacted_at.is_some() {
+            return Ok(verification);
+        }
+        let at = self.clock.now();
+        let effects = Effects {
+            audit: vec![self.audit_event(actor, AuditAction::Redacted, id)],
+            events: vec![new_event(&verification, EventKind::Redacted, at)],
+            ..Effects::default()
+        };
+        // A canceled verification is still asked about for the ledger, until its token has ended.
+        let keep_session = matches!(verification.state, State::Canceled { .. }) && !verification.token_expired(at);
+        self.erase(id, keep_session, effects).await
+    }
+
+    pub(super) async fn erase(&self, id: &str, keep_session: bool, effects: Effects) -> Result<Verification, Error> {
+        let at_ms = self.clock.now().as_millisecond();
+        loop {
+            let version = self.find(id).await?.verification.version;
+            if self.store.redact(id, version, at_ms, keep_session, effects.clone()).await? {
+                return Ok(self.find(id).await?.verification);
+            }
+        }
+    }
+
+    /// The job that ends the retention of a verification that has ended.
+    pub(super) fn retention_job(&self, verification: &Verification) -> Option<NewJob> {
+        let ended_at = verification.state.settled_at()?;
+        let flow = self.flows.get(&verification.flow);
+        let retention = flow.map_or(RETENTION_WITHOUT_FLOW, |flow| flow.result_retention);
+        let due_at_ms = (ended_at + retention).as_millisecond();
+        Some(NewJob { kind: REDACT_JOB, subject: verification.id.to_string(), due_at_ms, rank_ms: due_at_ms })
+    }
+}

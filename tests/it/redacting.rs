@@ -1,0 +1,103 @@
+//! Redaction: erases a person, keeps the skeleton.
+
+use crate::harness::{Created, ID_NUMBER, LOANS, ORDERS, World, bearing, by_id, refused, state_name, succeeded};
+use faceid_gateway::grpc::pb::{
+    CancelVerificationRequest, CreateVerificationRequest, GetResultRequest, RedactVerificationRequest, ResultView,
+    Verification,
+};
+use prost::Message;
+use tonic::{Code, Response, Status};
+
+async fn redact(world: &World, token: &str, id: &str) -> Result<Verification, Status> {
+    let request = RedactVerificationRequest { verification_id: id.to_owned() };
+    let answer = world.client().redact_verification(bearing(token, request)).await.map(Response::into_inner)?;
+    Ok(answer.verification.expect("a verification"))
+}
+
+fn labelled(world: &World) -> CreateVerificationRequest {
+    CreateVerificationRequest {
+        request_id: "r-1".into(),
+        labels: [("who".to_owned(), "someone".to_owned())].into(),
+        ..world.request()
+    }
+}
+
+async fn passed(world: &World) -> Created {
+    let created = Created::of(succeeded(world.create(labelled(world)).await));
+    world.attempt(&created, 0).await;
+    assert_eq!(world.state(&created.id).await, "PASSED");
+    created
+}
+
+async fn assert_only_the_skeleton_is_left(world: &World, created: &Created) {
+    let full = GetResultRequest { view: ResultView::Full.into(), ..by_id(&created.id) };
+    let told = succeeded(world.result_as(ORDERS, full).await);
+    assert!(told.result.is_none());
+    let verification = told.verification.expect("a verification");
+    assert!(verification.redact_time.is_some() && verification.labels.is_empty());
+    let bytes = verification.encode_to_vec();
+    assert!(!bytes.windows(ID_NUMBER.len()).any(|window| window == ID_NUMBER.as_bytes()));
+}
+
+#[tokio::test]
+async fn erases_the_person_and_keeps_state_ledger_and_trail() {
+    let world = World::start().await;
+    let created = Created::of(succeeded(world.create(labelled(&world)).await));
+    let redirect = world.attempt(&created, 0).await;
+    assert_eq!(world.get(&redirect).await.0, 303);
+    let redacted = succeeded(redact(&world, ORDERS, &created.id).await);
+    assert_eq!((state_name(&redacted), redacted.charged_attempts), ("PASSED", 1));
+    assert_only_the_skeleton_is_left(&world, &created).await;
+    let again = succeeded(redact(&world, ORDERS, &created.id).await);
+    assert_eq!(again.redact_time, redacted.redact_time, "twice is once");
+    assert_eq!(world.rows("attempts"), 1);
+    assert_eq!(world.audit(&created.id).await, ["orders created", "orders redacted", "orders viewed_full"]);
+
+    for refusal in [refused(world.callback(&redirect).await), refused(world.create(labelled(&world)).await)] {
+        assert_eq!((refusal.code, refusal.reason.as_str()), (Code::FailedPrecondition, "REDACTED"));
+    }
+    assert_eq!(world.get(&redirect).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_pending_verification_is_canceled_first_and_still_billed() {
+    let world = World::start().await;
+    let created = world.created().await;
+    let refusal = refused(redact(&world, ORDERS, &created.id).await);
+    assert_eq!((refusal.code, refusal.reason.as_str()), (Code::FailedPrecondition, "STILL_PENDING"));
+    let cancel = CancelVerificationRequest { verification_id: created.id.clone() };
+    succeeded(world.client().cancel_verification(bearing(ORDERS, cancel)).await);
+    succeeded(redact(&world, ORDERS, &created.id).await);
+
+    world.attempt(&created, 2016).await;
+    world.advance(7203).await;
+    world.until("the last look", async || world.settle_jobs() == 0).await;
+    let told = succeeded(world.result(&created.id).await);
+    assert!(told.result.is_none(), "what came late is not kept");
+    assert_eq!(told.verification.expect("a verification").charged_attempts, 1);
+    let row = world.gateway.app.store.find(&created.id).await.expect("store").expect("a row");
+    assert!(row.made.sealed_session.is_empty(), "the token is not needed any more");
+}
+
+#[tokio::test]
+async fn retention_redacts_by_itself() {
+    let world = World::start().await;
+    let created = passed(&world).await;
+    world.advance(179 * 24 * 3600).await;
+    assert!(succeeded(world.result(&created.id).await).result.is_some());
+    world.advance(2 * 24 * 3600).await;
+    let is_redacted = async || {
+        world.gateway.app.store.find(&created.id).await.expect("store").expect("a row").redacted_at_ms.is_some()
+    };
+    world.until("the retention", is_redacted).await;
+    assert_only_the_skeleton_is_left(&world, &created).await;
+    assert!(world.audit(&created.id).await.contains(&"retention redacted".to_owned()));
+}
+
+#[tokio::test]
+async fn only_the_owner_redacts() {
+    let world = World::start().await;
+    let created = passed(&world).await;
+    assert_eq!(refused(redact(&world, LOANS, &created.id).await).code, Code::NotFound);
+    assert_eq!(refused(redact(&world, ORDERS, "7").await).fields, ["verification_id"]);
+}
