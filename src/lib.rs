@@ -14,12 +14,12 @@
 //!
 //! ```text
 //! grpc, http → app → { domain, tencent, vault, store }
-//! tencent → { tc3, domain }     vault → { store, domain }     domain, tc3, store, simulator → nothing of ours
+//! tencent → { tc3, domain }     vault → { store, domain }     domain, tc3, store, webhook, simulator → nothing of ours
 //! config → what it configures   serve builds everything       cli → serve, simulator
 //! ```
 //!
-//! The modules in reading order: [`domain`], [`app`], [`tencent`], [`tc3`], [`vault`], [`store`], [`grpc`], [`http`],
-//! [`config`], [`serve`], [`telemetry`], [`cli`], and, apart from all of them, [`simulator`].
+//! The modules in reading order: [`domain`], [`app`], [`tencent`], [`tc3`], [`vault`], [`store`], [`webhook`], [`grpc`],
+//! [`http`], [`config`], [`serve`], [`telemetry`], [`cli`], and, apart from all of them, [`simulator`].
 
 pub mod app;
 pub mod cli;
@@ -34,3 +34,4 @@ pub mod tc3;
 pub mod telemetry;
 pub mod tencent;
 pub mod vault;
+pub mod webhook;
