@@ -13,13 +13,13 @@
 //! Imports point one way:
 //!
 //! ```text
-//! grpc, http, worker → app → { domain, tencent, vault, store }
-//! tencent → { tc3, domain }     vault → { store, domain }     domain, tc3, store, simulator → nothing of ours
+//! grpc, http, worker → app → { domain, tencent, vault, store, webhook }
+//! tencent → { tc3, domain }     vault → { store, domain }     domain, tc3, store, webhook, simulator → nothing of ours
 //! config → what it configures   serve builds everything       cli → serve, simulator
 //! ```
 //!
-//! The modules in reading order: [`domain`], [`app`], [`tencent`], [`tc3`], [`vault`], [`store`], [`grpc`], [`http`],
-//! [`worker`], [`config`], [`serve`], [`telemetry`], [`cli`], and, apart from all of them, [`simulator`].
+//! The modules in reading order: [`domain`], [`app`], [`tencent`], [`tc3`], [`vault`], [`store`], [`webhook`], [`grpc`],
+//! [`http`], [`worker`], [`config`], [`serve`], [`telemetry`], [`cli`], and, apart from all of them, [`simulator`].
 
 pub mod app;
 pub mod cli;
@@ -34,4 +34,5 @@ pub mod tc3;
 pub mod telemetry;
 pub mod tencent;
 pub mod vault;
+pub mod webhook;
 pub mod worker;

@@ -10,6 +10,7 @@ use crate::{
     store::{Store, sqlite::SqliteStore},
     telemetry, tencent,
     vault::{CredentialVault, credential::Put},
+    webhook::{self, Endpoint},
     worker::Workers,
 };
 use anyhow::Context;
@@ -71,6 +72,8 @@ impl Gateway {
             keyring,
             credentials,
             flows: config.flows,
+            webhooks: config.callers.iter().filter_map(webhook_of).collect(),
+            webhook_sender: webhook::Sender::new(webhook::Timeouts::default()).context("the sender of webhooks")?,
             own_callback: config.own_callback,
             poll_schedule: config.poll_schedule,
             detached: TaskTracker::new(),
@@ -133,6 +136,10 @@ impl Gateway {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+fn webhook_of(known: &CallerConfig) -> Option<(String, Endpoint)> {
+    Some((known.caller.name.clone(), known.webhook.clone()?))
 }
 
 async fn seal_credentials(vault: &CredentialVault, credentials: &[(String, KeyPair)]) -> anyhow::Result<()> {

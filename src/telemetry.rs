@@ -112,6 +112,9 @@ fn describe_metrics() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_counter!("faceid_jobs_total", "Background jobs, by kind and outcome");
     describe_counter!("faceid_results_lost_total", "Results that the vendor forgot before they could be asked for");
+    describe_counter!("faceid_webhook_deliveries_total", "Tries to send a webhook, by outcome");
+    describe_counter!("faceid_webhooks_parked_total", "Verifications whose webhooks were given up");
+    describe_gauge!("faceid_webhooks_parked", "Verifications with events that could not be delivered");
     describe_gauge!("faceid_unsettled", "Verifications that are not settled yet, by age");
     describe_gauge!("faceid_unsettled_oldest_age_seconds", "Age of the oldest verification that is not settled yet");
     describe_gauge!("faceid_unsettled_time_left_seconds", "Time until the vendor forgets the oldest of them");

@@ -1,11 +1,6 @@
 //! CancelVerification: the caller has lost interest.
 
-use super::{
-    App, AuditAction, Error,
-    event::{EventKind, new_event},
-    record::Record,
-    settle::note_change,
-};
+use super::{App, AuditAction, Error, event::EventKind, record::Record, settle::note_change};
 use crate::{
     domain::{
         caller::Caller,
@@ -34,12 +29,12 @@ impl App {
             }
             let at = self.clock.now();
             let canceled = Record { verification: record.verification.cancel(at)?, ..record };
-            let effects = Effects {
+            let mut effects = Effects {
                 audit: vec![self.audit_event(&caller.name, AuditAction::Canceled, &id)],
-                events: vec![new_event(&canceled.verification, EventKind::Canceled, at)],
                 jobs: self.retention_job(&canceled.verification).into_iter().collect(),
                 ..Effects::default()
             };
+            self.announce(&mut effects, &canceled.verification, EventKind::Canceled, at);
             if self.store.advance(&id, before.version, canceled.progress(&self.keyring), effects).await? {
                 note_change(&before, &canceled.verification);
                 return Ok(canceled.verification);

@@ -2,7 +2,7 @@
 
 use super::{
     App, AuditAction, Error,
-    event::{EventKind, new_event},
+    event::EventKind,
     record::{Record, Session, VendorSession, new_row},
 };
 use crate::{
@@ -81,12 +81,12 @@ impl App {
         let made = new_row(&self.keyring, &caller, &flow, &new, self.keyring.fingerprint(body), &session);
         // Opened before it is stored: a row that could not be read again is not one to store.
         let record = Record::open(&self.keyring, VerificationRow::new(made.clone()))?;
-        let effects = Effects {
+        let mut effects = Effects {
             audit: vec![self.audit_event(&caller, AuditAction::Created, &id)],
-            events: vec![new_event(&record.verification, EventKind::Created, session.created_at)],
             jobs: vec![self.settle_job(&id, session.created_at)],
-            attempts: vec![],
+            ..Effects::default()
         };
+        self.announce(&mut effects, &record.verification, EventKind::Created, session.created_at);
         match self.store.create_or_find(made, effects).await? {
             Creation::Created => {
                 tracing::info!(verification_id = %id, flow = %flow.name, caller = %caller, "created");

@@ -2,6 +2,7 @@
 
 mod cancel_verification;
 mod create_verification;
+mod deliver_due;
 mod error;
 mod event;
 mod get_result;
@@ -15,6 +16,7 @@ mod usage;
 mod watch_verifications;
 
 pub use create_verification::CreatedVerification;
+pub use deliver_due::WEBHOOK_JOB;
 pub use error::{Error, Reason, VendorFailure};
 pub use event::{Event, EventKind};
 pub use get_result::{ResultKey, ResultView, VerificationWithResult};
@@ -30,8 +32,9 @@ use crate::{
     store::{Store, row::AuditRow},
     tencent,
     vault::{CredentialVault, Keyring},
+    webhook::{self, Endpoint},
 };
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
@@ -45,6 +48,9 @@ pub struct App {
     pub flows: Flows,
     /// The gateway's own callback as browsers reach it.
     pub own_callback: Option<Url>,
+    /// Where callers want their events, by caller.
+    pub webhooks: BTreeMap<String, Endpoint>,
+    pub webhook_sender: webhook::Sender,
     /// When to look at verifications that nobody asks for.
     pub poll_schedule: PollSchedule,
     /// Work that goes on when its caller hangs up.

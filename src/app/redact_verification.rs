@@ -1,9 +1,6 @@
 //! RedactVerification: erase a person, keep the skeleton. The flow's retention does the same by itself.
 
-use super::{
-    App, AuditAction, Error,
-    event::{EventKind, new_event},
-};
+use super::{App, AuditAction, Error, event::EventKind};
 use crate::{
     domain::{
         caller::Caller,
@@ -54,11 +51,9 @@ impl App {
             return Ok(verification);
         }
         let at = self.clock.now();
-        let effects = Effects {
-            audit: vec![self.audit_event(actor, AuditAction::Redacted, id)],
-            events: vec![new_event(&verification, EventKind::Redacted, at)],
-            ..Effects::default()
-        };
+        let audit = vec![self.audit_event(actor, AuditAction::Redacted, id)];
+        let mut effects = Effects { audit, ..Effects::default() };
+        self.announce(&mut effects, &verification, EventKind::Redacted, at);
         // A canceled verification is still asked about for the ledger, until its token has ended.
         let keep_session = matches!(verification.state, State::Canceled { .. }) && !verification.token_expired(at);
         self.erase(id, keep_session, effects).await

@@ -2,7 +2,7 @@
 
 use super::{
     App, Error,
-    event::{EventKind, new_event},
+    event::EventKind,
     record::{Record, state_name},
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         result::LivenessAttempt,
         verification::{State, Verification},
     },
-    store::row::{AttemptRow, Effects, NewEvent, VerificationRow},
+    store::row::{AttemptRow, Effects, VerificationRow},
     tencent::{
         Answer,
         wire::{GetDetectInfoEnhancedRequest, GetDetectInfoEnhancedResponse},
@@ -57,12 +57,14 @@ impl App {
                 check_request_id: Some(request_id.clone()),
                 ..record
             };
-            let effects = Effects {
-                events: event_of_change(&before, &settled.verification, asked_at).into_iter().collect(),
+            let mut effects = Effects {
                 attempts: attempts.clone(),
                 jobs: self.retention_job(&settled.verification).into_iter().collect(),
                 ..Effects::default()
             };
+            if let Some(kind) = kind_of_change(&before, &settled.verification) {
+                self.announce(&mut effects, &settled.verification, kind, asked_at);
+            }
             if self.store.advance(&id, before.version, settled.progress(&self.keyring), effects).await? {
                 note_change(&before, &settled.verification);
                 return self.find(&id).await;
@@ -128,11 +130,11 @@ fn ledger_rows(verification_id: &str, attempts: &[LivenessAttempt]) -> Vec<Attem
     attempts.iter().enumerate().map(row).collect()
 }
 
-fn event_of_change(before: &Verification, after: &Verification, at: Timestamp) -> Option<NewEvent> {
+fn kind_of_change(before: &Verification, after: &Verification) -> Option<EventKind> {
     if before.state != after.state {
-        Some(new_event(after, EventKind::Settled, at))
+        Some(EventKind::Settled)
     } else if before.last_attempt != after.last_attempt {
-        Some(new_event(after, EventKind::Attempted, at))
+        Some(EventKind::Attempted)
     } else {
         None
     }

@@ -2,7 +2,7 @@
 
 use super::{
     App, Error,
-    event::{EventKind, new_event},
+    event::EventKind,
     record::Record,
     settle::{is_decided, note_change},
 };
@@ -82,9 +82,9 @@ impl App {
                 return Ok(());
             }
             let lost = Record { verification: record.verification.lose_result(at), ..record };
-            let event = new_event(&lost.verification, EventKind::Settled, at);
             let jobs = self.retention_job(&lost.verification).into_iter().collect();
-            let effects = Effects { events: vec![event], jobs, ..Effects::default() };
+            let mut effects = Effects { jobs, ..Effects::default() };
+            self.announce(&mut effects, &lost.verification, EventKind::Settled, at);
             if self.store.advance(id, before.version, lost.progress(&self.keyring), effects).await? {
                 metrics::counter!("faceid_results_lost_total").increment(1);
                 tracing::error!(verification_id = %id, "the vendor has forgotten the result before it could be asked for");

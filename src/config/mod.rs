@@ -15,6 +15,7 @@ use crate::{
     telemetry::LogFormat,
     tencent::ClientConfig,
     vault::Keyring,
+    webhook::{Endpoint, Secret, Target},
 };
 use jiff::SignedDuration;
 use secrecy::ExposeSecret;
@@ -84,6 +85,8 @@ pub struct LogConfig {
 pub struct CallerConfig {
     pub caller: Caller,
     pub token_sha256: Vec<[u8; 32]>,
+    /// Where the caller wants its events.
+    pub webhook: Option<Endpoint>,
 }
 
 /// The environment's variables for [`Config::load`]. A value that is not UTF-8 is kept as far as it is, and found at fault.
@@ -320,14 +323,32 @@ fn read_callers(root: &mut Section, flows: &Flows, faults: &mut Faults) -> Vec<C
             flows.get(flow).map(|flow| flow.name.clone()).ok_or_else(|| "is not one of [[flows]]".into())
         });
         let rights = section.parsed_list("rights", faults, Right::parse);
+        let webhook = read_webhook(&mut section, faults);
         section.finish(faults);
         if let Some(name) = name {
             let flows = FlowGrant::Named(granted.into_iter().collect());
             let caller = Caller { name, flows, rights: rights.into_iter().collect() };
-            callers.push(CallerConfig { caller, token_sha256 });
+            callers.push(CallerConfig { caller, token_sha256, webhook });
         }
     }
     callers
+}
+
+/// A caller's webhook: its URL, and the secrets that each event is signed with, one a line.
+fn read_webhook(section: &mut Section, faults: &mut Faults) -> Option<Endpoint> {
+    if !section.has("webhook_url") {
+        return None;
+    }
+    let allow_private = section.parsed_or("webhook_allow_private", "false", faults, |text| {
+        text.parse::<bool>().map_err(|_| "is neither true nor false".into())
+    })?;
+    let target = section.parsed("webhook_url", faults, |url| Target::parse(url, allow_private));
+    let path = section.path_of("webhook_secrets");
+    let secrets = section.secret("webhook_secrets", faults).and_then(|lines| {
+        let secrets = lines.expose_secret().lines().map(|line| Secret::parse(line.trim())).collect::<Result<_, _>>();
+        faults.check(&path, secrets)
+    });
+    faults.check(&path, Endpoint::new(target?, secrets?))
 }
 
 fn socket_addr(text: &str) -> Result<SocketAddr, String> {

@@ -24,6 +24,11 @@ impl Section {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
+    /// Whether a key is given.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// A table inside. A missing one is an empty one.
     pub(super) fn section(&mut self, key: &str, faults: &mut Faults) -> Self {
         let path = self.path_of(key);
@@ -57,7 +62,8 @@ impl Section {
         match self.table.remove(key)? {
             Value::String(text) => Some(text),
             Value::Integer(number) => Some(number.to_string()),
-            Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => {
+            Value::Boolean(value) => Some(value.to_string()),
+            Value::Float(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => {
                 faults.add(self.path_of(key), "is not a text");
                 None
             }

@@ -86,6 +86,19 @@ pub trait Store: Send + Sync {
     /// Gives a job back for another time, unless its lease was lost to somebody else.
     async fn put_off_job(&self, job: &JobRow, due_at_ms: i64, failures: u32) -> Result<(), Error>;
 
+    /// Events of a verification that were not delivered to its caller's webhook, in order.
+    async fn undelivered(&self, verification_id: &str, limit: u32) -> Result<Vec<EventRow>, Error>;
+
+    /// Notes that the events up to `seq` of a job's verification were delivered. Ends the job, unless there are later events:
+    /// then it is due at `now_ms`. Nothing is done when the lease was lost to somebody else.
+    async fn note_delivered(&self, job: &JobRow, seq: i64, now_ms: i64) -> Result<(), Error>;
+
+    /// Ends a job whose events cannot be delivered; they stay where they are.
+    async fn park_webhook(&self, job: &JobRow, now_ms: i64) -> Result<(), Error>;
+
+    /// How many verifications have events that could not be delivered.
+    async fn parked_webhooks(&self) -> Result<u64, Error>;
+
     /// How much is not settled yet.
     async fn unsettled(&self, now_ms: i64) -> Result<Unsettled, Error>;
 

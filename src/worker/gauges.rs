@@ -11,6 +11,11 @@ pub(super) async fn keep(app: Arc<App>) {
     let mut tick = tokio::time::interval(INTERVAL);
     while app.stopping.run_until_cancelled(tick.tick()).await.is_some() {
         let now = app.clock.now();
+        match app.store.parked_webhooks().await {
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and exact up to 2^53")]
+            Ok(count) => metrics::gauge!("faceid_webhooks_parked").set(count as f64),
+            Err(error) => tracing::warn!(error = %error, "parked webhooks could not be counted"),
+        }
         match app.store.unsettled(now.as_millisecond()).await {
             Ok(unsettled) => {
                 for (age, count) in AGES.into_iter().zip(unsettled.by_age) {

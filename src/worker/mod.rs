@@ -6,7 +6,7 @@
 mod gauges;
 
 use crate::{
-    app::{App, Error, REDACT_JOB, SETTLE_JOB},
+    app::{App, Error, REDACT_JOB, SETTLE_JOB, WEBHOOK_JOB},
     store::row::JobRow,
 };
 use jiff::SignedDuration;
@@ -19,6 +19,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Longer than a job can take: two calls to the vendor of at most 60 s, and two writes.
 const LEASE: SignedDuration = SignedDuration::from_mins(3);
 
+/// How many webhooks are sent at once: one slow receiver must not hold up the others.
+const WEBHOOK_CONCURRENCY: usize = 32;
+
 /// The workers of a gateway.
 pub struct Workers(Vec<JoinHandle<()>>);
 
@@ -28,6 +31,7 @@ impl Workers {
         Self(vec![
             tokio::spawn(work_off(Arc::clone(app), Work::Settle, settle_concurrency)),
             tokio::spawn(work_off(Arc::clone(app), Work::Redact, 1)),
+            tokio::spawn(work_off(Arc::clone(app), Work::Webhook, WEBHOOK_CONCURRENCY)),
             tokio::spawn(gauges::keep(Arc::clone(app))),
         ])
     }
@@ -51,6 +55,8 @@ enum Work {
     Settle,
     /// Retention: erases what is kept no longer.
     Redact,
+    /// The dispatcher: pushes events to callers.
+    Webhook,
 }
 
 impl Work {
@@ -58,6 +64,7 @@ impl Work {
         match self {
             Self::Settle => SETTLE_JOB,
             Self::Redact => REDACT_JOB,
+            Self::Webhook => WEBHOOK_JOB,
         }
     }
 
@@ -65,6 +72,7 @@ impl Work {
         match self {
             Self::Settle => app.settle_due(job).await,
             Self::Redact => app.redact_due(job).await,
+            Self::Webhook => app.deliver_due(job).await,
         }
     }
 }

@@ -41,8 +41,13 @@ impl World {
 
     /// On a folder and a simulator that were used before.
     pub async fn start_with(simulator: Simulator, folder: TempDir) -> Self {
+        Self::start_with_webhook(simulator, folder, "").await
+    }
+
+    /// With these lines of TOML for the caller `orders`.
+    pub async fn start_with_webhook(simulator: Simulator, folder: TempDir, webhook: &str) -> Self {
         let clock = Arc::new(MovableClock::default());
-        let config = config(&simulator, &folder);
+        let config = config(&simulator, &folder, webhook);
         let gateway = Gateway::start(config, Arc::clone(&clock) as _).await.expect("gateway starts");
         let channel = Channel::from_shared(format!("http://{}", gateway.grpc_addr))
             .expect("an address is a URI")
@@ -292,7 +297,7 @@ pub fn invalid(fields: &[&str]) -> Refusal {
     }
 }
 
-fn config(simulator: &Simulator, folder: &TempDir) -> Config {
+fn config(simulator: &Simulator, folder: &TempDir, webhook_of_orders: &str) -> Config {
     let database = folder.path().join("gateway.db");
     let free_port = || {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -332,8 +337,11 @@ fn config(simulator: &Simulator, folder: &TempDir) -> Config {
         ("finance", FINANCE, "[]", r#"["admin"]"#),
     ]
     .map(|(name, token, flows, rights)| {
+        let webhook = if name == "orders" { webhook_of_orders } else { "" };
         let hash = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(token.as_bytes()));
-        format!("[[callers]]\nname = \"{name}\"\ntoken_sha256 = [\"{hash}\"]\nflows = {flows}\nrights = {rights}\n")
+        format!(
+            "[[callers]]\nname = \"{name}\"\ntoken_sha256 = [\"{hash}\"]\nflows = {flows}\nrights = {rights}\n{webhook}"
+        )
     })
     .concat();
     let text = format!(

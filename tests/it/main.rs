@@ -14,3 +14,4 @@ mod usage;
 mod vendor_faults;
 mod views;
 mod watching;
+mod webhooks;

@@ -1,7 +1,7 @@
 //! What a write does besides: tables `audit_events`, `events`, `attempts` and new `jobs`.
 
 use super::super::row::{AttemptRow, AuditRow, Effects, EventRow, NewEvent, NewJob};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 
 pub(super) fn apply(connection: &Connection, effects: &Effects) -> rusqlite::Result<()> {
     let Effects { audit, events, jobs, attempts } = effects;
@@ -84,19 +84,21 @@ pub(super) fn events_after(
         .prepare_cached(
             "SELECT * FROM events WHERE caller = ?1 AND seq > ?2 AND (?3 = '' OR flow = ?3) ORDER BY seq LIMIT ?4",
         )?
-        .query_map(params![caller, seq, flow, limit], |row| {
-            Ok(EventRow {
-                seq: row.get("seq")?,
-                event: NewEvent {
-                    at_ms: row.get("at_ms")?,
-                    caller: row.get("caller")?,
-                    verification_id: row.get("verification_id")?,
-                    flow: row.get("flow")?,
-                    kind: row.get("kind")?,
-                    state: row.get("state")?,
-                    last_attempt_code: row.get("last_attempt_code")?,
-                },
-            })
-        })?
+        .query_map(params![caller, seq, flow, limit], event_row)?
         .collect()
+}
+
+pub(super) fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
+    Ok(EventRow {
+        seq: row.get("seq")?,
+        event: NewEvent {
+            at_ms: row.get("at_ms")?,
+            caller: row.get("caller")?,
+            verification_id: row.get("verification_id")?,
+            flow: row.get("flow")?,
+            kind: row.get("kind")?,
+            state: row.get("state")?,
+            last_attempt_code: row.get("last_attempt_code")?,
+        },
+    })
 }

@@ -42,6 +42,13 @@ pub(super) fn claim(
     Ok(jobs.into_iter().map(|(_, job)| job).collect())
 }
 
+/// Whether the lease was not lost to somebody else.
+pub(super) fn is_held(connection: &Connection, job: &JobRow) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM jobs WHERE kind = ?1 AND subject = ?2 AND lease_token = ?3)")?
+        .query_row(params![job.kind, job.subject, job.lease_token], |row| row.get(0))
+}
+
 pub(super) fn finish(connection: &Connection, job: &JobRow) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM jobs WHERE kind = ?1 AND subject = ?2 AND lease_token = ?3")?

@@ -4,6 +4,7 @@ mod effects;
 mod jobs;
 mod usage;
 mod verifications;
+mod webhooks;
 mod writer;
 
 use super::{
@@ -258,6 +259,29 @@ impl Store for SqliteStore {
     async fn put_off_job(&self, job: &JobRow, due_at_ms: i64, failures: u32) -> Result<(), Error> {
         let job = job.clone();
         self.writer.write("put_off_job", move |connection| jobs::put_off(connection, &job, due_at_ms, failures)).await
+    }
+
+    async fn undelivered(&self, verification_id: &str, limit: u32) -> Result<Vec<EventRow>, Error> {
+        self.read("undelivered", |reader| webhooks::undelivered(reader, verification_id, limit))
+    }
+
+    async fn note_delivered(&self, job: &JobRow, seq: i64, now_ms: i64) -> Result<(), Error> {
+        let job = job.clone();
+        self.writer
+            .write("note_delivered", move |connection| webhooks::note_delivered(connection, &job, seq, now_ms))
+            .await
+    }
+
+    async fn park_webhook(&self, job: &JobRow, now_ms: i64) -> Result<(), Error> {
+        let job = job.clone();
+        self.writer.write("park_webhook", move |connection| webhooks::park(connection, &job, now_ms)).await
+    }
+
+    async fn parked_webhooks(&self) -> Result<u64, Error> {
+        self.read("parked_webhooks", |reader| {
+            let sql = "SELECT count(*) FROM webhook_cursors WHERE parked_at_ms IS NOT NULL";
+            reader.query_row(sql, [], |row| row.get(0))
+        })
     }
 
     async fn unsettled(&self, now_ms: i64) -> Result<Unsettled, Error> {

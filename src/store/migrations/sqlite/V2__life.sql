@@ -55,3 +55,12 @@ SELECT 'settle', id, created_at_ms, created_at_ms FROM verifications WHERE state
 
 -- Redaction empties the sealed columns and keeps the rest.
 ALTER TABLE verifications ADD COLUMN redacted_at_ms INTEGER;
+
+-- How far a verification's events were delivered to its caller's webhook.
+CREATE TABLE webhook_cursors (
+    verification_id TEXT    NOT NULL PRIMARY KEY REFERENCES verifications (id),
+    delivered_seq   INTEGER NOT NULL,
+    parked_at_ms    INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX events_by_verification ON events (verification_id, seq);

@@ -1,0 +1,107 @@
+//! The webhook dispatcher's use case: push a verification's events to its caller, in order.
+
+use super::{
+    App, Error,
+    event::{EventKind, new_event},
+};
+use crate::{
+    domain::{schedule::backoff, verification::Verification},
+    store::row::{Effects, EventRow, JobRow, NewJob},
+    webhook::{Endpoint, Message},
+};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+/// Kind of the jobs that [`App::deliver_due`] does. Their subject is a verification's id.
+pub const WEBHOOK_JOB: &str = "webhook";
+
+/// How long an event is tried for.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(24);
+
+/// The body of a webhook. No personal data: the receiver asks for the result by the id.
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    timestamp: String,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+struct Data<'a> {
+    sequence: i64,
+    verification_id: &'a str,
+    flow: &'a str,
+    state: &'a str,
+    last_attempt_code: Option<i32>,
+}
+
+impl App {
+    /// Sends the first event that was not delivered yet; the job stays due while there are more. What fails is tried again with a
+    /// growing pause, for a day, and what comes after it waits; then it is parked.
+    ///
+    /// # Errors
+    /// When the store fails: the job's lease ends by itself, and it is tried again.
+    pub async fn deliver_due(&self, job: &JobRow) -> Result<(), Error> {
+        let mut delivered = 0;
+        if let Some(row) = self.store.undelivered(&job.subject, 1).await?.first() {
+            // A caller whose webhook was taken out of the configuration wants none.
+            if let Some(endpoint) = self.webhooks.get(&row.event.caller)
+                && let Err(is_permanent) = self.deliver(endpoint, row).await
+            {
+                return self.put_off_delivery(job, row, is_permanent).await;
+            }
+            delivered = row.seq;
+        }
+        Ok(self.store.note_delivered(job, delivered, self.clock.now().as_millisecond()).await?)
+    }
+
+    /// Err: whether trying again is of no use.
+    async fn deliver(&self, endpoint: &Endpoint, row: &EventRow) -> Result<(), bool> {
+        let now = self.clock.now();
+        let body = Body {
+            kind: format!("verification.{}", row.event.kind),
+            timestamp: Timestamp::from_millisecond(row.event.at_ms).unwrap_or(now).to_string(),
+            data: Data {
+                sequence: row.seq,
+                verification_id: &row.event.verification_id,
+                flow: &row.event.flow,
+                state: &row.event.state,
+                last_attempt_code: row.event.last_attempt_code,
+            },
+        };
+        let json = serde_json::to_vec(&body).expect("an event is plain data");
+        // The same on every try: receivers drop what they have seen.
+        let message = Message::new(format!("evt_{}", row.seq), json).map_err(|_| true)?;
+        self.webhook_sender.send(endpoint, &message, now).await.map_err(|error| {
+            tracing::warn!(verification_id = %row.event.verification_id, error = %error, "webhook not delivered");
+            error.is_permanent()
+        })
+    }
+
+    async fn put_off_delivery(&self, job: &JobRow, row: &EventRow, is_permanent: bool) -> Result<(), Error> {
+        let now = self.clock.now();
+        let tried_since = Timestamp::from_millisecond(row.event.at_ms).unwrap_or(now);
+        if is_permanent || now.duration_since(tried_since) > PATIENCE {
+            tracing::error!(verification_id = %job.subject, "webhook parked: its events are in the log for WatchVerifications");
+            metrics::counter!("faceid_webhooks_parked_total").increment(1);
+            return Ok(self.store.park_webhook(job, now.as_millisecond()).await?);
+        }
+        let next = now + backoff(job.failures, rand::random());
+        Ok(self.store.put_off_job(job, next.as_millisecond(), job.failures + 1).await?)
+    }
+
+    /// Adds an event to what a write does, and the job that pushes it if its caller has a webhook.
+    pub(super) fn announce(&self, effects: &mut Effects, verification: &Verification, kind: EventKind, at: Timestamp) {
+        let event = new_event(verification, kind, at);
+        if self.webhooks.contains_key(&event.caller) {
+            effects.jobs.push(NewJob {
+                kind: WEBHOOK_JOB,
+                subject: event.verification_id.clone(),
+                due_at_ms: event.at_ms,
+                rank_ms: event.at_ms,
+            });
+        }
+        effects.events.push(event);
+    }
+}
