@@ -5,9 +5,10 @@
 use serde_json::{Value, json};
 
 use super::attempt::Attempt;
+use super::body::{Answer, Attachments};
 use super::codes::{self, Stage};
-use super::identity::{self, Card};
-use super::media::media;
+use super::findings::{Findings, stage};
+use super::media::{Mark, Medium, media};
 use super::rule::{Comparison, IntentionMode};
 use super::state::Token;
 
@@ -27,33 +28,40 @@ pub(super) struct Selection {
     pub(super) all_videos: bool,
 }
 
-/// The whole answer, but for the RequestId.
-pub(super) fn detect_info(token: &Token, comparison: Comparison, selection: &Selection) -> Value {
-    let last = token.attempts.last();
-    let part = |wanted: bool, value: &dyn Fn() -> Value| if wanted { value() } else { Value::Null };
-    json!({
-        "Text": part(selection.text, &|| text(token, comparison)),
-        "IdCardData": part(selection.id_card, &|| id_card_data(last, selection)),
-        "BestFrame": part(selection.best_frame, &|| best_frame(last, selection)),
-        "VideoData": part(selection.video, &|| video_data(token, selection)),
+/// The whole answer, but for the RequestId. `liveness_video` takes the place of the usual one, where there is one.
+pub(super) fn detect_info(
+    token: &Token,
+    comparison: Comparison,
+    selection: &Selection,
+    liveness_video: Option<&Medium>,
+) -> Answer {
+    let mut attachments = Attachments::default();
+    let mut evidence = Evidence { token, attachments: &mut attachments };
+    let liveness_video = liveness_video.unwrap_or(&media().liveness_video);
+    let content = json!({
+        "Text": selection.text.then(|| text(token, comparison)),
+        "IdCardData": selection.id_card.then(|| evidence.id_card_data(selection)),
+        "BestFrame": selection.best_frame.then(|| evidence.best_frame(selection)),
+        "VideoData": selection.video.then(|| evidence.video_data(selection, liveness_video)),
         "Encryption": null,
-        "IntentionVerifyData": part(selection.read_aloud, &|| intention(token, IntentionMode::ReadAloud)),
-        "IntentionQuestionResult": part(selection.questions_or_nods, &|| intention(token, IntentionMode::Questions)),
-        "IntentionActionResult": part(selection.questions_or_nods, &|| intention(token, IntentionMode::Nods)),
+        "IntentionVerifyData": selection.read_aloud.then(|| evidence.read_aloud()),
+        "IntentionQuestionResult": selection.questions_or_nods.then(|| evidence.questions()),
+        "IntentionActionResult": selection.questions_or_nods.then(|| evidence.nods()),
         "EncryptedBody": null,
         "IsVerifyIntention": token.intention.is_some(),
         "IntentionVerifyType": token.intention.map(IntentionMode::vendor_type),
-    })
+    });
+    Answer { content, attachments }
 }
 
 fn text(token: &Token, comparison: Comparison) -> Value {
-    let last = token.attempts.len().checked_sub(1).map(|at| Findings::of(token, at, comparison));
+    let last = token.attempts.last().map(|last| Findings::of(token, last, comparison));
     let code = token.reported_code();
     // A token that ran out of attempts reports that, and no finding of the attempt before.
     let found = last.as_ref().filter(|_| !token.exhausted);
     let card = last.as_ref().and_then(|last| last.card.as_ref());
     let begun = last.is_some();
-    let details: Vec<Value> = (0..token.attempts.len()).map(|at| detail(token, at, comparison)).collect();
+    let details: Vec<Value> = token.attempts.iter().map(|attempt| detail(token, attempt, comparison)).collect();
     json!({
         "ErrCode": code,
         "ErrMsg": code.map(codes::message),
@@ -90,9 +98,8 @@ fn text(token: &Token, comparison: Comparison) -> Value {
 }
 
 /// One entry of `LivenessDetail`. Its field names are the vendor's, capitals included.
-fn detail(token: &Token, at: usize, comparison: Comparison) -> Value {
-    let attempt = &token.attempts[at];
-    let found = Findings::of(token, at, comparison);
+fn detail(token: &Token, attempt: &Attempt, comparison: Comparison) -> Value {
+    let found = Findings::of(token, attempt, comparison);
     let card = found.card.as_ref();
     json!({
         "ReqTime": attempt.at_ms.to_string(),
@@ -112,154 +119,139 @@ fn detail(token: &Token, at: usize, comparison: Comparison) -> Value {
     })
 }
 
-/// What an attempt found out before it ended; `None` for each stage that it did not reach.
-struct Findings {
-    card: Option<Card>,
-    live_status: Option<i64>,
-    compare_status: Option<i64>,
-    sim: Option<String>,
-    library: Option<&'static str>,
-    liveness_mode: Option<i64>,
+/// The parts of an answer that are or hold media. Each piece is marked as its attempt's own, so that pieces of two
+/// verifications, attempts or questions can be told apart by their bytes.
+struct Evidence<'a> {
+    token: &'a Token,
+    attachments: &'a mut Attachments,
 }
 
-impl Findings {
-    fn of(token: &Token, at: usize, comparison: Comparison) -> Self {
-        let attempt = &token.attempts[at];
-        let code = attempt.outcome.code;
-        let stage = stage(attempt);
-        let live_status = match stage {
-            Stage::Liveness => Some(code),
-            Stage::Compare | Stage::Final => Some(0),
-            _ => None,
+impl<'a> Evidence<'a> {
+    /// The `nth` of the pieces that show the same thing in `attempt`.
+    fn piece(&mut self, medium: &Medium, attempt: &Attempt, nth: usize) -> Value {
+        self.attachments.add(medium, Mark::new(&self.token.biz_token, &attempt.seq, nth))
+    }
+
+    fn id_card_data(&mut self, selection: &Selection) -> Value {
+        let last = self.token.attempts.last();
+        let Some(last) = last.filter(|last| !matches!(stage(last), Stage::System | Stage::Wechat)) else {
+            return Value::Null;
         };
-        let compare_status = matches!(stage, Stage::Compare | Stage::Final).then_some(code);
-        Self {
-            card: card(token, attempt),
-            live_status,
-            compare_status,
-            sim: similarity(code, token.seed + at as u64),
-            library: compare_status.map(|_| match comparison {
-                Comparison::Authority => "权威库",
-                Comparison::UploadedPhoto => "业务方自有库",
-            }),
-            // 4: motion and light, the one of the WeChat overlay.
-            liveness_mode: live_status.map(|_| 4),
+        let media = media();
+        json!({
+            "OcrFront": self.piece(&media.card_front, last, 0),
+            "OcrBack": self.piece(&media.card_back, last, 0),
+            "ProcessedFrontImage": selection.cut_card.then(|| self.piece(&media.cut_front, last, 0)),
+            "ProcessedBackImage": selection.cut_card.then(|| self.piece(&media.cut_back, last, 0)),
+            "Avatar": selection.avatar.then(|| self.piece(&media.avatar, last, 0)),
+            // -9102: a copy and no card, here whenever the number on it is another's.
+            "WarnInfos": if last.outcome.code == 301 { json!([-9102]) } else { json!([]) },
+            // -9100: the dates on the card are not valid.
+            "BackWarnInfos": if last.outcome.code == 302 { json!([-9100]) } else { json!([]) },
+        })
+    }
+
+    fn best_frame(&mut self, selection: &Selection) -> Value {
+        let last = self.token.attempts.last();
+        let Some(last) = last.filter(|last| matches!(stage(last), Stage::Compare | Stage::Final)) else {
+            return Value::Null;
+        };
+        let frames = &media().best_frames;
+        let best = self.piece(&frames[0], last, 0);
+        // Frame 0 is the best one, which is no part of the list.
+        let frames = (1..=selection.best_frames).zip(frames);
+        let more: Vec<Value> = frames.map(|(nth, frame)| self.piece(frame, last, nth)).collect();
+        json!({ "BestFrame": best, "BestFrames": (!more.is_empty()).then_some(more) })
+    }
+
+    fn video_data(&mut self, selection: &Selection, liveness_video: &Medium) -> Value {
+        let filmed = |attempt: &&Attempt| matches!(stage(attempt), Stage::Liveness | Stage::Compare | Stage::Final);
+        let last = self.token.attempts.last().filter(filmed).map(|last| self.piece(liveness_video, last, 0));
+        let all = selection.all_videos.then(|| {
+            let attempts = self.token.attempts.iter().filter(filmed);
+            attempts
+                .map(|attempt| json!({ "Seq": attempt.seq, "Video": self.piece(liveness_video, attempt, 0) }))
+                .collect::<Vec<_>>()
+        });
+        if last.is_none() && all.as_ref().is_none_or(Vec::is_empty) {
+            return Value::Null;
         }
+        json!({ "LivenessVideo": last, "LivenessVideos": all })
     }
-}
 
-fn stage(attempt: &Attempt) -> Stage {
-    codes::find(attempt.outcome.code).map_or(Stage::System, |known| known.stage)
-}
-
-fn card(token: &Token, attempt: &Attempt) -> Option<Card> {
-    let (name, id_card) = (token.order.name.as_deref(), token.order.id_card.as_deref());
-    let card = identity::card(name, id_card, token.seed, token.created_ms);
-    match (stage(attempt), attempt.outcome.code) {
-        (Stage::System | Stage::Wechat, _) | (_, 303) => None,
-        (_, 301) => Some(card.with_other_number(token.seed + 1)),
-        (_, 302) => Some(card.expired(token.created_ms)),
-        _ => Some(card),
+    /// The attempt that came to the intention step, and the code of that step, if the flow has it in this mode.
+    fn intention(&self, mode: IntentionMode) -> Option<(&'a Attempt, i64)> {
+        let last = self.token.attempts.last().filter(|_| self.token.intention == Some(mode))?;
+        last.outcome.intention_code.map(|code| (last, code))
     }
-}
 
-/// "0.00" to "100.00", and 70 or more only for the same person. Other codes leave nothing to compare.
-fn similarity(code: i64, seed: u64) -> Option<String> {
-    let range = match code {
-        0 => 85_00..99_00,
-        2016 => 40_00..69_00,
-        2011 | 2015 => 5_00..35_00,
-        _ => return None,
-    };
-    let hundredths = range.start + (seed * 617) % (range.end - range.start);
-    Some(format!("{}.{:02}", hundredths / 100, hundredths % 100))
-}
-
-fn id_card_data(last: Option<&Attempt>, selection: &Selection) -> Value {
-    let Some(last) = last.filter(|last| !matches!(stage(last), Stage::System | Stage::Wechat)) else {
-        return Value::Null;
-    };
-    let expired = last.outcome.code == 302;
-    json!({
-        "OcrFront": media().card_front,
-        "OcrBack": media().card_back,
-        "ProcessedFrontImage": selection.cut_card.then_some(&media().cut_front),
-        "ProcessedBackImage": selection.cut_card.then_some(&media().cut_back),
-        "Avatar": selection.avatar.then_some(&media().avatar),
-        "WarnInfos": [],
-        // -9100: the dates on the card are not valid.
-        "BackWarnInfos": if expired { json!([-9100]) } else { json!([]) },
-    })
-}
-
-fn best_frame(last: Option<&Attempt>, selection: &Selection) -> Value {
-    if !last.is_some_and(|last| matches!(stage(last), Stage::Compare | Stage::Final)) {
-        return Value::Null;
-    }
-    let frames = &media().best_frames;
-    let more = (selection.best_frames > 0).then(|| frames.iter().take(selection.best_frames).collect::<Vec<_>>());
-    json!({ "BestFrame": frames[0], "BestFrames": more })
-}
-
-fn video_data(token: &Token, selection: &Selection) -> Value {
-    let filmed = |attempt: &&Attempt| matches!(stage(attempt), Stage::Liveness | Stage::Compare | Stage::Final);
-    let videos: Vec<Value> = token
-        .attempts
-        .iter()
-        .filter(filmed)
-        .map(|attempt| json!({ "Seq": attempt.seq, "Video": media().liveness_video }))
-        .collect();
-    let last = token.attempts.last().filter(filmed).map(|_| &media().liveness_video);
-    if last.is_none() && (videos.is_empty() || !selection.all_videos) {
-        return Value::Null;
-    }
-    json!({ "LivenessVideo": last, "LivenessVideos": selection.all_videos.then_some(videos) })
-}
-
-/// The result of the intention step, if the flow has it in this mode and the user came that far.
-fn intention(token: &Token, mode: IntentionMode) -> Value {
-    let code = token.attempts.last().and_then(|last| last.outcome.intention_code);
-    let (Some(code), true) = (code, token.intention == Some(mode)) else {
-        return Value::Null;
-    };
-    let script = &token.order.intention_script;
-    let each = |text: &str| script.iter().map(|_| text.to_owned()).collect::<Vec<_>>();
-    let passed = code == 0;
-    let media = media();
-    match mode {
-        IntentionMode::ReadAloud => json!({
-            "IntentionVerifyVideo": media.intention_video,
-            "AsrResult": if passed { script.concat() } else { String::new() },
+    fn read_aloud(&mut self) -> Value {
+        let Some((last, code)) = self.intention(IntentionMode::ReadAloud) else {
+            return Value::Null;
+        };
+        let (passed, media) = (code == 0, media());
+        json!({
+            "IntentionVerifyVideo": self.piece(&media.intention_video, last, 0),
+            "AsrResult": if passed { self.token.order.intention_script.concat() } else { String::new() },
             "ErrorCode": code,
             "ErrorMessage": codes::message(code),
-            "IntentionVerifyBestFrame": media.intention_frame,
+            "IntentionVerifyBestFrame": self.piece(&media.intention_frame, last, 0),
             "AsrResultSimilarity": if passed { "98.00" } else { "0.00" },
-            "IntentionVerifyAudio": media.intention_audio,
-        }),
-        IntentionMode::Questions => json!({
+            "IntentionVerifyAudio": self.piece(&media.intention_audio, last, 0),
+        })
+    }
+
+    fn questions(&mut self) -> Value {
+        let Some((last, code)) = self.intention(IntentionMode::Questions) else {
+            return Value::Null;
+        };
+        let media = media();
+        let questions = 0..self.token.order.intention_script.len();
+        let each = |text: &str| questions.clone().map(|_| text.to_owned()).collect::<Vec<_>>();
+        json!({
             "FinalResultDetailCode": code,
             "FinalResultMessage": codes::message(code),
-            "Video": media.intention_video,
-            "ScreenShot": each(&media.intention_frame),
+            "Video": self.piece(&media.intention_video, last, 0),
+            "ScreenShot": questions
+                .clone()
+                .map(|nth| self.piece(&media.intention_frame, last, nth))
+                .collect::<Vec<_>>(),
             "ResultCode": each(&code.to_string()),
-            "AsrResult": each(if passed { "是的" } else { "" }),
-            "Audios": each(&media.intention_audio),
+            "AsrResult": each(if code == 0 { "是的" } else { "" }),
+            "Audios": questions
+                .clone()
+                .map(|nth| self.piece(&media.intention_audio, last, nth))
+                .collect::<Vec<_>>(),
             "FinalResultCode": code.to_string(),
-        }),
-        IntentionMode::Nods => json!({
+        })
+    }
+
+    fn nods(&mut self) -> Value {
+        let Some((last, code)) = self.intention(IntentionMode::Nods) else {
+            return Value::Null;
+        };
+        let media = media();
+        let statements = 0..self.token.order.intention_script.len();
+        let details: Vec<Value> = statements
+            .map(|nth| {
+                json!({
+                    "Video": self.piece(&media.intention_video, last, nth),
+                    "ScreenShot": [self.piece(&media.intention_frame, last, nth)],
+                })
+            })
+            .collect();
+        json!({
             "FinalResultDetailCode": code,
             "FinalResultMessage": codes::message(code),
-            "Details": script.iter().map(|_| json!({
-                "Video": media.intention_video,
-                "ScreenShot": [media.intention_frame],
-            })).collect::<Vec<_>>(),
-        }),
+            "Details": details,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::attempt::{MAX_ATTEMPTS, Outcome};
+    use super::super::identity;
     use super::super::rule::Rule;
     use super::super::state::{NewToken, State};
     use super::*;
@@ -296,19 +288,13 @@ mod tests {
     #[test]
     fn each_filmed_attempt_has_its_video_when_all_are_asked_for() {
         let token = token(&[301, 1004, 2016]);
-        let video = video_data(&token, &Selection { all_videos: true, ..Selection::default() });
-        let seqs: Vec<_> = video["LivenessVideos"].as_array().unwrap().iter().map(|video| &video["Seq"]).collect();
+        let video = |all_videos: bool| {
+            let selection = Selection { video: true, all_videos, ..Selection::default() };
+            detect_info(&token, Comparison::Authority, &selection, None).content["VideoData"].take()
+        };
+        let all = video(true);
+        let seqs: Vec<_> = all["LivenessVideos"].as_array().unwrap().iter().map(|video| &video["Seq"]).collect();
         assert_eq!(seqs, [&token.attempts[1].seq, &token.attempts[2].seq]);
-        assert_eq!(video_data(&token, &Selection::default())["LivenessVideos"], Value::Null);
-    }
-
-    #[test]
-    fn similarity_is_70_or_more_for_the_same_person_only() {
-        for seed in 0..5_000 {
-            let value = |code| similarity(code, seed).unwrap().parse::<f64>().unwrap();
-            assert!((70.0..=100.0).contains(&value(0)));
-            assert!(value(2016) < 70.0 && value(2015) < 70.0);
-        }
-        assert_eq!(similarity(1004, 1), None);
+        assert_eq!(video(false)["LivenessVideos"], Value::Null);
     }
 }

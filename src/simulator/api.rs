@@ -1,16 +1,20 @@
 //! The vendor's API: `POST /`, from the signature to the envelope of the answer.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
+use futures_util::stream;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::Shared;
+use super::bill;
+use super::body::{self, Answer, Attachments};
 use super::connection::ResetSwitch;
 use super::detect;
 use super::error::{ApiError, BodyError, read_body};
@@ -36,13 +40,14 @@ pub(super) async fn call(
                 None => {
                     let result = call.dispatch(&shared);
                     let code = code(&result);
-                    (json_response(envelope(result, &request_id).to_string()), code)
+                    let (json, attachments) = envelope(result, &request_id);
+                    (filled_response(attachments.fill(json.to_string())), code)
                 }
             }
         }
         Err(error) => {
             let code = error.code.clone();
-            (json_response(envelope(Err(error), &request_id).to_string()), code)
+            (error_response(error, &request_id), code)
         }
     };
     // Other actions' names come from outside and are unbounded, so they are counted as one.
@@ -53,26 +58,30 @@ pub(super) async fn call(
 }
 
 #[derive(Clone, Copy)]
-enum Action {
+pub(super) enum Action {
     DetectAuth,
     GetDetectInfoEnhanced,
+    GetWeChatBillDetails,
 }
 
 impl Action {
+    pub(super) const ALL: [Self; 3] = [Self::DetectAuth, Self::GetDetectInfoEnhanced, Self::GetWeChatBillDetails];
+
     fn of(headers: &HeaderMap) -> Option<Self> {
         let sent = headers.get("x-tc-action")?;
-        [Action::DetectAuth, Action::GetDetectInfoEnhanced].into_iter().find(|action| sent == action.name())
+        Self::ALL.into_iter().find(|action| sent == action.name())
     }
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Action::DetectAuth => "DetectAuth",
             Action::GetDetectInfoEnhanced => "GetDetectInfoEnhanced",
+            Action::GetWeChatBillDetails => "GetWeChatBillDetails",
         }
     }
 }
 
-/// A call whose signature, version and action are right.
+/// A call whose signature, version and action are right, and within the quota.
 struct AdmittedCall {
     action: Action,
     body: Bytes,
@@ -80,10 +89,11 @@ struct AdmittedCall {
 }
 
 impl AdmittedCall {
-    fn dispatch(&self, shared: &Shared) -> Result<Value, ApiError> {
+    fn dispatch(&self, shared: &Shared) -> Result<Answer, ApiError> {
         match self.action {
-            Action::DetectAuth => detect::detect_auth(shared, &self.body, &self.base_url),
+            Action::DetectAuth => detect::detect_auth(shared, &self.body, &self.base_url).map(Answer::from),
             Action::GetDetectInfoEnhanced => detect::get_detect_info_enhanced(shared, &self.body),
+            Action::GetWeChatBillDetails => bill::get_wechat_bill_details(shared, &self.body).map(Answer::from),
         }
     }
 
@@ -104,13 +114,14 @@ impl AdmittedCall {
         }
         let result = self.dispatch(shared);
         let code = if result.is_ok() { fault_code } else { code(&result) };
-        let mut answer = envelope(result, request_id);
-        fault.spoil(&mut answer);
-        let mut text = answer.to_string();
+        let (mut json, attachments) = envelope(result, request_id);
+        fault.spoil(&mut json);
+        let mut pieces = attachments.fill(json.to_string());
         if *fault == Fault::CutJson {
-            text.truncate(text.floor_char_boundary(text.len() / 2));
+            let half = body::length(&pieces) / 2;
+            pieces = body::cut(pieces, half);
         }
-        (json_response(text), code)
+        (filled_response(pieces), code)
     }
 }
 
@@ -139,20 +150,23 @@ async fn admit(shared: &Shared, request: Request, request_id: &str) -> Result<Ad
     }
     let action = Action::of(&head.headers)
         .ok_or_else(|| ApiError::new("InvalidAction", "The action is not one that this simulator knows."))?;
+    if !shared.state().quota.admits(action.name(), Instant::now()) {
+        return Err(ApiError::new("RequestLimitExceeded", "The calls of this action exceed the limit per second."));
+    }
     Ok(AdmittedCall { action, body, base_url: shared.base_url(&head.headers) })
 }
 
-fn code(result: &Result<Value, ApiError>) -> Cow<'static, str> {
+fn code(result: &Result<Answer, ApiError>) -> Cow<'static, str> {
     result.as_ref().map_or_else(|error| error.code.clone(), |_| "OK".into())
 }
 
-fn envelope(answer: Result<Value, ApiError>, request_id: &str) -> Value {
-    let mut response =
-        answer.unwrap_or_else(|error| json!({ "Error": { "Code": error.code, "Message": error.message } }));
-    if let Some(response) = response.as_object_mut() {
+fn envelope(result: Result<Answer, ApiError>, request_id: &str) -> (Value, Attachments) {
+    let Answer { mut content, attachments } = result
+        .unwrap_or_else(|error| Answer::from(json!({ "Error": { "Code": error.code, "Message": error.message } })));
+    if let Some(response) = content.as_object_mut() {
         response.insert("RequestId".to_owned(), json!(request_id));
     }
-    json!({ "Response": response })
+    (json!({ "Response": content }), attachments)
 }
 
 /// The answer under faults that leave nothing of the true one; `None` for the others.
@@ -161,7 +175,7 @@ fn instead_of_answer(fault: &Fault, switch: &ResetSwitch, request_id: &str) -> O
     Some(match fault {
         Fault::ErrorCode { code } => {
             let error = ApiError::new(code.clone(), "This error was asked for at the control port.");
-            json_response(envelope(Err(error), request_id).to_string())
+            error_response(error, request_id)
         }
         Fault::HttpStatus { status } => html(StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY)),
         Fault::Html200 => html(StatusCode::OK),
@@ -184,6 +198,18 @@ fn instead_of_answer(fault: &Fault, switch: &ResetSwitch, request_id: &str) -> O
         | Fault::Delay { .. }
         | Fault::ResultCode { .. } => return None,
     })
+}
+
+fn error_response(error: ApiError, request_id: &str) -> Response {
+    json_response(envelope(Err(error), request_id).0.to_string())
+}
+
+/// A body that is sent piece by piece, its length announced.
+fn filled_response(pieces: Vec<Bytes>) -> Response {
+    let length = body::length(&pieces);
+    let mut response = json_response(Body::from_stream(stream::iter(pieces.into_iter().map(Ok::<_, Infallible>))));
+    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    response
 }
 
 fn json_response(body: impl Into<Body>) -> Response {

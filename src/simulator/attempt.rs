@@ -9,7 +9,10 @@ pub(super) const MAX_ATTEMPTS: usize = 5;
 /// One liveness comparison.
 #[derive(Debug, Clone)]
 pub(super) struct Attempt {
+    /// The vendor's unique id of the comparison.
     pub(super) seq: String,
+    /// Its place among the token's attempts, from 0.
+    pub(super) nth: u64,
     pub(super) at_ms: i64,
     pub(super) outcome: Outcome,
     pub(super) charged: bool,

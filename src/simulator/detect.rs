@@ -1,4 +1,5 @@
-//! The two actions: DetectAuth [31816] makes a token, GetDetectInfoEnhanced [41957] tells what became of it.
+//! The two actions of a verification: DetectAuth [31816] makes a token, GetDetectInfoEnhanced [41957] tells what became
+//! of it.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -7,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use super::answer::{self, Selection};
+use super::body::Answer;
 use super::error::ApiError;
 use super::identity;
 use super::media::MAX_BEST_FRAMES;
@@ -46,29 +48,29 @@ pub(super) fn detect_auth(shared: &Shared, body: &[u8], base_url: &str) -> Resul
 /// # Errors
 /// `InvalidTokenParameter` for an unknown token, `BizTokenIllegal` for one of another rule, `BizTokenExpired` when the
 /// results have been deleted.
-pub(super) fn get_detect_info_enhanced(shared: &Shared, body: &[u8]) -> Result<Value, ApiError> {
+pub(super) fn get_detect_info_enhanced(shared: &Shared, body: &[u8]) -> Result<Answer, ApiError> {
     let request: GetDetectInfoEnhancedRequest =
         serde_json::from_slice(body).map_err(|error| ApiError::from_json(&error))?;
     let selection = request.selection()?;
-    // A copy, so that writing megabytes of answer keeps nobody else waiting for the state.
-    let (token, comparison) = find_token(&shared.state(), &request, shared.clock.now_ms())?;
-    Ok(answer::detect_info(&token, comparison, &selection))
+    let state = shared.state();
+    let (token, comparison) = find_token(&state, &request, shared.clock.now_ms())?;
+    Ok(answer::detect_info(token, comparison, &selection, state.liveness_video.as_ref()))
 }
 
 fn enabled_rule(state: &State, rule_id: &str) -> Result<Rule, ApiError> {
-    let entry = state.rule(rule_id).ok_or_else(rule_not_exist)?;
+    let entry = state.rule(rule_id).ok_or_else(ApiError::rule_not_exist)?;
     if entry.disabled {
         return Err(ApiError::new("InvalidParameterValue.RuleIdDisabled", "The RuleId is disabled."));
     }
     Ok(entry.rule.clone())
 }
 
-fn find_token(
-    state: &State,
+fn find_token<'a>(
+    state: &'a State,
     request: &GetDetectInfoEnhancedRequest,
     now_ms: i64,
-) -> Result<(Token, Comparison), ApiError> {
-    let rule = &state.rule(&request.rule_id).ok_or_else(rule_not_exist)?.rule;
+) -> Result<(&'a Token, Comparison), ApiError> {
+    let rule = &state.rule(&request.rule_id).ok_or_else(ApiError::rule_not_exist)?.rule;
     let token = state
         .token(&request.biz_token)
         .ok_or_else(|| ApiError::new("FailedOperation.InvalidTokenParameter", "The BizToken does not exist."))?;
@@ -80,11 +82,7 @@ fn find_token(
         let message = "The BizToken is older than 3 days; its results have been deleted.";
         return Err(ApiError::new("InvalidParameterValue.BizTokenExpired", message));
     }
-    Ok((token.clone(), rule.comparison))
-}
-
-fn rule_not_exist() -> ApiError {
-    ApiError::new("InvalidParameterValue.RuleIdNotExist", "The RuleId does not exist.")
+    Ok((token, rule.comparison))
 }
 
 #[derive(Deserialize)]

@@ -29,6 +29,10 @@ impl ApiError {
         Self::new("InvalidParameterValue", message)
     }
 
+    pub(super) fn rule_not_exist() -> Self {
+        Self::new("InvalidParameterValue.RuleIdNotExist", "The RuleId does not exist.")
+    }
+
     /// Reads what serde says about a request. It keeps the kind of error in its text only; of that text the names of
     /// fields are passed on and the values are not.
     pub(super) fn from_json(error: &serde_json::Error) -> Self {

@@ -5,13 +5,16 @@
 //! is a merchant to come back to. The other is the control port, by which scripts let users act, move the clock and
 //! make the vendor fail.
 //!
-//! Reading order: `api` (a call from signature to envelope), `detect` (the two actions), `answer` (the full result),
-//! `state` (what is remembered) and `attempt`, `page`, `control`. Nothing here uses the gateway's code:
-//! what the two have in common they have read in the vendor's documentation, each for itself.
+//! Reading order: `api` (a call from signature to envelope), `detect` (the two actions of a verification), `answer`
+//! (the full result) with `findings`, `media` and `body`, `bill` (the ledger of a day), `state` (what is remembered),
+//! `attempt` and `quota`, `page`, `control`. Nothing here uses the gateway's code: what the two have in common they have
+//! read in the vendor's documentation, each for itself.
 
 mod answer;
 mod api;
 mod attempt;
+mod bill;
+mod body;
 mod clock;
 mod codes;
 mod connection;
@@ -19,9 +22,11 @@ mod control;
 mod detect;
 mod error;
 mod faults;
+mod findings;
 mod identity;
 mod media;
 mod page;
+mod quota;
 mod rule;
 mod shop;
 mod state;

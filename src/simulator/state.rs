@@ -7,12 +7,16 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use super::attempt::{Attempt, AttemptRefused, MAX_ATTEMPTS, Outcome};
 use super::codes;
 use super::faults::FaultQueue;
+use super::media::Medium;
+use super::quota::Quota;
 use super::rule::{IntentionMode, Rule};
 
 /// How long a BizToken can be used for verifying [31816].
 pub(super) const TOKEN_LIFE_MS: i64 = 7_200 * 1000;
 /// How long results are kept, counted from the making of the token [41957].
 pub(super) const RESULT_LIFE_MS: i64 = 259_200 * 1000;
+/// How many tokens a page of the bill holds unless the control port says otherwise. The vendor documents no number.
+const BILL_PAGE_TOKENS: usize = 50;
 
 pub(super) struct State {
     rules: Vec<RuleEntry>,
@@ -21,6 +25,11 @@ pub(super) struct State {
     index: HashMap<String, usize>,
     next_outcomes: VecDeque<Outcome>,
     pub(super) faults: FaultQueue,
+    pub(super) quota: Quota,
+    /// In place of the usual liveness video, where a test has asked for another size.
+    pub(super) liveness_video: Option<Medium>,
+    /// How many tokens a page of the bill holds.
+    pub(super) bill_page_tokens: usize,
     /// Action → answer code → number of calls.
     calls: BTreeMap<String, BTreeMap<String, u64>>,
 }
@@ -42,6 +51,10 @@ pub(super) struct Token {
     pub(super) gave_up: bool,
     /// An attempt was refused because there had been [`MAX_ATTEMPTS`].
     pub(super) exhausted: bool,
+    /// The bill leaves this token out, whatever was charged.
+    pub(super) left_off_bill: bool,
+    /// What the bill has and the result has not: charges without an attempt, each in the shape of one.
+    pub(super) extra_charges: Vec<Attempt>,
     /// Makes invented data differ between tokens.
     pub(super) seed: u64,
 }
@@ -66,6 +79,9 @@ impl State {
             index: HashMap::new(),
             next_outcomes: VecDeque::new(),
             faults: FaultQueue::default(),
+            quota: Quota::default(),
+            liveness_video: None,
+            bill_page_tokens: BILL_PAGE_TOKENS,
             calls: BTreeMap::new(),
         }
     }
@@ -98,6 +114,8 @@ impl State {
             attempts: Vec::new(),
             gave_up: false,
             exhausted: false,
+            left_off_bill: false,
+            extra_charges: Vec::new(),
             seed: self.tokens.len() as u64,
         });
     }
@@ -130,15 +148,44 @@ impl State {
         let outcome = outcome.for_flow(token.intention)?;
         self.next_outcomes.pop_front();
 
-        let attempt = Attempt {
-            seq: super::random_uuid().to_string(),
-            at_ms: now_ms,
-            outcome,
-            charged: codes::find(outcome.code).is_some_and(|known| known.billed),
-        };
+        let attempt = token.new_attempt(outcome, now_ms);
         token.attempts.push(attempt.clone());
         token.gave_up = false;
         Ok((token, attempt))
+    }
+
+    /// Makes a token on which so many charged attempts were made, the last of which passed: another program's, as an
+    /// account's bill has them when its key is shared.
+    pub(super) fn make_charged_token(&mut self, biz_token: String, rule: &Rule, charges: usize, now_ms: i64) {
+        self.make_token(biz_token, rule, NewToken::default(), now_ms);
+        let Some(token) = self.tokens.last_mut() else {
+            return;
+        };
+        let failed = Outcome { code: 2016, intention_code: None };
+        let passed = Outcome { code: 0, intention_code: rule.intention.map(|_| 0) };
+        for nth in 1..=charges {
+            let attempt = token.new_attempt(if nth < charges { failed } else { passed }, now_ms);
+            token.attempts.push(attempt);
+        }
+    }
+
+    /// Lets the bill differ from the attempts of a token; `None` when there is no such token. Extra charges repeat the
+    /// last charged attempt with a Seq of their own, or else a pass at `now_ms`; they add up.
+    pub(super) fn change_bill(
+        &mut self,
+        biz_token: &str,
+        leave_off: Option<bool>,
+        extra_charges: usize,
+        now_ms: i64,
+    ) -> Option<&Token> {
+        let token = self.tokens.get_mut(*self.index.get(biz_token)?)?;
+        token.left_off_bill = leave_off.unwrap_or(token.left_off_bill);
+        let pass = token.new_attempt(Outcome::PASSED, now_ms);
+        let repeated = token.attempts.iter().rfind(|attempt| attempt.charged).cloned().unwrap_or(pass);
+        for _ in 0..extra_charges {
+            token.extra_charges.push(Attempt { seq: super::random_uuid().to_string(), ..repeated.clone() });
+        }
+        Some(token)
     }
 
     /// Lets the user leave without an attempt; `None` when there is no such token.
@@ -189,6 +236,22 @@ impl Token {
             return Some(codes::RETRY_LIMIT);
         }
         self.attempts.last().map(|attempt| attempt.outcome.code)
+    }
+
+    fn new_attempt(&self, outcome: Outcome, now_ms: i64) -> Attempt {
+        Attempt {
+            seq: super::random_uuid().to_string(),
+            nth: self.attempts.len() as u64,
+            at_ms: now_ms,
+            outcome,
+            charged: codes::find(outcome.code).is_some_and(|known| known.billed),
+        }
+    }
+
+    /// What the bill has of this token, in the order of time but for extra charges, which come last.
+    pub(super) fn charges(&self) -> impl Iterator<Item = &Attempt> {
+        let charged = self.attempts.iter().filter(|attempt| attempt.charged);
+        charged.chain(&self.extra_charges).filter(|_| !self.left_off_bill)
     }
 
     /// Checks that another attempt may begin.
@@ -334,6 +397,36 @@ mod tests {
         let last = state.token("T").unwrap().attempts[1].outcome;
         assert_eq!((last.intention_code, last.decisive_code()), (Some(0), 0));
         assert!(state.token("T").unwrap().has_passed());
+    }
+
+    #[test]
+    fn the_bill_can_differ_from_the_attempts() {
+        let mut state = state_with_token(0, NewToken::default());
+        for code in [1004, 2016] {
+            attempt(&mut state, code, START_MS).unwrap();
+        }
+        let charged_seq = state.token("T").unwrap().attempts[1].seq.clone();
+        let mut charges = |leave_off, extra_charges| {
+            let token = state.change_bill("T", leave_off, extra_charges, START_MS + 1).unwrap();
+            token.charges().map(|charge| (charge.seq.clone(), charge.at_ms)).collect::<Vec<_>>()
+        };
+        assert_eq!(charges(None, 0), [(charged_seq.clone(), START_MS)]);
+        let both = charges(None, 1);
+        assert_eq!((both.len(), both[1].1), (2, START_MS));
+        assert_ne!(both[1].0, charged_seq, "a Seq that no attempt has");
+        assert!(charges(Some(true), 0).is_empty());
+        assert_eq!(charges(Some(false), 1).len(), 3);
+        assert!(state.change_bill("U", Some(true), 0, START_MS).is_none());
+    }
+
+    #[test]
+    fn another_programs_token_uses_up_no_prepared_outcome() {
+        let mut state = State::new(Rule::defaults());
+        state.prepare_outcomes(vec![Outcome::PASSED]);
+        state.make_charged_token("T".to_owned(), &Rule::defaults()[2], 3, START_MS);
+        let token = state.token("T").unwrap();
+        let outcomes = token.charges().map(|charge| charge.outcome.decisive_code()).collect::<Vec<_>>();
+        assert_eq!((outcomes, token.has_passed(), state.next_outcomes().len()), (vec![2016, 2016, 0], true, 1));
     }
 
     #[test]

@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod bill;
+mod evidence;
+
 const NAME: &str = "韦小宝";
 const ID_CARD: &str = "11010519491231002X";
 
@@ -282,6 +285,8 @@ async fn each_intention_mode_has_its_own_result() {
 async fn bad_requests_get_the_vendors_codes() {
     let client = Client::start().await;
     let valid = || json!({ "RuleId": "1", "Name": NAME, "IdCard": ID_CARD });
+    let photo = media::media().avatar.marked(media::Mark::new("", "", 0)).collect::<Vec<_>>().concat();
+    let photo = String::from_utf8(photo).unwrap();
     let cases = [
         ("RuleId", Value::Null, "InvalidParameter"),
         ("RuleId", json!("9"), "InvalidParameterValue.RuleIdNotExist"),
@@ -301,7 +306,7 @@ async fn bad_requests_get_the_vendors_codes() {
         ("ImageBase64", json!("bm8gcGljdHVyZQ=="), "InvalidParameterValue"),
         ("ImageBase64", json!("_-_-"), "InvalidParameterValue"),
         ("ImageBase64", json!("A".repeat(3 * 1024 * 1024 + 4)), "InvalidParameterValue"),
-        ("ImageBase64", json!(media::media().avatar), "OK"),
+        ("ImageBase64", json!(photo), "OK"),
         ("IntentionVerifyText", json!("读".repeat(121)), "InvalidParameterValue"),
         ("IntentionQuestions", json!([]), "InvalidParameterValue"),
         ("IntentionQuestions", json!(vec![json!({"Question": "?", "Answers": ["是"]}); 11]), "InvalidParameterValue"),
