@@ -187,21 +187,22 @@ impl World {
 
     /// Rows in a table, read past the gateway.
     pub fn rows(&self, table: &str) -> i64 {
-        let database = rusqlite::Connection::open(self.folder.path().join("gateway.db")).expect("database");
-        database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).expect("a count")
+        self.count(&format!("SELECT count(*) FROM {table}"))
     }
 
-    /// Verifications that are still to be looked at, read past the gateway.
+    /// Verifications that are still to be looked at.
     pub fn settle_jobs(&self) -> i64 {
-        let database = rusqlite::Connection::open(self.folder.path().join("gateway.db")).expect("database");
-        let sql = "SELECT count(*) FROM jobs WHERE kind = 'settle'";
-        database.query_row(sql, [], |row| row.get(0)).expect("a count")
+        self.count("SELECT count(*) FROM jobs WHERE kind = 'settle'")
     }
 
-    /// Jobs that somebody works on, read past the gateway.
+    /// Jobs that somebody works on.
     pub fn leased_jobs(&self) -> i64 {
+        self.count("SELECT count(*) FROM jobs WHERE lease_token IS NOT NULL")
+    }
+
+    /// A number, read past the gateway.
+    pub fn count(&self, sql: &str) -> i64 {
         let database = rusqlite::Connection::open(self.folder.path().join("gateway.db")).expect("database");
-        let sql = "SELECT count(*) FROM jobs WHERE lease_token IS NOT NULL";
         database.query_row(sql, [], |row| row.get(0)).expect("a count")
     }
 

@@ -62,6 +62,40 @@ async fn an_outage_is_caught_up_with_and_loses_nothing() {
     world.until("the vendor is back", async || world.stored_state(&created.id).await == "passed").await;
 }
 
+/// 2,000 with `FACEID_TEST_VERIFICATIONS=2000`; prints what it cost.
+#[tokio::test]
+async fn a_crowd_that_never_comes_back_is_settled_under_the_vendors_quota() {
+    let count: u64 = std::env::var("FACEID_TEST_VERIFICATIONS").map_or(200, |text| text.parse().expect("a number"));
+    let world = World::start().await;
+    for i in 0..count {
+        let created = world.created().await;
+        if i % 2 == 0 {
+            world.attempt(&created, 2016).await;
+        }
+    }
+    world.control("quota", json!({ "per_second": 100 })).await;
+    let before = world.gateway.app.clock.now();
+    world.advance(7203).await;
+    while world.settle_jobs() > 0 {
+        // Lets those come back that the quota has put off.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        world.advance(20).await;
+    }
+    let took = world.gateway.app.clock.now().duration_since(before);
+    let calls = world.vendor_calls("GetDetectInfoEnhanced").await;
+    println!("{count} settled in {took:#} of moved time with {calls} calls");
+    assert!(took < jiff::SignedDuration::from_hours(24), "{took}");
+    assert_eq!(
+        world.count("SELECT count(*) FROM verifications WHERE state = 'failed'"),
+        i64::try_from(count / 2).expect("few")
+    );
+    assert_eq!(
+        world.count("SELECT count(*) FROM verifications WHERE state = 'expired'"),
+        i64::try_from(count / 2).expect("few")
+    );
+    assert_eq!(world.count("SELECT count(*) FROM attempts"), i64::try_from(count / 2).expect("few"));
+}
+
 #[tokio::test]
 async fn what_the_vendor_forgot_is_told_as_lost() {
     let world = World::start().await;

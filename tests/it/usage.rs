@@ -2,9 +2,10 @@
 
 use crate::harness::{FINANCE, LOANS, ORDERS, World, bearing, invalid, refused, succeeded};
 use faceid_gateway::grpc::pb::{
-    GetUsageRequest, ReconcileUsageRequest, UsageRow, usage_service_client::UsageServiceClient,
+    GetUsageRequest, ReconcileUsageRequest, ReconcileUsageResponse, UsageRow, usage_service_client::UsageServiceClient,
 };
-use tonic::{Code, Status};
+use serde_json::json;
+use tonic::{Code, Response, Status};
 
 async fn usage(world: &World, token: &str, request: GetUsageRequest) -> Result<Vec<UsageRow>, Status> {
     let mut client = UsageServiceClient::new(world.channel.clone());
@@ -64,13 +65,47 @@ async fn dates_that_are_none_are_named() {
     assert_eq!(refused(usage(&world, ORDERS, backwards).await), invalid(&["last_date"]));
 }
 
+async fn reconcile(world: &World, token: &str, date: &str, flow: &str) -> Result<ReconcileUsageResponse, Status> {
+    let request = ReconcileUsageRequest { date: date.into(), flow: flow.into() };
+    let mut client = UsageServiceClient::new(world.channel.clone());
+    client.reconcile_usage(bearing(token, request)).await.map(Response::into_inner)
+}
+
+#[tokio::test]
+async fn the_two_ledgers_are_compared_token_by_token() {
+    let world = World::start().await;
+    let date = today(&world);
+    let mut made = Vec::new();
+    for _ in 0..5 {
+        let created = world.created().await;
+        world.attempt(&created, 2016).await;
+        world.attempt(&created, 0).await;
+        assert_eq!(world.state(&created.id).await, "PASSED");
+        made.push(created);
+    }
+    world.control("bill", json!({"page_size": 2, "extra_token": {"rule_id": "1", "charges": 3}})).await;
+    world.control(&format!("bill/{}", made[0].token), json!({"drop": true})).await;
+    world.control(&format!("bill/{}", made[1].token), json!({"extra_charges": 1})).await;
+
+    let refusal = refused(reconcile(&world, FINANCE, &date, "onboarding").await);
+    assert_eq!(refusal.code, Code::Unavailable, "today's ledger is not ready");
+    world.advance(2 * 24 * 3600).await;
+    let compared = succeeded(reconcile(&world, FINANCE, &date, "onboarding").await);
+    assert_eq!((compared.our_charges, compared.vendor_charges, compared.agreeing), (10, 8 + 1 + 3, 3));
+    let mut differences: Vec<(String, u64, u64)> = compared
+        .differences
+        .into_iter()
+        .map(|difference| (difference.verification_id, difference.our_charges, difference.vendor_charges))
+        .collect();
+    differences.sort();
+    let mut expected = [(String::new(), 0, 3), (made[0].id.clone(), 2, 0), (made[1].id.clone(), 2, 3)];
+    expected.sort();
+    assert_eq!(differences, expected);
+}
+
 #[tokio::test]
 async fn reconciling_needs_the_right_admin_and_a_flow() {
     let world = World::start().await;
-    let reconcile = async |token: &str, date: &str, flow: &str| {
-        let request = ReconcileUsageRequest { date: date.into(), flow: flow.into() };
-        UsageServiceClient::new(world.channel.clone()).reconcile_usage(bearing(token, request)).await
-    };
-    assert_eq!(refused(reconcile(ORDERS, "2026-03-01", "onboarding").await).code, Code::PermissionDenied);
-    assert_eq!(refused(reconcile(FINANCE, "yesterday", "nope").await), invalid(&["date", "flow"]));
+    assert_eq!(refused(reconcile(&world, ORDERS, "2026-03-01", "onboarding").await).code, Code::PermissionDenied);
+    assert_eq!(refused(reconcile(&world, FINANCE, "yesterday", "nope").await), invalid(&["date", "flow"]));
 }
