@@ -4,6 +4,7 @@ mod bad_input;
 mod callers;
 mod harness;
 mod idempotency;
+mod invariants;
 mod life;
 mod listing;
 mod operations;
