@@ -128,6 +128,7 @@ def test_every_secret_file_of_the_configuration_is_mounted(values):
     named = {config["vault"]["keys_file"]}
     for credential in config["credentials"]:
         named |= {credential["secret_id_file"], credential["secret_key_file"]}
+    named |= {c["webhook_secrets_file"] for c in config["callers"] if "webhook_secrets_file" in c}
     assert named == mounted
 
 
@@ -146,12 +147,18 @@ def test_configuration_carries_the_values_over():
         "comparison": "authority",
         "requires": ["name", "id_number"],
         "redirect_allow": ["https://shop.example.com/", "https://app.example.com/verify"],
+        "result_retention_days": 30,
     }
+    assert config["reconcile"] == {"poll_after_minutes": [1, 10], "concurrency": 4}
     assert config["flows"][1]["requires"] == []
     assert [caller["name"] for caller in config["callers"]] == ["orders", "support"]
     assert config["callers"][0]["flows"] == ["onboarding", "photo"]
     assert config["callers"][0]["rights"] == ["full_view"]
     assert len(config["callers"][0]["token_sha256"]) == 2
+    assert config["callers"][0]["webhook_url"] == "https://orders.example.com/faceid-events"
+    assert config["callers"][0]["webhook_allow_private"] is True
+    assert config["callers"][0]["webhook_secrets_file"].endswith("/webhooks/orders")
+    assert "webhook_url" not in config["callers"][1]
 
 
 def test_strings_come_through_toml_as_they_are():

@@ -23,6 +23,10 @@ keys_file = "/var/run/secrets/faceid-gateway/vault.keys"
 endpoint = {{ toRawJson .Values.tencent.endpoint }}
 timeout_ms = {{ int .Values.tencent.timeoutMs }}
 
+[reconcile]
+poll_after_minutes = {{ toRawJson .Values.reconcile.pollAfterMinutes }}
+concurrency = {{ int .Values.reconcile.concurrency }}
+
 [auth]
 mode = "tokens"
 
@@ -51,13 +55,22 @@ access_mode = {{ toRawJson .accessMode }}
 comparison = {{ toRawJson .comparison }}
 requires = {{ toRawJson (default list .requires) }}
 redirect_allow = {{ toRawJson .redirectAllow }}
+{{- with .resultRetentionDays }}
+result_retention_days = {{ int . }}
+{{- end }}
 {{- end }}
 {{- range .Values.callers }}
+{{- $caller := .name }}
 
 [[callers]]
 name = {{ toRawJson .name }}
 token_sha256 = {{ toRawJson .tokenSha256 }}
 flows = {{ toRawJson .flows }}
 rights = {{ toRawJson (default list .rights) }}
+{{- with .webhook }}
+webhook_url = {{ toRawJson .url }}
+webhook_allow_private = {{ default false .allowPrivate }}
+webhook_secrets_file = {{ printf "/var/run/secrets/faceid-gateway/webhooks/%s" $caller | toRawJson }}
+{{- end }}
 {{- end }}
 {{- end }}

@@ -118,6 +118,15 @@ spec:
                 - key: {{ default "secret_key" .secretKeyKey }}
                   path: credentials/{{ .name }}/secret_key
           {{- end }}
+          {{- range .Values.callers }}
+          {{- if .webhook }}
+          - secret:
+              name: {{ .webhook.existingSecret }}
+              items:
+                - key: {{ default "secrets" .webhook.secretsKey }}
+                  path: webhooks/{{ .name }}
+          {{- end }}
+          {{- end }}
     - name: tmp
       emptyDir:
         sizeLimit: 64Mi
