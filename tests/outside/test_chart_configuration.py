@@ -44,6 +44,8 @@ class ChartProcess(GatewayProcess):
         (folder / "data").mkdir()
         secrets = next(v for v in workload["spec"]["template"]["spec"]["volumes"] if v["name"] == "secrets")
         contents = {"vault.keys": VAULT_KEYS, "secret_id": SECRET_ID, "secret_key": SECRET_KEY}
+        # Of the caller `orders`; invented.
+        contents["orders"] = "whsec_aW52ZW50ZWQtd2ViaG9vay1zZWNyZXQtb2Ytbm9ib2R5\n"
         for source in secrets["projected"]["sources"]:
             for item in source["secret"]["items"]:
                 path = folder / "secrets" / item["path"]

@@ -38,7 +38,7 @@ def test_lists_the_services(dev):
     assert SERVICE in services
     assert "grpc.health.v1.Health" in services
     methods = ask(dev, "list", SERVICE).split()
-    assert methods == [f"{SERVICE}.{m}" for m in ("CreateVerification", "GetResult", "HandleCallback")]
+    assert {f"{SERVICE}.{m}" for m in ("CreateVerification", "GetResult", "HandleCallback")} < set(methods)
 
 
 def test_describes_the_contract(dev):
