@@ -14,17 +14,19 @@
 //!
 //! ```text
 //! grpc, http → app → { domain, tencent, vault, store }
-//! tencent → { tc3, domain }     vault → { store, domain }     domain, tc3, store, simulator → nothing of ours
+//! tencent → { tc3, domain }     vault → { store, domain }     evidence → vault
+//! domain, tc3, store, simulator → nothing of ours
 //! config → what it configures   serve builds everything       cli → serve, simulator
 //! ```
 //!
-//! The modules in reading order: [`domain`], [`app`], [`tencent`], [`tc3`], [`vault`], [`store`], [`grpc`], [`http`],
-//! [`config`], [`serve`], [`telemetry`], [`cli`], and, apart from all of them, [`simulator`].
+//! The modules in reading order: [`domain`], [`app`], [`tencent`], [`tc3`], [`vault`], [`store`], [`evidence`], [`grpc`],
+//! [`http`], [`config`], [`serve`], [`telemetry`], [`cli`], and, apart from all of them, [`simulator`].
 
 pub mod app;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod evidence;
 pub mod grpc;
 pub mod http;
 pub mod serve;
