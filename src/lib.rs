@@ -13,18 +13,21 @@
 //! Imports point one way:
 //!
 //! ```text
-//! grpc, http, worker → app → { domain, tencent, vault, store, webhook }
-//! tencent → { tc3, domain }     vault → { store, domain }     domain, tc3, store, webhook, simulator → nothing of ours
+//! grpc, http, worker → app → { domain, tencent, vault, store, evidence, webhook }
+//! tencent → { tc3, domain }     vault → { store, domain }     evidence → vault
+//! domain, tc3, store, webhook, simulator → nothing of ours
 //! config → what it configures   serve builds everything       cli → serve, simulator
 //! ```
 //!
-//! The modules in reading order: [`domain`], [`app`], [`tencent`], [`tc3`], [`vault`], [`store`], [`webhook`], [`grpc`],
-//! [`http`], [`worker`], [`config`], [`serve`], [`telemetry`], [`cli`], and, apart from all of them, [`simulator`].
+//! The modules in reading order: [`domain`], [`app`], [`tencent`], [`tc3`], [`vault`], [`store`], [`evidence`], [`webhook`],
+//! [`grpc`], [`http`], [`worker`], [`config`], [`serve`], [`telemetry`], [`cli`], and, apart from all of them,
+//! [`simulator`].
 
 pub mod app;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod evidence;
 pub mod grpc;
 pub mod http;
 pub mod serve;

@@ -115,6 +115,10 @@ fn describe_metrics() {
     describe_counter!("faceid_webhook_deliveries_total", "Tries to send a webhook, by outcome");
     describe_counter!("faceid_webhooks_parked_total", "Verifications whose webhooks were given up");
     describe_gauge!("faceid_webhooks_parked", "Verifications with events that could not be delivered");
+    describe_counter!(
+        "faceid_evidence_lost_total",
+        "Verifications whose evidence the vendor deleted before it was fetched"
+    );
     describe_gauge!("faceid_unsettled", "Verifications that are not settled yet, by age");
     describe_gauge!("faceid_unsettled_oldest_age_seconds", "Age of the oldest verification that is not settled yet");
     describe_gauge!("faceid_unsettled_time_left_seconds", "Time until the vendor forgets the oldest of them");

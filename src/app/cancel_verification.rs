@@ -31,7 +31,7 @@ impl App {
             let canceled = Record { verification: record.verification.cancel(at)?, ..record };
             let mut effects = Effects {
                 audit: vec![self.audit_event(&caller.name, AuditAction::Canceled, &id)],
-                jobs: self.retention_job(&canceled.verification).into_iter().collect(),
+                jobs: self.jobs_at_the_end(&canceled.verification),
                 ..Effects::default()
             };
             self.announce(&mut effects, &canceled.verification, EventKind::Canceled, at);

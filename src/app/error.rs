@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{caller::Right, fault::Fault, verification::AlreadyFinal},
-    store,
+    evidence, store,
     tencent::{self, ErrorClass},
     vault::{credential::CredentialError, keyring::OpenError},
 };
@@ -38,6 +38,11 @@ pub enum Error {
     Credential(#[from] CredentialError),
     #[error(transparent)]
     Store(#[from] store::Error),
+    #[error(transparent)]
+    Evidence(#[from] evidence::StoreError),
+    /// A blob that is gone, was altered, or whose key is missing.
+    #[error(transparent)]
+    UnreadableEvidence(#[from] evidence::GetError),
     /// A row that cannot be read: a key is missing, or the database was altered.
     #[error("verification {id}, {column}: {problem}")]
     UnreadableRow { id: String, column: &'static str, problem: String },
@@ -80,8 +85,12 @@ impl Error {
                 ErrorClass::Request | ErrorClass::Unknown => Reason::VendorRefused,
             },
             Self::Credential(CredentialError::Absent(_)) => Reason::CredentialAbsent,
-            Self::Credential(CredentialError::Store(_)) | Self::Store(_) => Reason::StoreUnavailable,
+            Self::Credential(CredentialError::Store(_))
+            | Self::Store(_)
+            | Self::Evidence(_)
+            | Self::UnreadableEvidence(evidence::GetError::Store(_)) => Reason::StoreUnavailable,
             Self::Credential(CredentialError::Unreadable { .. } | CredentialError::Corrupt(_))
+            | Self::UnreadableEvidence(_)
             | Self::UnreadableRow { .. }
             | Self::WorkLost(_) => Reason::Internal,
         }

@@ -19,6 +19,8 @@ pub enum EventKind {
     Canceled,
     /// Its personal data was erased.
     Redacted,
+    /// Its evidence was stored.
+    EvidenceStored,
 }
 
 impl EventKind {
@@ -30,12 +32,13 @@ impl EventKind {
             Self::Settled => "settled",
             Self::Canceled => "canceled",
             Self::Redacted => "redacted",
+            Self::EvidenceStored => "evidence_stored",
         }
     }
 
     /// Reads a stored name.
     fn parse(name: &str) -> Option<Self> {
-        [Self::Created, Self::Attempted, Self::Settled, Self::Canceled, Self::Redacted]
+        [Self::Created, Self::Attempted, Self::Settled, Self::Canceled, Self::Redacted, Self::EvidenceStored]
             .into_iter()
             .find(|kind| kind.name() == name)
     }

@@ -1,6 +1,6 @@
 //! GetResult: where a verification stands and what the vendor found.
 
-use super::{App, AuditAction, Error, record::Record};
+use super::{App, AuditAction, Error, fetch_evidence::EVIDENCE_JOB, record::Record};
 use crate::domain::{
     caller::{Caller, Right},
     fault::Fault,
@@ -8,6 +8,7 @@ use crate::domain::{
     result::VerificationResult,
     verification::{State, Verification},
 };
+use crate::store::row::EvidenceRow;
 use jiff::SignedDuration;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -33,6 +34,9 @@ pub enum ResultView {
 pub struct VerificationWithResult {
     pub verification: Verification,
     pub result: Option<VerificationResult>,
+    pub evidence: Vec<EvidenceRow>,
+    /// Whether evidence is still being fetched.
+    pub evidence_pending: bool,
 }
 
 impl App {
@@ -73,16 +77,18 @@ impl App {
         }
         record = self.wait_until_settled(record, wait).await?;
         record = self.told(record).await?;
+        let id = record.verification.id.to_string();
+        let evidence = self.store.evidence_of(&id).await?;
+        let evidence_pending = self.store.has_job(EVIDENCE_JOB, &id).await?;
         let result = match view {
             ResultView::Basic => None,
             ResultView::Masked => record.result.map(VerificationResult::masked),
             ResultView::Full => {
-                let id = record.verification.id.to_string();
                 self.audit(&caller.name, AuditAction::ViewedFull, &id).await?;
                 record.result
             }
         };
-        Ok(VerificationWithResult { verification: record.verification, result })
+        Ok(VerificationWithResult { verification: record.verification, result, evidence, evidence_pending })
     }
 }
 

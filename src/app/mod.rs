@@ -3,8 +3,10 @@
 mod cancel_verification;
 mod create_verification;
 mod deliver_due;
+mod download_evidence;
 mod error;
 mod event;
+mod fetch_evidence;
 mod get_result;
 mod handle_callback;
 mod list_verifications;
@@ -17,8 +19,10 @@ mod watch_verifications;
 
 pub use create_verification::CreatedVerification;
 pub use deliver_due::WEBHOOK_JOB;
+pub use download_evidence::EvidenceBytes;
 pub use error::{Error, Reason, VendorFailure};
 pub use event::{Event, EventKind};
+pub use fetch_evidence::{BLOBS_JOB, EVIDENCE_JOB, EVIDENCE_RETENTION_JOB};
 pub use get_result::{ResultKey, ResultView, VerificationWithResult};
 pub use handle_callback::{CallbackOutcome, CallbackSource, Visitor};
 pub use list_verifications::{ListRequest, Page};
@@ -29,6 +33,7 @@ pub use watch_verifications::Watched;
 
 use crate::{
     domain::{clock::Clock, flow::Flows, schedule::PollSchedule},
+    evidence::EvidenceStore,
     store::{Store, row::AuditRow},
     tencent,
     vault::{CredentialVault, Keyring},
@@ -44,6 +49,7 @@ pub struct App {
     pub store: Arc<dyn Store>,
     pub keyring: Arc<Keyring>,
     pub credentials: CredentialVault,
+    pub evidence: EvidenceStore,
     pub tencent: tencent::Client,
     pub flows: Flows,
     /// The gateway's own callback as browsers reach it.
@@ -93,6 +99,10 @@ enum AuditAction {
     Canceled,
     /// Its personal data was erased.
     Redacted,
+    /// A photo, video or sound was downloaded.
+    EvidenceDownloaded,
+    /// Its evidence was erased.
+    EvidenceErased,
 }
 
 impl AuditAction {
@@ -103,6 +113,8 @@ impl AuditAction {
             Self::ViewedFull => "viewed_full",
             Self::Canceled => "canceled",
             Self::Redacted => "redacted",
+            Self::EvidenceDownloaded => "evidence_downloaded",
+            Self::EvidenceErased => "evidence_erased",
         }
     }
 }

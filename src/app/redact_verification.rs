@@ -52,7 +52,7 @@ impl App {
         }
         let at = self.clock.now();
         let audit = vec![self.audit_event(actor, AuditAction::Redacted, id)];
-        let mut effects = Effects { audit, ..Effects::default() };
+        let mut effects = Effects { audit, jobs: vec![self.blobs_job(id)], ..Effects::default() };
         self.announce(&mut effects, &verification, EventKind::Redacted, at);
         // A canceled verification is still asked about for the ledger, until its token has ended.
         let keep_session = matches!(verification.state, State::Canceled { .. }) && !verification.token_expired(at);
@@ -69,8 +69,13 @@ impl App {
         }
     }
 
+    /// The jobs of a verification that has ended: none while it is pending.
+    pub(super) fn jobs_at_the_end(&self, verification: &Verification) -> Vec<NewJob> {
+        self.retention_job(verification).into_iter().chain(self.evidence_job(verification)).collect()
+    }
+
     /// The job that ends the retention of a verification that has ended.
-    pub(super) fn retention_job(&self, verification: &Verification) -> Option<NewJob> {
+    fn retention_job(&self, verification: &Verification) -> Option<NewJob> {
         let ended_at = verification.state.settled_at()?;
         let flow = self.flows.get(&verification.flow);
         let retention = flow.map_or(RETENTION_WITHOUT_FLOW, |flow| flow.result_retention);

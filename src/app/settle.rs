@@ -59,7 +59,7 @@ impl App {
             };
             let mut effects = Effects {
                 attempts: attempts.clone(),
-                jobs: self.retention_job(&settled.verification).into_iter().collect(),
+                jobs: self.jobs_at_the_end(&settled.verification),
                 ..Effects::default()
             };
             if let Some(kind) = kind_of_change(&before, &settled.verification) {

@@ -82,7 +82,7 @@ impl App {
                 return Ok(());
             }
             let lost = Record { verification: record.verification.lose_result(at), ..record };
-            let jobs = self.retention_job(&lost.verification).into_iter().collect();
+            let jobs = self.jobs_at_the_end(&lost.verification);
             let mut effects = Effects { jobs, ..Effects::default() };
             self.announce(&mut effects, &lost.verification, EventKind::Settled, at);
             if self.store.advance(id, before.version, lost.progress(&self.keyring), effects).await? {

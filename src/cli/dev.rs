@@ -95,6 +95,8 @@ fn dev_config(
         public_url = "http://{http_listen}"
         [store]
         url = {store}
+        [evidence]
+        url = {evidence}
         [vault]
         keys_file = {keys_file}
         [tencent]
@@ -107,6 +109,7 @@ fn dev_config(
         secret_key = {secret_key}
         {onboarding}{photo}{signing}"#,
         store = quoted(&format!("sqlite:{}", data.join("gateway.db").display())),
+        evidence = quoted(&format!("file:{}", data.join("evidence").display())),
         keys_file = quoted(&keys_file.display().to_string()),
         vendor = simulator.api_addr(),
         secret_id = quoted(simulator.secret_id()),
@@ -129,6 +132,7 @@ fn dev_flow(name: &str, rule_id: &str, comparison: &str, requires: &str, simulat
         access_mode = "wechat_h5_normal"
         comparison = "{comparison}"
         requires = [{requires}]
+        evidence = ["best_frame", "id_card", "video", "intention"]
         redirect_allow = ["http://{shop}/shop/", "https://shop.example.com/"]
         "#
     )

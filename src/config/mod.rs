@@ -6,7 +6,7 @@ use crate::{
     domain::{
         caller::{Caller, FlowGrant, Right},
         fault::{Fault, Faults},
-        flow::{AccessMode, ComparisonSource, Demands, Flow, Flows},
+        flow::{AccessMode, ComparisonSource, Demands, EvidenceWish, Flow, Flows},
         ids::VerificationId,
         key_pair::KeyPair,
         redirect::{self, AllowedTarget, MAC_BYTES, MAX_VENDOR_URL},
@@ -37,6 +37,8 @@ pub const DEFAULTS: &str = include_str!("default.toml");
 
 /// Default of a flow's `result_retention_days`.
 const RESULT_RETENTION_DAYS: &str = "180";
+/// Default of a flow's `evidence_retention_days`.
+const EVIDENCE_RETENTION_DAYS: &str = "30";
 
 const ENV_PREFIX: &str = "FACEID_GATEWAY__";
 
@@ -47,6 +49,8 @@ pub struct Config {
     /// The gateway's own callback, as browsers reach it.
     pub own_callback: Option<Url>,
     pub store: StoreUrl,
+    /// Where photos, videos and sounds are kept: see [`crate::evidence::EvidenceStore::open`].
+    pub evidence_url: String,
     pub keyring: Keyring,
     pub tencent: ClientConfig,
     pub poll_schedule: PollSchedule,
@@ -190,6 +194,10 @@ fn read(mut root: Section, mut faults: Faults) -> Result<Config, Vec<Fault>> {
     let store_url = store.parsed("url", faults_ref, store_url);
     store.finish(faults_ref);
 
+    let mut evidence = root.section("evidence", faults_ref);
+    let evidence_url = evidence.required_text("url", faults_ref);
+    evidence.finish(faults_ref);
+
     let mut vault = root.section("vault", faults_ref);
     let keys_path = vault.path_of("keys");
     let keyring = vault
@@ -240,6 +248,7 @@ fn read(mut root: Section, mut faults: Faults) -> Result<Config, Vec<Fault>> {
             http_listen: http_listen?,
             own_callback,
             store: store_url?,
+            evidence_url: evidence_url?,
             keyring: keyring?,
             tencent: ClientConfig { endpoint: endpoint?, timeout: timeout? },
             poll_schedule: poll_schedule?,
@@ -292,6 +301,12 @@ fn read_flows(root: &mut Section, faults: &mut Faults) -> Flows {
             faults.check(&format!("{requires_path}[{i}]"), requires.add(demand));
         }
         let redirect_allow = section.parsed_list("redirect_allow", faults, AllowedTarget::parse);
+        let mut evidence = EvidenceWish::default();
+        let evidence_path = section.path_of("evidence");
+        for (i, wish) in section.texts("evidence", faults).iter().enumerate() {
+            faults.check(&format!("{evidence_path}[{i}]"), evidence.add(wish));
+        }
+        let evidence_retention = section.parsed_or("evidence_retention_days", EVIDENCE_RETENTION_DAYS, faults, days);
         let result_retention = section.parsed_or("result_retention_days", RESULT_RETENTION_DAYS, faults, days);
         section.finish(faults);
         let flow = (|| {
@@ -304,6 +319,8 @@ fn read_flows(root: &mut Section, faults: &mut Faults) -> Flows {
                 requires,
                 redirect_allow,
                 result_retention: result_retention?,
+                evidence,
+                evidence_retention: evidence_retention?,
             })
         })();
         if let Some(flow) = flow {

@@ -19,7 +19,7 @@ impl Caller {
         Self {
             name: Self::ANONYMOUS.into(),
             flows: FlowGrant::All,
-            rights: BTreeSet::from([Right::FullView, Right::Admin]),
+            rights: BTreeSet::from([Right::FullView, Right::Evidence, Right::Admin]),
         }
     }
 
@@ -47,6 +47,8 @@ pub enum FlowGrant {
 pub enum Right {
     /// See results with personal data.
     FullView,
+    /// Download photos, videos and sounds.
+    Evidence,
     /// See everyone's usage, and compare it with the vendor's.
     Admin,
 }
@@ -56,6 +58,7 @@ impl Right {
     pub fn name(self) -> &'static str {
         match self {
             Self::FullView => "full_view",
+            Self::Evidence => "evidence",
             Self::Admin => "admin",
         }
     }
@@ -67,8 +70,9 @@ impl Right {
     pub fn parse(text: &str) -> Result<Self, String> {
         match text {
             "full_view" => Ok(Self::FullView),
+            "evidence" => Ok(Self::Evidence),
             "admin" => Ok(Self::Admin),
-            _ => Err("is not a right; the rights are: full_view, admin".into()),
+            _ => Err("is not a right; the rights are: full_view, evidence, admin".into()),
         }
     }
 }

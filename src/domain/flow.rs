@@ -21,6 +21,41 @@ pub struct Flow {
     pub redirect_allow: Vec<AllowedTarget>,
     /// How long personal data and results are kept, counted from the end of the verification.
     pub result_retention: SignedDuration,
+    /// Which photos, videos and sounds are fetched and kept.
+    pub evidence: EvidenceWish,
+    /// How long they are kept, counted from the end of the verification.
+    pub evidence_retention: SignedDuration,
+}
+
+/// What is fetched of the evidence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EvidenceWish {
+    pub best_frame: bool,
+    pub id_card: bool,
+    pub video: bool,
+    pub intention: bool,
+}
+
+impl EvidenceWish {
+    /// Adds the wish of this name in the configuration.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn add(&mut self, name: &str) -> Result<(), String> {
+        let wish = match name {
+            "best_frame" => &mut self.best_frame,
+            "id_card" => &mut self.id_card,
+            "video" => &mut self.video,
+            "intention" => &mut self.intention,
+            _ => return Err("is not one of: best_frame, id_card, video, intention".into()),
+        };
+        *wish = true;
+        Ok(())
+    }
+
+    pub fn is_nothing(self) -> bool {
+        self == Self::default()
+    }
 }
 
 /// How the user's browser enters.

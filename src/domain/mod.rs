@@ -4,6 +4,7 @@
 pub mod bill_day;
 pub mod caller;
 pub mod clock;
+pub mod evidence;
 pub mod fault;
 pub mod flow;
 pub mod identity;

@@ -264,6 +264,8 @@ mod tests {
             access_mode: AccessMode::WechatH5Normal,
             comparison,
             requires: Demands { name: true, id_number: true, intention: false },
+            evidence: crate::domain::flow::EvidenceWish::default(),
+            evidence_retention: jiff::SignedDuration::from_hours(24),
             result_retention: jiff::SignedDuration::from_hours(24),
             redirect_allow: vec![AllowedTarget::parse("https://shop.example.com/").unwrap()],
         }

@@ -11,6 +11,7 @@ use crate::{
         Watched,
     },
     domain::{
+        evidence::MediaKind,
         fault::Faults,
         flow::AccessMode,
         intention::{IntentionMode, IntentionScript, Question},
@@ -20,6 +21,7 @@ use crate::{
         result_code::{Advice, ResultCode, Stage},
         verification::{State, Verification},
     },
+    store::row::EvidenceRow,
 };
 use jiff::Timestamp;
 use std::time::Duration;
@@ -125,7 +127,43 @@ pub(super) fn result_response(told: VerificationWithResult) -> pb::GetResultResp
     pb::GetResultResponse {
         verification: Some(verification(told.verification)),
         result: told.result.map(verification_result),
+        evidence: told.evidence.into_iter().map(evidence).collect(),
+        evidence_pending: told.evidence_pending,
     }
+}
+
+/// Also the first message of a download.
+pub(super) fn evidence(row: EvidenceRow) -> pb::Evidence {
+    let kind = match MediaKind::parse(&row.kind) {
+        None => pb::EvidenceKind::Unspecified,
+        Some(MediaKind::BestFrame) => pb::EvidenceKind::BestFrame,
+        Some(MediaKind::IdCardFront) => pb::EvidenceKind::IdCardFront,
+        Some(MediaKind::IdCardBack) => pb::EvidenceKind::IdCardBack,
+        Some(MediaKind::IdCardFrontProcessed) => pb::EvidenceKind::IdCardFrontProcessed,
+        Some(MediaKind::IdCardBackProcessed) => pb::EvidenceKind::IdCardBackProcessed,
+        Some(MediaKind::IdCardAvatar) => pb::EvidenceKind::IdCardAvatar,
+        Some(MediaKind::LivenessVideo) => pb::EvidenceKind::LivenessVideo,
+        Some(MediaKind::IntentionVideo) => pb::EvidenceKind::IntentionVideo,
+        Some(MediaKind::IntentionPhoto) => pb::EvidenceKind::IntentionPhoto,
+        Some(MediaKind::IntentionAudio) => pb::EvidenceKind::IntentionAudio,
+        Some(MediaKind::IntentionScreenshot) => pb::EvidenceKind::IntentionScreenshot,
+    };
+    let time = |ms: i64| Timestamp::from_millisecond(ms).ok().map(timestamp);
+    pb::Evidence {
+        evidence_id: row.id,
+        kind: kind.into(),
+        position: row.position,
+        attempt_sequence_id: row.attempt_seq.unwrap_or_default(),
+        content_type: row.content_type,
+        size_bytes: row.size_bytes,
+        sha256: row.sha256.unwrap_or_default(),
+        store_time: time(row.stored_at_ms),
+        erase_time: row.erased_at_ms.and_then(time),
+    }
+}
+
+pub(super) fn download_response(part: pb::download_evidence_response::Part) -> pb::DownloadEvidenceResponse {
+    pb::DownloadEvidenceResponse { part: Some(part) }
 }
 
 pub(super) fn list_request(request: pb::ListVerificationsRequest) -> Result<ListRequest, Status> {
@@ -179,6 +217,7 @@ fn event(event: Event) -> pb::VerificationEvent {
         EventKind::Settled => pb::VerificationEventKind::Settled,
         EventKind::Canceled => pb::VerificationEventKind::Canceled,
         EventKind::Redacted => pb::VerificationEventKind::Redacted,
+        EventKind::EvidenceStored => pb::VerificationEventKind::EvidenceStored,
     };
     pb::VerificationEvent {
         sequence: event.sequence,

@@ -1,8 +1,11 @@
 //! `faceid.v1.VerificationService`.
 
 use super::{caller::caller_of, convert, observe::time_left, pb, status::status};
-use crate::app::{App, Visitor};
-use futures_util::{StreamExt, stream::BoxStream};
+use crate::app::{App, Error, Visitor};
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use std::{sync::Arc, time::Duration};
 use tonic::{Request, Response, Status};
 
@@ -87,6 +90,28 @@ impl pb::verification_service_server::VerificationService for VerificationApi {
         let id = request.into_inner().verification_id;
         let canceled = self.app.cancel_verification(&caller, &id).await.map_err(|error| status(&error))?;
         Ok(Response::new(convert::cancel_response(canceled)))
+    }
+
+    type DownloadEvidenceStream = BoxStream<'static, Result<pb::DownloadEvidenceResponse, Status>>;
+
+    async fn download_evidence(
+        &self,
+        request: Request<pb::DownloadEvidenceRequest>,
+    ) -> Result<Response<Self::DownloadEvidenceStream>, Status> {
+        use pb::download_evidence_response::Part;
+        let caller = caller_of(&request)?;
+        let pb::DownloadEvidenceRequest { verification_id, evidence_id } = request.into_inner();
+        let (row, bytes) = self
+            .app
+            .download_evidence(&caller, &verification_id, &evidence_id)
+            .await
+            .map_err(|error| status(&error))?;
+        let first = Ok(convert::download_response(Part::Evidence(convert::evidence(row))));
+        let chunks = bytes.map(|piece| {
+            let piece = piece.map_err(|error| status(&Error::UnreadableEvidence(error)))?;
+            Ok(convert::download_response(Part::Chunk(piece.into())))
+        });
+        Ok(Response::new(stream::iter([first]).chain(chunks).boxed()))
     }
 
     async fn redact_verification(

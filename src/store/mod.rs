@@ -8,8 +8,8 @@ pub mod sqlite;
 
 use async_trait::async_trait;
 use row::{
-    AuditRow, ChargeRow, Effects, EventRow, JobRow, ListFilter, NewRow, ProgressRow, Unsettled, UsageDay, UsageFilter,
-    VerificationRow,
+    AuditRow, ChargeRow, Effects, EventRow, EvidenceRow, JobRow, ListFilter, NewRow, ProgressRow, Unsettled, UsageDay,
+    UsageFilter, VerificationRow,
 };
 use tokio::sync::watch;
 
@@ -41,7 +41,28 @@ pub trait Store: Send + Sync {
         effects: Effects,
     ) -> Result<bool, Error>;
 
-    /// Empties the sealed columns of a verification, with effects, if it still has this version. `keep_session`: the token is
+    /// Stores evidence of a verification, in place of what was stored of it before, with effects. False: the verification was
+    /// redacted meanwhile, and nothing was done.
+    async fn put_evidence(
+        &self,
+        verification_id: &str,
+        rows: Vec<EvidenceRow>,
+        effects: Effects,
+    ) -> Result<bool, Error>;
+
+    /// The evidence of a verification, by kind and position.
+    async fn evidence_of(&self, verification_id: &str) -> Result<Vec<EvidenceRow>, Error>;
+
+    /// Erases the keys of a verification's evidence, with effects.
+    async fn erase_evidence(&self, verification_id: &str, at_ms: i64, effects: Effects) -> Result<(), Error>;
+
+    /// Notes that the blobs of erased evidence are gone.
+    async fn note_blobs_deleted(&self, verification_id: &str) -> Result<(), Error>;
+
+    /// Whether there is such a job.
+    async fn has_job(&self, kind: &'static str, subject: &str) -> Result<bool, Error>;
+
+    /// Empties the sealed columns of a verification and of its evidence, with effects, if it still has this version. `keep_session`: the token is
     /// still needed to ask the vendor for the ledger. What was there cannot be read from the store's files any more. False: it
     /// has another version.
     async fn redact(

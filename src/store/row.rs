@@ -219,3 +219,25 @@ pub struct Unsettled {
     /// When the oldest of them was created.
     pub oldest_created_at_ms: Option<i64>,
 }
+
+/// A photo, video or sound. Its content is in a blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvidenceRow {
+    pub id: String,
+    pub verification_id: String,
+    pub kind: String,
+    /// Among those of its kind, from 0.
+    pub position: u32,
+    /// The attempt that it is of.
+    pub attempt_seq: Option<String>,
+    pub content_type: String,
+    pub size_bytes: u64,
+    /// None when erased.
+    pub sha256: Option<Vec<u8>>,
+    /// Opens the blob. None when erased.
+    pub sealed_key: Option<Vec<u8>>,
+    pub stored_at_ms: i64,
+    pub erased_at_ms: Option<i64>,
+    /// Whether the blob is gone too.
+    pub blob_deleted: bool,
+}

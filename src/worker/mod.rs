@@ -6,7 +6,7 @@
 mod gauges;
 
 use crate::{
-    app::{App, Error, REDACT_JOB, SETTLE_JOB, WEBHOOK_JOB},
+    app::{App, BLOBS_JOB, EVIDENCE_JOB, EVIDENCE_RETENTION_JOB, Error, REDACT_JOB, SETTLE_JOB, WEBHOOK_JOB},
     store::row::JobRow,
 };
 use jiff::SignedDuration;
@@ -16,8 +16,12 @@ use tokio_util::task::TaskTracker;
 
 /// How often the store is asked what is due.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// Longer than a job can take: two calls to the vendor of at most 60 s, and two writes.
-const LEASE: SignedDuration = SignedDuration::from_mins(3);
+/// Longer than a job can take: two calls to the vendor of at most 60 s or one with media of at most 5 minutes, and writes.
+const LEASE: SignedDuration = SignedDuration::from_mins(8);
+/// How much evidence is fetched at once: each has some MB under way.
+const EVIDENCE_CONCURRENCY: usize = 4;
+/// How often blobs are looked for that no row tells of.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// How many webhooks are sent at once: one slow receiver must not hold up the others.
 const WEBHOOK_CONCURRENCY: usize = 32;
@@ -32,6 +36,10 @@ impl Workers {
             tokio::spawn(work_off(Arc::clone(app), Work::Settle, settle_concurrency)),
             tokio::spawn(work_off(Arc::clone(app), Work::Redact, 1)),
             tokio::spawn(work_off(Arc::clone(app), Work::Webhook, WEBHOOK_CONCURRENCY)),
+            tokio::spawn(work_off(Arc::clone(app), Work::FetchEvidence, EVIDENCE_CONCURRENCY)),
+            tokio::spawn(work_off(Arc::clone(app), Work::EraseEvidence, 1)),
+            tokio::spawn(work_off(Arc::clone(app), Work::DeleteBlobs, 1)),
+            tokio::spawn(sweep(Arc::clone(app))),
             tokio::spawn(gauges::keep(Arc::clone(app))),
         ])
     }
@@ -57,6 +65,12 @@ enum Work {
     Redact,
     /// The dispatcher: pushes events to callers.
     Webhook,
+    /// Fetches photos, videos and sounds.
+    FetchEvidence,
+    /// Retention of those.
+    EraseEvidence,
+    /// Removes what was erased.
+    DeleteBlobs,
 }
 
 impl Work {
@@ -65,6 +79,9 @@ impl Work {
             Self::Settle => SETTLE_JOB,
             Self::Redact => REDACT_JOB,
             Self::Webhook => WEBHOOK_JOB,
+            Self::FetchEvidence => EVIDENCE_JOB,
+            Self::EraseEvidence => EVIDENCE_RETENTION_JOB,
+            Self::DeleteBlobs => BLOBS_JOB,
         }
     }
 
@@ -73,6 +90,9 @@ impl Work {
             Self::Settle => app.settle_due(job).await,
             Self::Redact => app.redact_due(job).await,
             Self::Webhook => app.deliver_due(job).await,
+            Self::FetchEvidence => app.fetch_evidence_due(job).await,
+            Self::EraseEvidence => app.erase_evidence_due(job).await,
+            Self::DeleteBlobs => app.delete_blobs_due(job).await,
         }
     }
 }
@@ -126,4 +146,15 @@ async fn run(app: &App, work: Work, job: &JobRow) {
         }
     };
     metrics::counter!("faceid_jobs_total", "kind" => work.kind(), "outcome" => outcome).increment(1);
+}
+
+async fn sweep(app: Arc<App>) {
+    let mut tick = tokio::time::interval(SWEEP_INTERVAL);
+    while app.stopping.run_until_cancelled(tick.tick()).await.is_some() {
+        match app.stopping.run_until_cancelled(app.sweep_orphans()).await {
+            Some(Ok(0)) | None => {}
+            Some(Ok(swept)) => tracing::info!(swept, "removed evidence that no row tells of"),
+            Some(Err(error)) => tracing::warn!(error = %error, "evidence without a row could not be looked for"),
+        }
+    }
 }

@@ -315,6 +315,7 @@ fn config(simulator: &Simulator, folder: &TempDir, webhook_of_orders: &str) -> C
         ("unapproved", "999", "authority", ""),
     ]
     .map(|(name, rule_id, comparison, requires)| {
+        let evidence = if name == "onboarding" { "[]" } else { r#"["best_frame", "id_card", "video", "intention"]"# };
         format!(
             r#"
             [[flows]]
@@ -324,6 +325,7 @@ fn config(simulator: &Simulator, folder: &TempDir, webhook_of_orders: &str) -> C
             access_mode = "wechat_h5_native_overlay"
             comparison = "{comparison}"
             requires = [{requires}]
+            evidence = {evidence}
             redirect_allow = ["http://{}/shop/", "https://shop.example.com/"]
             "#,
             simulator.api_addr()
@@ -332,7 +334,7 @@ fn config(simulator: &Simulator, folder: &TempDir, webhook_of_orders: &str) -> C
     .concat();
     let flow_names = r#"["onboarding", "photo", "read-aloud", "questions", "nods", "console-intention", "unapproved"]"#;
     let callers: String = [
-        ("orders", ORDERS, flow_names, r#"["full_view"]"#),
+        ("orders", ORDERS, flow_names, r#"["full_view", "evidence"]"#),
         ("loans", LOANS, flow_names, "[]"),
         ("stranger", STRANGER, "[]", "[]"),
         ("finance", FINANCE, "[]", r#"["admin"]"#),
@@ -354,6 +356,8 @@ fn config(simulator: &Simulator, folder: &TempDir, webhook_of_orders: &str) -> C
         public_url = "http://{http}"
         [store]
         url = "sqlite:{}"
+        [evidence]
+        url = "file:{}"
         [vault]
         keys = "test:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
         [tencent]
@@ -367,6 +371,7 @@ fn config(simulator: &Simulator, folder: &TempDir, webhook_of_orders: &str) -> C
         {callers}
         "#,
         database.display(),
+        folder.path().join("evidence").display(),
         simulator.api_addr(),
         simulator.secret_id(),
         simulator.secret_key(),

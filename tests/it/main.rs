@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod callers;
+mod evidence;
 mod harness;
 mod idempotency;
 mod invariants;

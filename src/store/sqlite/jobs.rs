@@ -12,6 +12,12 @@ pub(super) fn any_due(connection: &Connection, kind: &str, now_ms: i64) -> rusql
         .query_row(params![kind, now_ms], |row| row.get(0))
 }
 
+pub(super) fn exists(connection: &Connection, kind: &str, subject: &str) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM jobs WHERE kind = ?1 AND subject = ?2)")?
+        .query_row(params![kind, subject], |row| row.get(0))
+}
+
 pub(super) fn claim(
     connection: &Connection,
     kind: &str,

@@ -1,6 +1,7 @@
 //! The store on SQLite: one file, WAL, one writer, full durability. For one replica.
 
 mod effects;
+mod evidence;
 mod jobs;
 mod usage;
 mod verifications;
@@ -10,8 +11,8 @@ mod writer;
 use super::{
     Creation, Error, Store,
     row::{
-        AuditRow, ChargeRow, Effects, EventRow, JobRow, ListFilter, NewRow, ProgressRow, Unsettled, UsageDay,
-        UsageFilter, VerificationRow,
+        AuditRow, ChargeRow, Effects, EventRow, EvidenceRow, JobRow, ListFilter, NewRow, ProgressRow, Unsettled,
+        UsageDay, UsageFilter, VerificationRow,
     },
 };
 use async_trait::async_trait;
@@ -169,6 +170,52 @@ impl Store for SqliteStore {
         Ok(advanced)
     }
 
+    async fn put_evidence(
+        &self,
+        verification_id: &str,
+        rows: Vec<EvidenceRow>,
+        effects: Effects,
+    ) -> Result<bool, Error> {
+        let id = verification_id.to_owned();
+        let has_events = !effects.events.is_empty();
+        let stored = self
+            .writer
+            .write("put_evidence", move |connection| {
+                let stored = evidence::put(connection, &id, &rows)?;
+                if stored {
+                    effects::apply(connection, &effects)?;
+                }
+                Ok(stored)
+            })
+            .await?;
+        self.signal_events(has_events && stored);
+        Ok(stored)
+    }
+
+    async fn evidence_of(&self, verification_id: &str) -> Result<Vec<EvidenceRow>, Error> {
+        self.read("evidence_of", |reader| evidence::of(reader, verification_id))
+    }
+
+    async fn erase_evidence(&self, verification_id: &str, at_ms: i64, effects: Effects) -> Result<(), Error> {
+        let id = verification_id.to_owned();
+        self.writer
+            .write("erase_evidence", move |connection| {
+                evidence::erase(connection, &id, at_ms)?;
+                effects::apply(connection, &effects)
+            })
+            .await?;
+        self.writer.empty_log().await
+    }
+
+    async fn note_blobs_deleted(&self, verification_id: &str) -> Result<(), Error> {
+        let id = verification_id.to_owned();
+        self.writer.write("note_blobs_deleted", move |connection| evidence::note_blobs_deleted(connection, &id)).await
+    }
+
+    async fn has_job(&self, kind: &'static str, subject: &str) -> Result<bool, Error> {
+        self.read("has_job", |reader| jobs::exists(reader, kind, subject))
+    }
+
     async fn redact(
         &self,
         id: &str,
@@ -184,6 +231,7 @@ impl Store for SqliteStore {
             .write("redact", move |connection| {
                 let redacted = verifications::redact(connection, &id, expected_version, at_ms, keep_session)?;
                 if redacted {
+                    evidence::erase(connection, &id, at_ms)?;
                     effects::apply(connection, &effects)?;
                 }
                 Ok(redacted)

@@ -64,3 +64,21 @@ CREATE TABLE webhook_cursors (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX events_by_verification ON events (verification_id, seq);
+
+-- Photos, videos and sounds. The content is in a blob, sealed with the key that is sealed here: without it the blob is noise.
+CREATE TABLE evidence (
+    id              TEXT    NOT NULL PRIMARY KEY,
+    verification_id TEXT    NOT NULL REFERENCES verifications (id),
+    kind            TEXT    NOT NULL,
+    position        INTEGER NOT NULL,
+    attempt_seq     TEXT,
+    content_type    TEXT    NOT NULL,
+    size_bytes      INTEGER NOT NULL,
+    sha256          BLOB,
+    sealed_key      BLOB,
+    stored_at_ms    INTEGER NOT NULL,
+    erased_at_ms    INTEGER,
+    blob_deleted    INTEGER NOT NULL DEFAULT 0 CHECK (blob_deleted IN (0, 1)),
+    UNIQUE (verification_id, kind, position),
+    CHECK ((erased_at_ms IS NULL) = (sealed_key IS NOT NULL))
+) STRICT;

@@ -1,0 +1,270 @@
+//! The evidence fetcher's use case: photos, videos and sounds, taken before the vendor deletes them.
+
+use super::{App, AuditAction, Error, event::EventKind, record::Record};
+use crate::{
+    domain::{
+        evidence::{MediaKind, sniff},
+        flow::EvidenceWish,
+        ids::VerificationId,
+        intention::IntentionMode,
+        schedule::{backoff, is_forgotten},
+        verification::{State, Verification},
+    },
+    evidence::{BlobKey, PutError},
+    store::row::{Effects, EvidenceRow, JobRow, NewJob},
+    tencent::{
+        media::{MediaEvent, MediaStream},
+        wire::GetDetectInfoEnhancedRequest,
+    },
+    vault::Place,
+};
+use futures_util::{StreamExt, stream};
+use jiff::SignedDuration;
+use std::pin::pin;
+
+/// Kind of the jobs that [`App::fetch_evidence_due`] does.
+pub const EVIDENCE_JOB: &str = "evidence";
+/// Kind of the jobs that [`App::erase_evidence_due`] does.
+pub const EVIDENCE_RETENTION_JOB: &str = "erase_evidence";
+/// Kind of the jobs that [`App::delete_blobs_due`] does.
+pub const BLOBS_JOB: &str = "delete_blobs";
+
+/// The vendor keeps up to 10.
+const BEST_FRAMES: u32 = 10;
+
+impl App {
+    /// Fetches what the flow keeps: streams each medium from the vendor into a sealed blob, then stores the rows together.
+    ///
+    /// Blobs have the same keys on every try, so that a try that was cut short leaves nothing that the next does not replace.
+    ///
+    /// # Errors
+    /// When the store fails: the job's lease ends by itself, and it is tried again.
+    pub async fn fetch_evidence_due(&self, job: &JobRow) -> Result<(), Error> {
+        let record = self.find(&job.subject).await?;
+        let Some(flow) = self.flows.get(&record.verification.flow) else {
+            return Ok(self.store.finish_job(job).await?);
+        };
+        if record.verification.redacted_at.is_some() {
+            return Ok(self.store.finish_job(job).await?);
+        }
+        let verification = &record.verification;
+        match self.fetch_evidence(&record, flow.evidence).await {
+            Ok(rows) => {
+                let at = self.clock.now();
+                let mut effects = Effects::default();
+                if let Some(ended_at) = verification.state.settled_at() {
+                    effects.jobs.push(evidence_retention_job(
+                        &job.subject,
+                        (ended_at + flow.evidence_retention).as_millisecond(),
+                    ));
+                }
+                self.announce(&mut effects, verification, EventKind::EvidenceStored, at);
+                let keys = rows.iter().map(blob_key).collect::<Result<Vec<_>, _>>()?;
+                if !self.store.put_evidence(&job.subject, rows, effects).await? {
+                    // Redacted meanwhile.
+                    for key in keys {
+                        self.evidence.delete(&key).await?;
+                    }
+                }
+                Ok(self.store.finish_job(job).await?)
+            }
+            Err(error) if is_forgotten(verification.created_at, self.clock.now()) => {
+                metrics::counter!("faceid_evidence_lost_total").increment(1);
+                tracing::error!(verification_id = %job.subject, error = %error, "evidence lost: the vendor keeps it for 3 days");
+                Ok(self.store.finish_job(job).await?)
+            }
+            Err(error) => {
+                tracing::warn!(verification_id = %job.subject, error = %error, "evidence not fetched yet");
+                let next = self.clock.now() + backoff(job.failures, rand::random());
+                Ok(self.store.put_off_job(job, next.as_millisecond(), job.failures + 1).await?)
+            }
+        }
+    }
+
+    async fn fetch_evidence(&self, record: &Record, wish: EvidenceWish) -> Result<Vec<EvidenceRow>, Error> {
+        let verification = &record.verification;
+        let pair = self.credentials.get(&verification.credential).await?;
+        let request = GetDetectInfoEnhancedRequest {
+            biz_token: record.session()?.token.expose(),
+            rule_id: &verification.rule_id,
+            info_type: &info_type(wish, verification.intention),
+            best_frames_count: wish.best_frame.then_some(BEST_FRAMES),
+            is_cut_id_card_image: wish.id_card.then_some(true),
+            is_need_id_card_avatar: wish.id_card.then_some(true),
+            is_return_all_video: wish.video.then_some(true),
+            ..GetDetectInfoEnhancedRequest::default()
+        };
+        let mut media = self.tencent.fetch_media(&pair, &request).await?;
+        let mut rows = Vec::new();
+        while let Some(event) = media.next().await? {
+            match event {
+                MediaEvent::Start { kind, index, seq } => {
+                    rows.push(self.keep(&verification.id.to_string(), kind, index, seq, &mut media).await?);
+                }
+                // What follows a start is taken by `keep`.
+                MediaEvent::Bytes(_) | MediaEvent::End => {}
+                MediaEvent::Answer(_) => return Ok(rows),
+            }
+        }
+        // The stream ends with the answer or with an error.
+        Ok(rows)
+    }
+
+    async fn keep(
+        &self,
+        verification_id: &str,
+        kind: MediaKind,
+        position: u32,
+        attempt_seq: Option<String>,
+        media: &mut MediaStream,
+    ) -> Result<EvidenceRow, Error> {
+        let mut bytes = pin!(media.bytes());
+        let first = bytes.next().await;
+        let content_type = match &first {
+            Some(Ok(first)) => sniff(first),
+            _ => "application/octet-stream",
+        };
+        let at = self.clock.now();
+        let mut row = EvidenceRow {
+            id: VerificationId::generate(at).to_string(),
+            verification_id: verification_id.to_owned(),
+            kind: kind.name().to_owned(),
+            position,
+            attempt_seq,
+            content_type: content_type.to_owned(),
+            size_bytes: 0,
+            sha256: None,
+            sealed_key: None,
+            stored_at_ms: at.as_millisecond(),
+            erased_at_ms: None,
+            blob_deleted: false,
+        };
+        let key = blob_key(&row)?;
+        let source = stream::iter(first).chain(bytes);
+        let stored =
+            self.evidence.put(&self.keyring, place(&key), &key, source).await.map_err(|error| match error {
+                PutError::Source(vendor) => Error::Vendor(vendor),
+                PutError::Store(store) => Error::Evidence(store),
+            })?;
+        row.size_bytes = stored.size;
+        row.sha256 = Some(stored.sha256.to_vec());
+        row.sealed_key = Some(stored.sealed_key);
+        Ok(row)
+    }
+
+    /// Erases evidence that the flow keeps no longer.
+    ///
+    /// # Errors
+    /// When the store fails: the job's lease ends by itself, and it is tried again.
+    pub async fn erase_evidence_due(&self, job: &JobRow) -> Result<(), Error> {
+        let effects = Effects {
+            audit: vec![self.audit_event("retention", AuditAction::EvidenceErased, &job.subject)],
+            jobs: vec![self.blobs_job(&job.subject)],
+            ..Effects::default()
+        };
+        self.store.erase_evidence(&job.subject, self.clock.now().as_millisecond(), effects).await?;
+        Ok(self.store.finish_job(job).await?)
+    }
+
+    /// Deletes the blobs of erased evidence, which nothing opens any more.
+    ///
+    /// # Errors
+    /// When the evidence's store fails: the job's lease ends by itself, and it is tried again.
+    pub async fn delete_blobs_due(&self, job: &JobRow) -> Result<(), Error> {
+        for row in self.store.evidence_of(&job.subject).await? {
+            if row.erased_at_ms.is_some() && !row.blob_deleted {
+                self.evidence.delete(&blob_key(&row)?).await?;
+            }
+        }
+        self.store.note_blobs_deleted(&job.subject).await?;
+        Ok(self.store.finish_job(job).await?)
+    }
+
+    /// The job that fetches a verification's evidence, if its flow keeps any and there was something to see.
+    pub(super) fn evidence_job(&self, verification: &Verification) -> Option<NewJob> {
+        let ended_at = match verification.state {
+            State::Passed { at } | State::Failed { at } => at,
+            State::Pending | State::Expired { .. } | State::Canceled { .. } => return None,
+        };
+        let flow = self.flows.get(&verification.flow)?;
+        if flow.evidence.is_nothing() || verification.redacted_at.is_some() || verification.result_lost {
+            return None;
+        }
+        Some(NewJob {
+            kind: EVIDENCE_JOB,
+            subject: verification.id.to_string(),
+            due_at_ms: ended_at.as_millisecond(),
+            // What the vendor forgets first goes first.
+            rank_ms: verification.created_at.as_millisecond(),
+        })
+    }
+
+    pub(super) fn blobs_job(&self, verification_id: &str) -> NewJob {
+        let now_ms = self.clock.now().as_millisecond();
+        NewJob { kind: BLOBS_JOB, subject: verification_id.to_owned(), due_at_ms: now_ms, rank_ms: now_ms }
+    }
+
+    /// Removes blobs that no row tells of: what a process that was killed between blob and row left, when nobody tried again.
+    ///
+    /// # Errors
+    /// When a store fails.
+    pub async fn sweep_orphans(&self) -> Result<u64, Error> {
+        let cutoff = self.clock.now() - ORPHAN_AGE;
+        let mut swept = 0;
+        let mut keys = self.evidence.written_before(cutoff);
+        while let Some(key) = keys.next().await {
+            let key = key?;
+            let verification_id = key.as_str().split('/').next().unwrap_or_default().to_owned();
+            let known = self.store.evidence_of(&verification_id).await?;
+            let is_known = known.iter().any(|row| !row.blob_deleted && blob_path(row) == key.as_str());
+            if !is_known && !self.store.has_job(EVIDENCE_JOB, &verification_id).await? {
+                self.evidence.delete(&key).await?;
+                swept += 1;
+            }
+        }
+        self.evidence.remove_unfinished(cutoff).await?;
+        Ok(swept)
+    }
+}
+
+/// A blob this old whose row has not come will have none.
+const ORPHAN_AGE: SignedDuration = SignedDuration::from_hours(24);
+
+/// Where the key of a blob is sealed for.
+pub(super) fn place(key: &BlobKey) -> Place<'_> {
+    Place { table: "evidence", row: key.as_str(), column: "sealed_key" }
+}
+
+pub(super) fn blob_key(row: &EvidenceRow) -> Result<BlobKey, Error> {
+    BlobKey::parse(&blob_path(row)).map_err(|problem| Error::UnreadableRow {
+        id: row.id.clone(),
+        column: "kind",
+        problem,
+    })
+}
+
+fn blob_path(row: &EvidenceRow) -> String {
+    format!("{}/{}-{}", row.verification_id, row.kind, row.position)
+}
+
+fn evidence_retention_job(verification_id: &str, due_at_ms: i64) -> NewJob {
+    NewJob { kind: EVIDENCE_RETENTION_JOB, subject: verification_id.to_owned(), due_at_ms, rank_ms: due_at_ms }
+}
+
+/// The digits of what is asked for; the text is always there.
+fn info_type(wish: EvidenceWish, intention: Option<IntentionMode>) -> String {
+    let mut digits = String::from("1");
+    for (wished, digit) in [(wish.id_card, '2'), (wish.best_frame, '3'), (wish.video, '4')] {
+        if wished {
+            digits.push(digit);
+        }
+    }
+    if wish.intention {
+        digits.push_str(match intention {
+            None => "56",
+            Some(IntentionMode::ReadAloud) => "5",
+            Some(IntentionMode::Questions | IntentionMode::Nods) => "6",
+        });
+    }
+    digits
+}
