@@ -44,7 +44,9 @@ impl App {
         let Some(flow) = self.flows.get(&record.verification.flow) else {
             return Ok(self.store.finish_job(job).await?);
         };
-        if record.verification.redacted_at.is_some() {
+        // Stored by a try whose job was not finished: blobs that rows tell of are not written again.
+        let is_stored = !self.store.evidence_of(&job.subject).await?.is_empty();
+        if is_stored || record.verification.redacted_at.is_some() {
             return Ok(self.store.finish_job(job).await?);
         }
         let verification = &record.verification;

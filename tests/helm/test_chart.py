@@ -147,8 +147,11 @@ def test_configuration_carries_the_values_over():
         "comparison": "authority",
         "requires": ["name", "id_number"],
         "redirect_allow": ["https://shop.example.com/", "https://app.example.com/verify"],
+        "evidence": ["best_frame", "video"],
+        "evidence_retention_days": 7,
         "result_retention_days": 30,
     }
+    assert config["evidence"] == {"url": "s3://faceid-evidence/prod"}
     assert config["reconcile"] == {"poll_after_minutes": [1, 10], "concurrency": 4}
     assert config["flows"][1]["requires"] == []
     assert [caller["name"] for caller in config["callers"]] == ["orders", "support"]

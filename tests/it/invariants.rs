@@ -121,8 +121,8 @@ impl Life<'_> {
         let tokens: Vec<Value> = serde_json::from_str(&self.world.get(&url).await.1).expect("tokens are JSON");
         let summary = |token: &Value| {
             let attempts = token["attempts"].as_array().cloned().unwrap_or_default();
-            let codes = attempts.iter().filter_map(|attempt| attempt["code"].as_i64());
-            let best = codes.clone().find(|code| *code == 0).or(codes.last());
+            let codes: Vec<i64> = attempts.iter().filter_map(|attempt| attempt["code"].as_i64()).collect();
+            let best = codes.iter().copied().find(|code| *code == 0).or_else(|| codes.last().copied());
             let charged = attempts.iter().filter(|attempt| attempt["charged"] == true).count() as u64;
             (token["biz_token"].as_str().unwrap_or_default().to_owned(), (best, charged))
         };

@@ -53,6 +53,8 @@ class ChartProcess(GatewayProcess):
                 path.write_text(contents[path.name])
         # An external database is another issue's; here its URL only has to arrive by way of the environment.
         urls = {"FACEID_GATEWAY__STORE__URL": f"sqlite:{folder}/data/gateway.db"} if container.get("env") else {}
+        if urls:  # and so is its bucket
+            urls["FACEID_GATEWAY__EVIDENCE__URL"] = f"file:{folder}/data/evidence"
         super().__init__(binary, args, folder, grpc_port, http_port, urls | (env or {}))
 
 

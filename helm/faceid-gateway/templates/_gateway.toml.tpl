@@ -16,6 +16,13 @@ url = "sqlite:/var/lib/faceid-gateway/gateway.db"
 # url comes as FACEID_GATEWAY__STORE__URL, from a Secret.
 {{- end }}
 
+[evidence]
+{{- if .Values.evidence.url }}
+url = {{ toRawJson .Values.evidence.url }}
+{{- else }}
+url = "file:/var/lib/faceid-gateway/evidence"
+{{- end }}
+
 [vault]
 keys_file = "/var/run/secrets/faceid-gateway/vault.keys"
 
@@ -55,6 +62,12 @@ access_mode = {{ toRawJson .accessMode }}
 comparison = {{ toRawJson .comparison }}
 requires = {{ toRawJson (default list .requires) }}
 redirect_allow = {{ toRawJson .redirectAllow }}
+{{- with .evidence }}
+evidence = {{ toRawJson . }}
+{{- end }}
+{{- with .evidenceRetentionDays }}
+evidence_retention_days = {{ int . }}
+{{- end }}
 {{- with .resultRetentionDays }}
 result_retention_days = {{ int . }}
 {{- end }}

@@ -35,6 +35,11 @@ spec:
       image: {{ include "faceid-gateway.image" . | quote }}
       imagePullPolicy: {{ .Values.image.pullPolicy }}
       args: ["serve", "--config", "/etc/faceid-gateway/gateway.toml"]
+      {{- with .Values.evidence.awsSecret }}
+      envFrom:
+        - secretRef:
+            name: {{ . }}
+      {{- end }}
       {{- if not (include "faceid-gateway.onSqlite" .) }}
       env:
         - name: FACEID_GATEWAY__STORE__URL

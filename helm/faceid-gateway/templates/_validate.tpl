@@ -7,6 +7,9 @@ What the schema cannot say: what is missing, and what contradicts what. All faul
 {{- if and (include "faceid-gateway.onSqlite" .) (gt (int $v.replicas) 1) }}
 {{- $faults = append $faults (printf "replicas is %d, but SQLite has one writer: set store.urlSecret.name to use an external database, or replicas to 1" (int $v.replicas)) }}
 {{- end }}
+{{- if and (not (include "faceid-gateway.onSqlite" .)) (not $v.evidence.url) }}
+{{- $faults = append $faults "evidence.url is required with an external database: its pods share no volume, so photos and videos need a bucket (s3://…)" }}
+{{- end }}
 {{- if not $v.http.publicUrl }}
 {{- $faults = append $faults "http.publicUrl is required: the address where browsers reach this gateway's /callback" }}
 {{- end }}
