@@ -3,6 +3,7 @@
 
 pub mod caller;
 pub mod clock;
+pub mod evidence;
 pub mod fault;
 pub mod flow;
 pub mod identity;

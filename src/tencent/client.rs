@@ -26,7 +26,7 @@ const SERVICE: &str = "faceid";
 const VERSION: &str = "2018-03-01";
 const JSON: &str = "application/json; charset=utf-8";
 /// The longest answer that is read. Text answers have some KB; one with the intention step's video some MB.
-const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+pub(super) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The vendor closes idle connections after about 60 s (observed): close them first, or a reuse meets a reset.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,7 +36,7 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct ClientConfig {
     /// Scheme, host and port. Plain http only to loopback.
     pub endpoint: Url,
-    /// For one call, from connecting to the last byte.
+    /// For one call, from connecting to the last byte; of an answer with media, for each piece.
     pub timeout: Duration,
 }
 
@@ -45,7 +45,7 @@ pub struct Client {
     http: reqwest::Client,
     endpoint: Url,
     host: String,
-    timeout: Duration,
+    pub(super) timeout: Duration,
     clock: Arc<dyn Clock>,
     signing_keys: Mutex<Vec<(KeyPair, Arc<SigningKey>)>>,
 }
@@ -106,32 +106,21 @@ impl Client {
         self.call("GetDetectInfoEnhanced", pair, request).await
     }
 
-    /// One call: counted, timed and traced, with the vendor's request id on the span.
     async fn call<T: DeserializeOwned>(
         &self,
         action: &'static str,
         pair: &KeyPair,
         request: &impl Serialize,
     ) -> Result<Answer<T>, Error> {
-        let span = tracing::info_span!(
-            "tencent",
-            otel.name = action,
-            otel.kind = "client",
-            code = tracing::field::Empty,
-            vendor_request_id = tracing::field::Empty
-        );
-        let started = Instant::now();
-        let result = self.send(action, pair, request).instrument(span.clone()).await;
-        let (label, request_id) = match &result {
-            Ok(answer) => ("ok", Some(answer.request_id.as_str())),
-            Err(kind) => (kind.label(), kind.request_id()),
-        };
-        span.record("code", label);
-        span.record("vendor_request_id", request_id);
-        tracing::debug!(parent: &span, action, code = label, vendor_request_id = request_id, "vendor call ended");
-        metrics::counter!("faceid_vendor_calls_total", "action" => action, "code" => label.to_owned()).increment(1);
-        metrics::histogram!("faceid_vendor_call_duration_seconds", "action" => action).record(started.elapsed());
-        result.map_err(|kind| Error { action, kind })
+        let call = Call::begin(action);
+        let result = self.send(action, pair, request).instrument(call.span.clone()).await;
+        match result {
+            Ok(answer) => {
+                call.succeeded(&answer.request_id);
+                Ok(answer)
+            }
+            Err(kind) => Err(call.failed(kind)),
+        }
     }
 
     async fn send<T: DeserializeOwned>(
@@ -140,20 +129,24 @@ impl Client {
         pair: &KeyPair,
         request: &impl Serialize,
     ) -> Result<Answer<T>, ErrorKind> {
-        let body = serde_json::to_vec(request).expect("requests are plain data");
-        let headers = self.signed_headers(action, pair, &body)?;
-        let response = self
-            .http
-            .post(self.endpoint.clone())
-            .headers(headers)
-            .body(body)
-            .send()
-            .await
-            .map_err(|error| self.transport_error(error))?;
+        let request = self.signed(action, pair, request)?;
+        let response = request.send().await.map_err(|error| transport_error(error, self.timeout))?;
         let status = response.status();
         let body = self.read_bounded(response).await?;
         // The vendor answers errors with 200; anything else is a proxy or an outage in between.
         if status.is_success() { read_answer(&body) } else { Err(ErrorKind::HttpStatus(status.as_u16())) }
+    }
+
+    /// A request, ready to be sent now.
+    pub(super) fn signed(
+        &self,
+        action: &'static str,
+        pair: &KeyPair,
+        request: &impl Serialize,
+    ) -> Result<reqwest::RequestBuilder, ErrorKind> {
+        let body = serde_json::to_vec(request).expect("requests are plain data");
+        let headers = self.signed_headers(action, pair, &body)?;
+        Ok(self.http.post(self.endpoint.clone()).headers(headers).body(body))
     }
 
     /// The headers of a request, signed at this moment.
@@ -197,7 +190,7 @@ impl Client {
             return Err(too_large());
         }
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.transport_error(error))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| transport_error(error, self.timeout))? {
             if body.len() + chunk.len() > MAX_ANSWER_BYTES {
                 return Err(too_large());
             }
@@ -205,18 +198,56 @@ impl Client {
         }
         Ok(body)
     }
+}
 
-    fn transport_error(&self, error: reqwest::Error) -> ErrorKind {
-        if error.is_timeout() {
-            ErrorKind::Timeout { timeout_ms: self.timeout.as_millis() }
-        } else {
-            ErrorKind::Unreachable(error.without_url())
-        }
+/// One call: counted, timed and traced, with the vendor's request id on the span.
+pub(super) struct Call {
+    action: &'static str,
+    pub(super) span: tracing::Span,
+    started: Instant,
+}
+
+impl Call {
+    pub(super) fn begin(action: &'static str) -> Self {
+        let span = tracing::info_span!(
+            "tencent",
+            otel.name = action,
+            otel.kind = "client",
+            code = tracing::field::Empty,
+            vendor_request_id = tracing::field::Empty
+        );
+        Self { action, span, started: Instant::now() }
+    }
+
+    pub(super) fn succeeded(&self, request_id: &str) {
+        self.end("ok", Some(request_id));
+    }
+
+    pub(super) fn failed(&self, kind: ErrorKind) -> Error {
+        self.end(kind.label(), kind.request_id());
+        Error { action: self.action, kind }
+    }
+
+    fn end(&self, label: &str, request_id: Option<&str>) {
+        let Self { action, span, started } = self;
+        span.record("code", label);
+        span.record("vendor_request_id", request_id);
+        tracing::debug!(parent: span, action, code = label, vendor_request_id = request_id, "vendor call ended");
+        metrics::counter!("faceid_vendor_calls_total", "action" => *action, "code" => label.to_owned()).increment(1);
+        metrics::histogram!("faceid_vendor_call_duration_seconds", "action" => *action).record(started.elapsed());
+    }
+}
+
+pub(super) fn transport_error(error: reqwest::Error, timeout: Duration) -> ErrorKind {
+    if error.is_timeout() {
+        ErrorKind::Timeout { timeout_ms: timeout.as_millis() }
+    } else {
+        ErrorKind::Unreachable(error.without_url())
     }
 }
 
 /// Reads the vendor's envelope: `{"Response": {"Error": …}}` or `{"Response": {…}}`.
-fn read_answer<T: DeserializeOwned>(body: &[u8]) -> Result<Answer<T>, ErrorKind> {
+pub(super) fn read_answer<T: DeserializeOwned>(body: &[u8]) -> Result<Answer<T>, ErrorKind> {
     let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|error| unintelligible(&error, ""))?;
     let response = envelope.response.get();
     let head: Head = serde_json::from_str(response).map_err(|error| unintelligible(&error, ""))?;

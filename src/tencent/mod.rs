@@ -3,7 +3,9 @@
 pub mod client;
 pub mod error;
 mod findings;
+pub mod media;
 pub mod wire;
 
 pub use client::{Answer, Client, ClientConfig};
 pub use error::{Error, ErrorClass, ErrorKind};
+pub use media::{MediaEvent, MediaStream};

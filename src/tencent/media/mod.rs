@@ -1,0 +1,358 @@
+//! A GetDetectInfoEnhanced answer with photos, videos and sounds, read while it arrives.
+//!
+//! Such an answer is JSON of up to tens of MB, nearly all of which is base64 in a few known places (`shape`). `parser` takes
+//! those out; [`MediaStream`] hands them on, with a few pieces in memory at a time, whatever the size.
+
+mod parser;
+mod shape;
+
+use super::{
+    client::{Answer, Call, Client, read_answer, transport_error},
+    error::{Error, ErrorKind},
+    wire::{GetDetectInfoEnhancedRequest, GetDetectInfoEnhancedResponse},
+};
+use crate::domain::{evidence::MediaKind, key_pair::KeyPair};
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use parser::MediaParser;
+use std::{collections::VecDeque, future::Future, time::Duration};
+use tracing::Instrument;
+
+const ACTION: &str = "GetDetectInfoEnhanced";
+/// For a whole answer with media, which takes as long as its reader does. What the vendor may take between two pieces is
+/// the client's timeout.
+const WHOLE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What comes out of an answer, in its order.
+pub enum MediaEvent {
+    /// A medium begins. Of one that is null, missing or empty there is no event.
+    Start {
+        kind: MediaKind,
+        /// How many of this kind came before in this answer.
+        index: u32,
+        /// Which attempt a liveness video is of, where the answer says so before the video.
+        seq: Option<String>,
+    },
+    /// A piece of the medium that began last: 48 KiB, or the last piece, which may be shorter. Never empty.
+    Bytes(Bytes),
+    /// The medium is whole.
+    End,
+    /// The last event: the answer without its media (their places are empty strings). Only when it has come does what
+    /// came before count.
+    Answer(Box<Answer<GetDetectInfoEnhancedResponse>>),
+}
+
+/// An answer on its way.
+pub struct MediaStream {
+    response: reqwest::Response,
+    call: Call,
+    timeout: Duration,
+    /// None when the answer has ended, well or not.
+    parser: Option<MediaParser>,
+    events: VecDeque<MediaEvent>,
+}
+
+impl Client {
+    /// Asks what became of a BizToken, as [`Client::get_detect_info_enhanced`] does, for answers with media. Waits for the
+    /// first event, so that a refusal comes from here. The call is counted when its last event or an error has come.
+    ///
+    /// # Errors
+    /// See [`ErrorKind`].
+    pub async fn fetch_media(
+        &self,
+        pair: &KeyPair,
+        request: &GetDetectInfoEnhancedRequest<'_>,
+    ) -> Result<MediaStream, Error> {
+        let call = Call::begin(ACTION);
+        let opened = self.open_media(pair, request).instrument(call.span.clone()).await;
+        let response = opened.map_err(|kind| call.failed(kind))?;
+        let parser = Some(MediaParser::new());
+        let mut media = MediaStream { response, call, timeout: self.timeout, parser, events: VecDeque::new() };
+        media.read_until_event().await?;
+        Ok(media)
+    }
+
+    async fn open_media(
+        &self,
+        pair: &KeyPair,
+        request: &GetDetectInfoEnhancedRequest<'_>,
+    ) -> Result<reqwest::Response, ErrorKind> {
+        let request = self.signed(ACTION, pair, request)?.timeout(WHOLE_TIMEOUT);
+        let sent = within(self.timeout, request.send()).await?;
+        let response = sent.map_err(|error| transport_error(error, self.timeout))?;
+        let status = response.status();
+        if status.is_success() { Ok(response) } else { Err(ErrorKind::HttpStatus(status.as_u16())) }
+    }
+}
+
+impl MediaStream {
+    /// The next event; None after the last one and after an error. A call that is dropped has lost nothing.
+    ///
+    /// # Errors
+    /// See [`ErrorKind`]. What came before the error does not count.
+    pub async fn next(&mut self) -> Result<Option<MediaEvent>, Error> {
+        self.read_until_event().await?;
+        Ok(self.events.pop_front())
+    }
+
+    /// The bytes of the medium that began last, up to its end.
+    ///
+    /// # Errors
+    /// As [`MediaStream::next`].
+    pub fn bytes(&mut self) -> impl Stream<Item = Result<Bytes, Error>> {
+        stream::unfold(Some(self), |media| async {
+            let media = media?;
+            match media.next().await {
+                Ok(Some(MediaEvent::Bytes(bytes))) => Some((Ok(bytes), Some(media))),
+                Ok(_end) => None,
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+    }
+
+    async fn read_until_event(&mut self) -> Result<(), Error> {
+        while self.events.is_empty() && self.parser.is_some() {
+            let span = self.call.span.clone();
+            match self.read_piece().instrument(span).await {
+                Ok(None) => {}
+                Ok(Some(answer)) => {
+                    self.call.succeeded(&answer.request_id);
+                    self.events.push_back(MediaEvent::Answer(Box::new(answer)));
+                }
+                Err(kind) => {
+                    self.parser = None;
+                    return Err(self.call.failed(kind));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads on. Some: the answer has ended.
+    async fn read_piece(&mut self) -> Result<Option<Answer<GetDetectInfoEnhancedResponse>>, ErrorKind> {
+        let read = within(self.timeout, self.response.chunk()).await?;
+        if let Some(piece) = read.map_err(|error| transport_error(error, WHOLE_TIMEOUT))? {
+            if let Some(parser) = &mut self.parser {
+                self.events.extend(parser.feed(&piece)?);
+            }
+            return Ok(None);
+        }
+        let Some(parser) = self.parser.take() else { return Ok(None) };
+        read_answer(&parser.finish()?).map(Some)
+    }
+}
+
+async fn within<T>(limit: Duration, step: impl Future<Output = T>) -> Result<T, ErrorKind> {
+    let timed = tokio::time::timeout(limit, step).await;
+    timed.map_err(|_elapsed| ErrorKind::Timeout { timeout_ms: limit.as_millis() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::clock::SystemClock,
+        simulator::{self, Simulator, SimulatorConfig},
+        tencent::{ErrorClass, client::ClientConfig, wire::DetectAuthRequest},
+    };
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    use futures_util::TryStreamExt;
+    use serde_json::{Value, json};
+    use std::{collections::BTreeMap, sync::Arc};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    struct World {
+        simulator: Simulator,
+        client: Client,
+        pair: KeyPair,
+        token: String,
+    }
+
+    /// The read-aloud flow of the simulator.
+    const RULE_ID: &str = "3";
+
+    impl World {
+        /// A user has passed, at the second try.
+        async fn start() -> Self {
+            let simulator = simulator::start(SimulatorConfig::loopback()).await.unwrap();
+            let client = client(&simulator.api_addr().to_string(), Duration::from_secs(30));
+            let (secret_id, secret_key) = (simulator.secret_id().into(), simulator.secret_key().into());
+            let pair = KeyPair { secret_id, secret_key };
+            let (name, id_card) = (Some("张三"), Some("11010519491231002X"));
+            let order = DetectAuthRequest { rule_id: RULE_ID, name, id_card, ..DetectAuthRequest::default() };
+            let token = client.detect_auth(&pair, &order).await.unwrap_or_else(|error| panic!("{error}"));
+            let world = Self { simulator, client, pair, token: token.body.biz_token.unwrap() };
+            for code in [1004, 0] {
+                world.control(&format!("/tokens/{}/attempts", world.token), json!({ "code": code })).await;
+            }
+            world
+        }
+
+        async fn control(&self, path: &str, body: Value) {
+            let http = reqwest::Client::builder().no_proxy().build().unwrap();
+            let url = format!("http://{}{path}", self.simulator.control_addr());
+            let answer = http.post(url).body(body.to_string()).send().await.unwrap();
+            assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+        }
+
+        fn request(&self) -> GetDetectInfoEnhancedRequest<'_> {
+            GetDetectInfoEnhancedRequest {
+                biz_token: &self.token,
+                rule_id: RULE_ID,
+                info_type: "0",
+                best_frames_count: Some(3),
+                is_cut_id_card_image: Some(true),
+                is_need_id_card_avatar: Some(true),
+                is_return_all_video: Some(true),
+                ..GetDetectInfoEnhancedRequest::default()
+            }
+        }
+
+        async fn fetch(&self) -> Result<MediaStream, Error> {
+            self.client.fetch_media(&self.pair, &self.request()).await
+        }
+    }
+
+    fn client(address: &str, timeout: Duration) -> Client {
+        let endpoint = format!("http://{address}/").parse().unwrap();
+        Client::new(&ClientConfig { endpoint, timeout }, Arc::new(SystemClock)).unwrap()
+    }
+
+    type Found = BTreeMap<(MediaKind, u32), (Option<String>, Vec<u8>)>;
+
+    async fn read(media: &mut MediaStream) -> Result<(Found, Answer<GetDetectInfoEnhancedResponse>), Error> {
+        let mut found = Found::new();
+        loop {
+            match media.next().await? {
+                Some(MediaEvent::Start { kind, index, seq }) => {
+                    let bytes: Vec<Bytes> = media.bytes().try_collect().await?;
+                    assert!(found.insert((kind, index), (seq, bytes.concat())).is_none());
+                }
+                Some(MediaEvent::Answer(answer)) => {
+                    assert!(media.next().await?.is_none());
+                    return Ok((found, *answer));
+                }
+                Some(MediaEvent::Bytes(_) | MediaEvent::End) | None => panic!("outside of a medium"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn fetches_everything_that_the_vendor_has() {
+        let world = World::start().await;
+        let (mut found, answer) = read(&mut world.fetch().await.ok().unwrap()).await.ok().unwrap();
+        let whole = world.client.get_detect_info_enhanced(&world.pair, &world.request()).await.ok().unwrap().body;
+
+        let (frames, card) = (whole.best_frame.unwrap(), whole.id_card_data.unwrap());
+        let (videos, intention) = (whole.video_data.unwrap(), whole.intention_verify_data.unwrap());
+        let attempts = videos.liveness_videos.unwrap();
+        assert_eq!((frames.best_frames.as_ref().unwrap().len(), attempts.len()), (3, 2));
+        let one = |kind, base64: Option<String>| ((kind, 0), (None, base64));
+        let mut expected: BTreeMap<_, _> = [
+            one(MediaKind::IdCardFront, card.ocr_front),
+            one(MediaKind::IdCardBack, card.ocr_back),
+            one(MediaKind::IdCardFrontProcessed, card.processed_front_image),
+            one(MediaKind::IdCardBackProcessed, card.processed_back_image),
+            one(MediaKind::IdCardAvatar, card.avatar),
+            one(MediaKind::IntentionVideo, intention.intention_verify_video),
+            one(MediaKind::IntentionPhoto, intention.intention_verify_best_frame),
+            one(MediaKind::IntentionAudio, intention.intention_verify_audio),
+            one(MediaKind::BestFrame, frames.best_frame),
+            one(MediaKind::LivenessVideo, videos.liveness_video),
+        ]
+        .into();
+        for (index, base64) in (1..).zip(frames.best_frames.unwrap()) {
+            expected.insert((MediaKind::BestFrame, index), (None, Some(base64)));
+        }
+        for (index, attempt) in (1..).zip(attempts) {
+            expected.insert((MediaKind::LivenessVideo, index), (attempt.seq, attempt.video));
+        }
+        assert_eq!(found.len(), expected.len());
+        for (place, (seq, base64)) in expected {
+            let (found_seq, bytes) = found.remove(&place).unwrap();
+            assert!(bytes == BASE64_STANDARD.decode(base64.unwrap()).unwrap() && found_seq == seq, "{place:?}");
+        }
+        assert_eq!(answer.body.text.unwrap().err_code, Some(0));
+        assert!(!answer.request_id.is_empty());
+    }
+
+    #[tokio::test]
+    async fn failures_are_those_of_any_call() {
+        let world = World::start().await;
+        for (fault, expected) in [
+            (
+                json!({ "kind": "error_code", "code": "FailedOperation.UnKnown" }),
+                "refused with FailedOperation.UnKnown",
+            ),
+            (json!({ "kind": "http_status", "status": 502 }), "HTTP 502"),
+            (json!({ "kind": "html_200" }), "not JSON"),
+            (json!({ "kind": "not_json" }), "documented JSON"),
+            (json!({ "kind": "wrong_types" }), "another type"),
+            (json!({ "kind": "reset" }), "unreachable"),
+            (json!({ "kind": "huge", "size_bytes": 100_000_000 }), "over 16777216 bytes"),
+        ] {
+            world.control("/faults", fault.clone()).await;
+            let error = match world.fetch().await {
+                Err(error) => error,
+                Ok(mut media) => read(&mut media).await.err().unwrap_or_else(|| panic!("{fault} was read")),
+            };
+            assert!(error.to_string().contains(expected), "{fault}: {error}");
+            assert_eq!((error.action, error.kind.class()), (ACTION, ErrorClass::Transient), "{fault}");
+        }
+        let unknown = GetDetectInfoEnhancedRequest { biz_token: "UNKNOWN", ..world.request() };
+        let refused = world.client.fetch_media(&world.pair, &unknown).await.err().unwrap();
+        assert_eq!(refused.kind.class(), ErrorClass::Token);
+        assert!(refused.kind.request_id().is_some());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_ends_in_the_middle_is_an_error_after_its_first_media() {
+        let world = World::start().await;
+        world.control("/faults", json!({ "kind": "cut_json" })).await;
+        let mut media = world.fetch().await.ok().unwrap();
+        assert!(matches!(media.next().await, Ok(Some(MediaEvent::Start { .. }))));
+        let error = loop {
+            if let Err(error) = media.next().await {
+                break error;
+            }
+        };
+        assert!(error.to_string().contains("cut off"), "{error}");
+        assert!(matches!(media.next().await, Ok(None)));
+    }
+
+    #[tokio::test]
+    async fn nulls_are_an_answer_without_media() {
+        let world = World::start().await;
+        world.control("/faults", json!({ "kind": "nulls" })).await;
+        let (found, answer) = read(&mut world.fetch().await.ok().unwrap()).await.ok().unwrap();
+        assert!(found.is_empty() && answer.body.text.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_vendor_that_falls_silent_is_a_timeout() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = client(&listener.local_addr().unwrap().to_string(), Duration::from_millis(200));
+        let pair = KeyPair { secret_id: "id".into(), secret_key: "key".into() };
+        let request = GetDetectInfoEnhancedRequest::default();
+        for begun in ["", "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"Response\":{"] {
+            let fetch = client.fetch_media(&pair, &request);
+            let fall_silent = async {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                // An answer before its question would be an error of its own.
+                connection.read_u8().await.unwrap();
+                connection.write_all(begun.as_bytes()).await.unwrap();
+                // Held open until the client gives up.
+                std::future::pending::<()>().await;
+                drop(connection);
+            };
+            let error = tokio::select! {
+                fetched = fetch => fetched.err().unwrap(),
+                () = fall_silent => unreachable!("it never ends"),
+            };
+            assert!(matches!(error.kind, ErrorKind::Timeout { timeout_ms: 200 }), "{begun}: {error}");
+        }
+    }
+}
