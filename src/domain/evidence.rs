@@ -58,7 +58,7 @@ impl MediaKind {
     }
 }
 
-/// The content type that the first bytes of a medium (a dozen is enough) give it; what anyone says about it is not asked.
+/// The content type that the first bytes of a medium (a dozen is enough) give it; what anyone says of it is not asked.
 pub fn sniff(first: &[u8]) -> &'static str {
     match first {
         [0xFF, 0xD8, 0xFF, ..] => "image/jpeg",
@@ -73,8 +73,8 @@ pub fn sniff(first: &[u8]) -> &'static str {
     }
 }
 
-/// Eleven bits are set where a frame begins. The layer must not be 0, which is reserved in MP3 and marks AAC, nor the version
-/// 1, which is reserved too.
+/// Eleven bits are set where a frame begins. The layer must not be 0, which is reserved in MP3 and marks AAC, nor the
+/// version 1, which is reserved too.
 fn is_mp3_sync(second: u8) -> bool {
     second & 0b1110_0000 == 0b1110_0000 && second & 0b0000_0110 != 0 && second & 0b0001_1000 != 0b0000_1000
 }

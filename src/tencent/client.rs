@@ -39,7 +39,7 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct ClientConfig {
     /// Scheme, host and port. Plain http only to loopback.
     pub endpoint: Url,
-    /// For one call, from connecting to the last byte.
+    /// For one call, from connecting to the last byte; of an answer with media, for each piece.
     pub timeout: Duration,
 }
 

@@ -693,7 +693,10 @@ mod tests {
         /// An altered answer is read exactly when serde reads it whole, and then the same.
         #[test]
         fn an_altered_answer_is_read_as_serde_reads_it(
-            at: prop::sample::Index, byte in prop::sample::select(b"\"\\{}[],:A=/u0 \xFFB".to_vec()), insert: bool, size in 1usize..50,
+            at: prop::sample::Index,
+            byte in prop::sample::select(b"\"\\{}[],:A=/u0 \xFFB".to_vec()),
+            insert: bool,
+            size in 1usize..50,
         ) {
             let mut answer = small_answer(b"front", b"a video");
             let at = at.index(answer.len());
@@ -711,7 +714,9 @@ mod tests {
         }
 
         #[test]
-        fn no_input_makes_it_panic(input in prop::collection::vec(prop::sample::select(b"\"\\{}[],:A=u0".to_vec()), 0..200)) {
+        fn no_input_makes_it_panic(
+            input in prop::collection::vec(prop::sample::select(b"\"\\{}[],:A=u0".to_vec()), 0..200)
+        ) {
             let _any_result = take_out(&input, &[3]);
             let prefixed = [br#"{"Response":{"BestFrame":{"BestFrames":["#.as_slice(), &input].concat();
             let _any_result = take_out(&prefixed, &[3]);
