@@ -55,6 +55,15 @@ impl Error {
         Self::UnreadableRow { id: id.to_owned(), column, problem: problem.to_string() }
     }
 
+    /// The bad fields, if that is what happened.
+    pub fn faults(&self) -> &[Fault] {
+        match self {
+            Self::InvalidFields(faults) => faults,
+            Self::CallbackNotBound(fault) => std::slice::from_ref(fault),
+            _ => &[],
+        }
+    }
+
     /// The vendor's part in it, if it had one.
     pub fn vendor_failure(&self) -> Option<VendorFailure<'_>> {
         let Self::Vendor(error) = self else { return None };

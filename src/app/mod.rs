@@ -31,6 +31,8 @@ pub use settle_due::SETTLE_JOB;
 pub use usage::{Reconciliation, UsageDifference, UsageRequest, UsageRow};
 pub use watch_verifications::Watched;
 
+pub use crate::store::row::EvidenceRow;
+
 use crate::{
     domain::{clock::Clock, flow::Flows, schedule::PollSchedule},
     evidence::EvidenceStore,

@@ -1,15 +1,15 @@
 //! The configuration: defaults, one TOML file over them, environment variables over both. See `default.toml`.
 
 mod section;
+mod value;
 
 use crate::{
     domain::{
         caller::{Caller, FlowGrant, Right},
         fault::{Fault, Faults},
         flow::{AccessMode, ComparisonSource, Demands, EvidenceWish, Flow, Flows},
-        ids::VerificationId,
         key_pair::KeyPair,
-        redirect::{self, AllowedTarget, MAC_BYTES, MAX_VENDOR_URL},
+        redirect::AllowedTarget,
         schedule::PollSchedule,
     },
     telemetry::LogFormat,
@@ -17,7 +17,6 @@ use crate::{
     vault::Keyring,
     webhook::{Endpoint, Secret, Target},
 };
-use jiff::SignedDuration;
 use secrecy::ExposeSecret;
 use section::Section;
 use std::{
@@ -26,11 +25,9 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
-    time::Duration,
 };
 use toml::{Table, Value};
-use tracing_subscriber::EnvFilter;
-use url::{Host, Url};
+use url::Url;
 
 /// Documents every default.
 pub const DEFAULTS: &str = include_str!("default.toml");
@@ -180,18 +177,19 @@ fn read(mut root: Section, mut faults: Faults) -> Result<Config, Vec<Fault>> {
     let faults_ref = &mut faults;
 
     let mut grpc = root.section("grpc", faults_ref);
-    let grpc_listen = grpc.parsed("listen", faults_ref, socket_addr);
+    let grpc_listen = grpc.parsed("listen", faults_ref, value::socket_addr);
     grpc.finish(faults_ref);
 
     let mut http = root.section("http", faults_ref);
-    let http_listen = http.parsed("listen", faults_ref, socket_addr);
+    let http_listen = http.parsed("listen", faults_ref, value::socket_addr);
     let public_url_path = http.path_of("public_url");
-    let own_callback =
-        http.text("public_url", faults_ref).and_then(|text| faults_ref.check(&public_url_path, own_callback(&text)));
+    let own_callback = http
+        .text("public_url", faults_ref)
+        .and_then(|text| faults_ref.check(&public_url_path, value::own_callback(&text)));
     http.finish(faults_ref);
 
     let mut store = root.section("store", faults_ref);
-    let store_url = store.parsed("url", faults_ref, store_url);
+    let store_url = store.parsed("url", faults_ref, value::store_url);
     store.finish(faults_ref);
 
     let mut evidence = root.section("evidence", faults_ref);
@@ -206,25 +204,25 @@ fn read(mut root: Section, mut faults: Faults) -> Result<Config, Vec<Fault>> {
     vault.finish(faults_ref);
 
     let mut tencent = root.section("tencent", faults_ref);
-    let endpoint = tencent.parsed("endpoint", faults_ref, endpoint);
-    let timeout = tencent.parsed("timeout_ms", faults_ref, timeout);
+    let endpoint = tencent.parsed("endpoint", faults_ref, value::endpoint);
+    let timeout = tencent.parsed("timeout_ms", faults_ref, value::timeout);
     tencent.finish(faults_ref);
 
     let mut reconcile = root.section("reconcile", faults_ref);
     let poll_path = reconcile.path_of("poll_after_minutes");
-    let minutes = reconcile.parsed_list("poll_after_minutes", faults_ref, minutes);
+    let minutes = reconcile.parsed_list("poll_after_minutes", faults_ref, value::minutes);
     let poll_schedule = faults_ref.check(&poll_path, PollSchedule::new(minutes));
-    let reconcile_concurrency = reconcile.parsed("concurrency", faults_ref, concurrency);
+    let reconcile_concurrency = reconcile.parsed("concurrency", faults_ref, value::concurrency);
     reconcile.finish(faults_ref);
 
     let mut auth = root.section("auth", faults_ref);
     let mode_path = auth.path_of("mode");
-    let mode = auth.parsed("mode", faults_ref, auth_mode);
+    let mode = auth.parsed("mode", faults_ref, value::auth_mode);
     auth.finish(faults_ref);
 
     let mut log = root.section("log", faults_ref);
-    let filter = log.parsed("level", faults_ref, log_filter);
-    let format = log.parsed("format", faults_ref, log_format);
+    let filter = log.parsed("level", faults_ref, value::log_filter);
+    let format = log.parsed("format", faults_ref, value::log_format);
     log.finish(faults_ref);
 
     let mut telemetry = root.section("telemetry", faults_ref);
@@ -271,7 +269,7 @@ fn read_credentials(root: &mut Section, faults: &mut Faults) -> Vec<(String, Key
     let mut names = BTreeSet::new();
     let mut credentials = Vec::new();
     for mut section in root.sections("credentials", faults) {
-        let name = section.parsed("name", faults, |text| unique_name(text, &mut names));
+        let name = section.parsed("name", faults, |text| value::unique_name(text, &mut names));
         let secret_id = section.secret("secret_id", faults);
         let secret_key = section.secret("secret_key", faults);
         section.finish(faults);
@@ -290,9 +288,9 @@ fn read_flows(root: &mut Section, faults: &mut Faults) -> Flows {
         faults.add("flows", "is empty; a gateway without a flow can verify nobody");
     }
     for mut section in sections {
-        let name = section.parsed("name", faults, |text| unique_name(text, &mut names));
-        let rule_id = section.parsed("rule_id", faults, rule_id);
-        let credential = section.parsed("credential", faults, checked_name);
+        let name = section.parsed("name", faults, |text| value::unique_name(text, &mut names));
+        let rule_id = section.parsed("rule_id", faults, value::rule_id);
+        let credential = section.parsed("credential", faults, value::checked_name);
         let access_mode = section.parsed("access_mode", faults, AccessMode::parse);
         let comparison = section.parsed("comparison", faults, ComparisonSource::parse);
         let mut requires = Demands::default();
@@ -306,8 +304,9 @@ fn read_flows(root: &mut Section, faults: &mut Faults) -> Flows {
         for (i, wish) in section.texts("evidence", faults).iter().enumerate() {
             faults.check(&format!("{evidence_path}[{i}]"), evidence.add(wish));
         }
-        let evidence_retention = section.parsed_or("evidence_retention_days", EVIDENCE_RETENTION_DAYS, faults, days);
-        let result_retention = section.parsed_or("result_retention_days", RESULT_RETENTION_DAYS, faults, days);
+        let evidence_retention =
+            section.parsed_or("evidence_retention_days", EVIDENCE_RETENTION_DAYS, faults, value::days);
+        let result_retention = section.parsed_or("result_retention_days", RESULT_RETENTION_DAYS, faults, value::days);
         section.finish(faults);
         let flow = (|| {
             Some(Flow {
@@ -334,8 +333,8 @@ fn read_callers(root: &mut Section, flows: &Flows, faults: &mut Faults) -> Vec<C
     let mut names = BTreeSet::from([Caller::ANONYMOUS.to_owned(), "browser".to_owned()]);
     let mut callers = Vec::new();
     for mut section in root.sections("callers", faults) {
-        let name = section.parsed("name", faults, |text| unique_name(text, &mut names));
-        let token_sha256 = section.required_parsed_list("token_sha256", faults, sha256);
+        let name = section.parsed("name", faults, |text| value::unique_name(text, &mut names));
+        let token_sha256 = section.required_parsed_list("token_sha256", faults, value::sha256);
         let granted = section.parsed_list("flows", faults, |flow| {
             flows.get(flow).map(|flow| flow.name.clone()).ok_or_else(|| "is not one of [[flows]]".into())
         });
@@ -368,122 +367,6 @@ fn read_webhook(section: &mut Section, faults: &mut Faults) -> Option<Endpoint> 
     faults.check(&path, Endpoint::new(target?, secrets?))
 }
 
-fn socket_addr(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "is not <IP address>:<port>".into())
-}
-
-fn own_callback(text: &str) -> Result<Url, String> {
-    let mut url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err("does not start with http:// or https://".into());
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("has a query or a fragment".into());
-    }
-    url.path_segments_mut().map_err(|()| "cannot have a path")?.pop_if_empty().push("callback");
-    let bound = redirect::bind(url.clone(), VerificationId::generate(jiff::Timestamp::UNIX_EPOCH), &[0; MAC_BYTES]);
-    if bound.as_str().len() > MAX_VENDOR_URL {
-        return Err(format!("is too long: with /callback and its parameters the limit is {MAX_VENDOR_URL} characters"));
-    }
-    Ok(url)
-}
-
-fn store_url(text: &str) -> Result<StoreUrl, String> {
-    match text.split_once(':') {
-        Some(("sqlite", path)) if !path.is_empty() => Ok(StoreUrl::Sqlite(PathBuf::from(path))),
-        Some(("postgres" | "postgresql", _)) => Err("names PostgreSQL; this version stores in SQLite only".into()),
-        _ => Err("is not sqlite:<path>".into()),
-    }
-}
-
-fn endpoint(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
-    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
-        return Err("has more than scheme, host and port".into());
-    }
-    let loopback = match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
-    match url.scheme() {
-        "https" => Ok(url),
-        "http" if loopback => Ok(url),
-        "http" => Err("is plain http to another machine; use https".into()),
-        _ => Err("does not start with https://".into()),
-    }
-}
-
-fn timeout(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(ms @ 100..=60_000) => Ok(Duration::from_millis(ms)),
-        _ => Err("is not a number of milliseconds from 100 to 60000".into()),
-    }
-}
-
-fn days(text: &str) -> Result<SignedDuration, String> {
-    match text.parse() {
-        Ok(days @ 1..=3650) => Ok(SignedDuration::from_hours(24 * days)),
-        _ => Err("is not a number of days from 1 to 3650".into()),
-    }
-}
-
-fn minutes(text: &str) -> Result<SignedDuration, String> {
-    text.parse().map(SignedDuration::from_mins).map_err(|_| "is not a number of minutes".into())
-}
-
-fn concurrency(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(count @ 1..=256) => Ok(count),
-        _ => Err("is not a number from 1 to 256".into()),
-    }
-}
-
-fn auth_mode(text: &str) -> Result<AuthMode, String> {
-    match text {
-        "none" => Ok(AuthMode::Off),
-        "tokens" => Ok(AuthMode::Tokens),
-        _ => Err("is neither tokens nor none".into()),
-    }
-}
-
-fn log_filter(text: &str) -> Result<String, String> {
-    EnvFilter::try_new(text).map_err(|error| format!("is not a log level or a list of directives: {error}"))?;
-    Ok(text.to_owned())
-}
-
-fn log_format(text: &str) -> Result<LogFormat, String> {
-    match text {
-        "json" => Ok(LogFormat::Json),
-        "text" => Ok(LogFormat::Text),
-        _ => Err("is neither json nor text".into()),
-    }
-}
-
-fn checked_name(text: &str) -> Result<String, String> {
-    let fits = (1..=64).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
-    if fits { Ok(text.to_owned()) } else { Err("is not 1 to 64 characters of A-Z, a-z, 0-9, '-', '_' and '.'".into()) }
-}
-
-fn unique_name(text: &str, taken: &mut BTreeSet<String>) -> Result<String, String> {
-    let name = checked_name(text)?;
-    if taken.insert(name.clone()) { Ok(name) } else { Err("is taken or reserved".into()) }
-}
-
-/// The vendor's form: letters and digits, at most 32 [31816].
-fn rule_id(text: &str) -> Result<String, String> {
-    let fits = (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if fits { Ok(text.to_owned()) } else { Err("is not a RuleId: 1 to 32 letters and digits".into()) }
-}
-
-fn sha256(text: &str) -> Result<[u8; 32], String> {
-    let mut hash = [0; 32];
-    hex::decode_to_slice(text, &mut hash).map_err(|_| "is not a SHA-256: 64 characters of hex".to_owned())?;
-    Ok(hash)
-}
-
 fn lines(faults: &[Fault]) -> String {
     faults.iter().map(|fault| format!("  {fault}")).collect::<Vec<_>>().join("\n")
 }
@@ -491,6 +374,7 @@ fn lines(faults: &[Fault]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     const GOOD: &str = r#"
         [vault]

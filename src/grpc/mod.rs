@@ -2,6 +2,7 @@
 
 mod caller;
 mod convert;
+mod convert_result;
 pub mod observe;
 mod status;
 mod usage_service;

@@ -20,12 +20,12 @@ pub(super) fn status(error: &Error) -> Status {
     let vendor = error.vendor_failure();
     let vendor_code = vendor.map(|vendor| vendor.code);
     let vendor_request_id = vendor.and_then(|vendor| vendor.request_id);
-    match code {
-        Code::Internal => tracing::error!(reason = reason.name(), error = %error, "call failed"),
-        Code::Unavailable | Code::ResourceExhausted | Code::FailedPrecondition => {
-            tracing::warn!(reason = reason.name(), vendor_code, vendor_request_id, error = %error, "call failed");
-        }
-        _ => tracing::debug!(reason = reason.name(), "call refused"),
+    if code == Code::Internal {
+        tracing::error!(reason = reason.name(), error = %error, "call failed");
+    } else if matches!(code, Code::Unavailable | Code::ResourceExhausted | Code::FailedPrecondition) {
+        tracing::warn!(reason = reason.name(), vendor_code, vendor_request_id, error = %error, "call failed");
+    } else {
+        tracing::debug!(reason = reason.name(), "call refused");
     }
     Status::with_error_details(code, message(error, reason), details(error, reason, vendor))
 }
@@ -106,32 +106,21 @@ fn details(error: &Error, reason: Reason, vendor: Option<VendorFailure<'_>>) -> 
         }
     }
     details.set_error_info(reason.name(), DOMAIN, metadata);
-    match error {
-        Error::InvalidFields(faults) => {
-            details.set_bad_request(faults.iter().map(violation).collect::<Vec<_>>());
-        }
-        Error::CallbackNotBound(fault) => {
-            details.set_bad_request(vec![violation(fault)]);
-        }
-        _ => {}
+    let faults = error.faults();
+    if !faults.is_empty() {
+        details.set_bad_request(faults.iter().map(violation).collect::<Vec<_>>());
     }
-    match code(reason) {
-        Code::Unavailable => {
-            details.set_retry_info(Some(RETRY_DELAY));
-        }
-        Code::ResourceExhausted => {
-            details.set_retry_info(Some(RETRY_DELAY));
-            details.set_quota_failure(vec![QuotaViolation::new("tencent-account", "calls to the vendor per second")]);
-        }
-        Code::FailedPrecondition => {
-            let subject = vendor.map_or("faceid-gateway", |vendor| vendor.action);
-            details.set_precondition_failure(vec![PreconditionViolation::new(
-                reason.name(),
-                subject,
-                message(error, reason),
-            )]);
-        }
-        _ => {}
+    let code = code(reason);
+    if matches!(code, Code::Unavailable | Code::ResourceExhausted) {
+        details.set_retry_info(Some(RETRY_DELAY));
+    }
+    if code == Code::ResourceExhausted {
+        details.set_quota_failure(vec![QuotaViolation::new("tencent-account", "calls to the vendor per second")]);
+    }
+    if code == Code::FailedPrecondition {
+        let subject = vendor.map_or("faceid-gateway", |vendor| vendor.action);
+        let violation = PreconditionViolation::new(reason.name(), subject, message(error, reason));
+        details.set_precondition_failure(vec![violation]);
     }
     details
 }
