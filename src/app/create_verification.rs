@@ -100,6 +100,10 @@ impl App {
 
     /// The answer to a request id that was used before.
     fn answer_again(&self, record: Record, body: &[u8]) -> Result<CreatedVerification, Error> {
+        // Also the fingerprint is erased then: it must not tell whether a guess of the erased data is right.
+        if record.verification.redacted_at.is_some() {
+            return Err(Error::Redacted);
+        }
         if !self.keyring.matches_fingerprint(body, &record.request_fingerprint) {
             return Err(Error::RequestIdReused);
         }

@@ -55,6 +55,11 @@ impl Error {
         Self::UnreadableRow { id: id.to_owned(), column, problem: problem.to_string() }
     }
 
+    /// Whether the vendor refused because our clock is off.
+    pub(super) fn is_clock_skew(&self) -> bool {
+        self.reason() == Reason::ClockSkewed
+    }
+
     /// The bad fields, if that is what happened.
     pub fn faults(&self) -> &[Fault] {
         match self {

@@ -29,61 +29,81 @@ pub const EVIDENCE_RETENTION_JOB: &str = "erase_evidence";
 /// Kind of the jobs that [`App::delete_blobs_due`] does.
 pub const BLOBS_JOB: &str = "delete_blobs";
 
+/// How often an answer without any media is asked for again: over some minutes.
+const TRIES_FOR_NOTHING: u32 = 5;
 /// The vendor keeps up to 10.
 const BEST_FRAMES: u32 = 10;
 
 impl App {
     /// Fetches what the flow keeps: streams each medium from the vendor into a sealed blob, then stores the rows together.
     ///
-    /// Blobs have the same keys on every try, so that a try that was cut short leaves nothing that the next does not replace.
-    ///
     /// # Errors
     /// When the store fails: the job's lease ends by itself, and it is tried again.
     pub async fn fetch_evidence_due(&self, job: &JobRow) -> Result<(), Error> {
         let record = self.find(&job.subject).await?;
-        let Some(flow) = self.flows.get(&record.verification.flow) else {
+        let Some(flow) = self.flows.get(&record.verification.flow).filter(|_| record.session.is_some()) else {
             return Ok(self.store.finish_job(job).await?);
         };
-        // Stored by a try whose job was not finished: blobs that rows tell of are not written again.
-        let is_stored = !self.store.evidence_of(&job.subject).await?.is_empty();
-        if is_stored || record.verification.redacted_at.is_some() {
-            return Ok(self.store.finish_job(job).await?);
-        }
+        let mut rows = Vec::new();
+        let fetched = self.stopping.run_until_cancelled(self.fetch_evidence(&record, flow.evidence, &mut rows)).await;
         let verification = &record.verification;
-        match self.fetch_evidence(&record, flow.evidence).await {
-            Ok(rows) => {
-                let at = self.clock.now();
+        let now = self.clock.now();
+        match fetched {
+            Some(Ok(())) if rows.is_empty() && job.failures < TRIES_FOR_NOTHING => {
+                // The vendor may not have it ready yet.
+                self.put_off_evidence(job).await
+            }
+            Some(Ok(())) => {
                 let mut effects = Effects::default();
                 if let Some(ended_at) = verification.state.settled_at() {
-                    effects.jobs.push(evidence_retention_job(
-                        &job.subject,
-                        (ended_at + flow.evidence_retention).as_millisecond(),
-                    ));
+                    let due_at_ms = (ended_at + flow.evidence_retention).as_millisecond();
+                    effects.jobs.push(evidence_retention_job(&job.subject, due_at_ms));
                 }
-                self.announce(&mut effects, verification, EventKind::EvidenceStored, at);
-                let keys = rows.iter().map(blob_key).collect::<Result<Vec<_>, _>>()?;
-                if !self.store.put_evidence(&job.subject, rows, effects).await? {
-                    // Redacted meanwhile.
-                    for key in keys {
-                        self.evidence.delete(&key).await?;
-                    }
+                if !rows.is_empty() {
+                    self.announce(&mut effects, verification, EventKind::EvidenceStored, now);
                 }
-                Ok(self.store.finish_job(job).await?)
+                if !self.store.put_evidence(job, rows.clone(), effects).await? {
+                    self.delete_blobs_of(&rows).await?;
+                }
+                Ok(())
             }
-            Err(error) if is_forgotten(verification.created_at, self.clock.now()) => {
-                metrics::counter!("faceid_evidence_lost_total").increment(1);
-                tracing::error!(verification_id = %job.subject, error = %error, "evidence lost: the vendor keeps it for 3 days");
-                Ok(self.store.finish_job(job).await?)
+            // The gateway stops: another one, or this one when it is back, goes on at once.
+            None => {
+                self.delete_blobs_of(&rows).await?;
+                Ok(self.store.put_off_job(job, now.as_millisecond(), job.failures).await?)
             }
-            Err(error) => {
+            Some(Err(error)) => {
+                self.delete_blobs_of(&rows).await?;
+                if is_forgotten(verification.created_at, now) && !error.is_clock_skew() {
+                    metrics::counter!("faceid_evidence_lost_total").increment(1);
+                    tracing::error!(verification_id = %job.subject, error = %error, "evidence lost: the vendor keeps it 3 days");
+                    return Ok(self.store.finish_job(job).await?);
+                }
                 tracing::warn!(verification_id = %job.subject, error = %error, "evidence not fetched yet");
-                let next = self.clock.now() + backoff(job.failures, rand::random());
-                Ok(self.store.put_off_job(job, next.as_millisecond(), job.failures + 1).await?)
+                self.put_off_evidence(job).await
             }
         }
     }
 
-    async fn fetch_evidence(&self, record: &Record, wish: EvidenceWish) -> Result<Vec<EvidenceRow>, Error> {
+    async fn put_off_evidence(&self, job: &JobRow) -> Result<(), Error> {
+        let next = self.clock.now() + backoff(job.failures, rand::random());
+        Ok(self.store.put_off_job(job, next.as_millisecond(), job.failures + 1).await?)
+    }
+
+    /// Blobs whose rows were not stored. What is left of them, if this fails too, is swept.
+    async fn delete_blobs_of(&self, rows: &[EvidenceRow]) -> Result<(), Error> {
+        for row in rows {
+            self.evidence.delete(&blob_key(row)?).await?;
+        }
+        Ok(())
+    }
+
+    async fn fetch_evidence(
+        &self,
+        record: &Record,
+        wish: EvidenceWish,
+        rows: &mut Vec<EvidenceRow>,
+    ) -> Result<(), Error> {
         let verification = &record.verification;
         let pair = self.credentials.get(&verification.credential).await?;
         let request = GetDetectInfoEnhancedRequest {
@@ -97,19 +117,16 @@ impl App {
             ..GetDetectInfoEnhancedRequest::default()
         };
         let mut media = self.tencent.fetch_media(&pair, &request).await?;
-        let mut rows = Vec::new();
         while let Some(event) = media.next().await? {
             match event {
                 MediaEvent::Start { kind, index, seq } => {
                     rows.push(self.keep(&verification.id.to_string(), kind, index, seq, &mut media).await?);
                 }
-                // What follows a start is taken by `keep`.
-                MediaEvent::Bytes(_) | MediaEvent::End => {}
-                MediaEvent::Answer(_) => return Ok(rows),
+                // What follows a start is taken by `keep`; the answer comes last, and tells that what came before counts.
+                MediaEvent::Bytes(_) | MediaEvent::End | MediaEvent::Answer(_) => {}
             }
         }
-        // The stream ends with the answer or with an error.
-        Ok(rows)
+        Ok(())
     }
 
     async fn keep(
@@ -165,6 +182,7 @@ impl App {
             ..Effects::default()
         };
         self.store.erase_evidence(&job.subject, self.clock.now().as_millisecond(), effects).await?;
+        self.store.scrub().await?;
         Ok(self.store.finish_job(job).await?)
     }
 
@@ -216,10 +234,14 @@ impl App {
         let mut keys = self.evidence.written_before(cutoff);
         while let Some(key) = keys.next().await {
             let key = key?;
-            let verification_id = key.as_str().split('/').next().unwrap_or_default().to_owned();
+            // Not everything in a bucket is ours.
+            let Some(verification_id) = verification_of(&key) else { continue };
+            // In this order: a fetch that ends in between has its rows by then.
+            if self.store.has_job(EVIDENCE_JOB, &verification_id).await? {
+                continue;
+            }
             let known = self.store.evidence_of(&verification_id).await?;
-            let is_known = known.iter().any(|row| !row.blob_deleted && blob_path(row) == key.as_str());
-            if !is_known && !self.store.has_job(EVIDENCE_JOB, &verification_id).await? {
+            if !known.iter().any(|row| !row.blob_deleted && blob_path(row) == key.as_str()) {
                 self.evidence.delete(&key).await?;
                 swept += 1;
             }
@@ -245,8 +267,18 @@ pub(super) fn blob_key(row: &EvidenceRow) -> Result<BlobKey, Error> {
     })
 }
 
+/// With the row's id: each try writes blobs of its own.
 fn blob_path(row: &EvidenceRow) -> String {
-    format!("{}/{}-{}", row.verification_id, row.kind, row.position)
+    format!("{}/{}-{}-{}", row.verification_id, row.kind, row.position, row.id)
+}
+
+/// The verification that a blob of ours belongs to.
+fn verification_of(key: &BlobKey) -> Option<String> {
+    let (verification_id, name) = key.as_str().split_once('/')?;
+    let kind = name.split('-').next()?;
+    VerificationId::parse(verification_id).ok()?;
+    MediaKind::parse(kind)?;
+    Some(verification_id.to_owned())
 }
 
 fn evidence_retention_job(verification_id: &str, due_at_ms: i64) -> NewJob {

@@ -1,6 +1,6 @@
 //! RedactVerification: erase a person, keep the skeleton. The flow's retention does the same by itself.
 
-use super::{App, AuditAction, Error, event::EventKind};
+use super::{App, AuditAction, Error, event::EventKind, settle_due::SETTLE_JOB};
 use crate::{
     domain::{
         caller::Caller,
@@ -46,25 +46,31 @@ impl App {
     }
 
     async fn redact(&self, actor: &str, id: &str) -> Result<Verification, Error> {
-        let verification = self.find(id).await?.verification;
-        if verification.redacted_at.is_some() {
-            return Ok(verification);
+        loop {
+            let verification = self.find(id).await?.verification;
+            if verification.redacted_at.is_some() {
+                // Whoever did it may have died before this.
+                self.store.scrub().await?;
+                return Ok(verification);
+            }
+            let at = self.clock.now();
+            let audit = vec![self.audit_event(actor, AuditAction::Redacted, id)];
+            let mut effects = Effects { audit, jobs: vec![self.blobs_job(id)], ..Effects::default() };
+            self.announce(&mut effects, &verification, EventKind::Redacted, at);
+            // A canceled verification is still asked about for the ledger, until its last look.
+            let is_canceled = matches!(verification.state, State::Canceled { .. });
+            let keep_session = is_canceled && self.store.has_job(SETTLE_JOB, id).await?;
+            self.store.redact(id, verification.version, at.as_millisecond(), keep_session, effects).await?;
         }
-        let at = self.clock.now();
-        let audit = vec![self.audit_event(actor, AuditAction::Redacted, id)];
-        let mut effects = Effects { audit, jobs: vec![self.blobs_job(id)], ..Effects::default() };
-        self.announce(&mut effects, &verification, EventKind::Redacted, at);
-        // A canceled verification is still asked about for the ledger, until its token has ended.
-        let keep_session = matches!(verification.state, State::Canceled { .. }) && !verification.token_expired(at);
-        self.erase(id, keep_session, effects).await
     }
 
-    pub(super) async fn erase(&self, id: &str, keep_session: bool, effects: Effects) -> Result<Verification, Error> {
-        let at_ms = self.clock.now().as_millisecond();
+    /// Erases the token that a redacted verification had kept for its last look.
+    pub(super) async fn erase_session(&self, id: &str) -> Result<(), Error> {
         loop {
             let version = self.find(id).await?.verification.version;
-            if self.store.redact(id, version, at_ms, keep_session, effects.clone()).await? {
-                return Ok(self.find(id).await?.verification);
+            let at_ms = self.clock.now().as_millisecond();
+            if self.store.redact(id, version, at_ms, false, Effects::default()).await? {
+                return Ok(self.store.scrub().await?);
             }
         }
     }

@@ -29,7 +29,7 @@ impl App {
     pub async fn settle_due(&self, job: &JobRow) -> Result<(), Error> {
         let record = self.find(&job.subject).await?;
         let created_at = record.verification.created_at;
-        if is_decided(record.verification.state) {
+        if is_decided(record.verification.state) || record.session.is_none() {
             return self.end_of_looks(job).await;
         }
         let asked_at = self.clock.now();
@@ -42,22 +42,23 @@ impl App {
                 self.end_of_looks(job).await
             }
             // The token has ended and the answer told nothing: as good as a failure.
-            Ok(record) if record.verification.token_expired(asked_at) => self.put_off(job, created_at).await,
+            Ok(record) if record.verification.token_expired(asked_at) => self.put_off(job, created_at, true).await,
             Ok(_) => {
                 let next = self.poll_schedule.next(created_at, self.clock.now());
                 Ok(self.store.put_off_job(job, next.as_millisecond(), 0).await?)
             }
-            Err(error @ Error::Vendor(_)) => {
+            Err(error @ Error::Store(_)) => Err(error),
+            Err(error) => {
                 tracing::warn!(verification_id = %job.subject, failures = job.failures + 1, error = %error, "not settled yet");
-                self.put_off(job, created_at).await
+                self.put_off(job, created_at, !error.is_clock_skew()).await
             }
-            Err(error) => Err(error),
         }
     }
 
-    async fn put_off(&self, job: &JobRow, created_at: Timestamp) -> Result<(), Error> {
+    /// `clock_is_right`: with a clock that is days off, every result would seem forgotten.
+    async fn put_off(&self, job: &JobRow, created_at: Timestamp, clock_is_right: bool) -> Result<(), Error> {
         let now = self.clock.now();
-        if is_forgotten(created_at, now) {
+        if clock_is_right && is_forgotten(created_at, now) {
             self.lose_result(&job.subject, now).await?;
             return self.end_of_looks(job).await;
         }
@@ -68,7 +69,7 @@ impl App {
     /// The vendor will not be asked any more. A verification that was redacted meanwhile needs its token no longer.
     async fn end_of_looks(&self, job: &JobRow) -> Result<(), Error> {
         if self.find(&job.subject).await?.verification.redacted_at.is_some() {
-            self.erase(&job.subject, false, Effects::default()).await?;
+            self.erase_session(&job.subject).await?;
         }
         Ok(self.store.finish_job(job).await?)
     }

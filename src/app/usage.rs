@@ -9,7 +9,10 @@ use crate::{
         ids::BizToken,
     },
     store::row::{ChargeRow, UsageDay, UsageFilter},
-    tencent::wire::{GetWeChatBillDetailsRequest, WeChatBillDetail},
+    tencent::{
+        self, ErrorKind,
+        wire::{GetWeChatBillDetailsRequest, WeChatBillDetail},
+    },
 };
 use std::collections::HashMap;
 
@@ -118,7 +121,7 @@ impl App {
         let theirs = self.vendor_bill(&flow.credential, &flow.rule_id, day).await?;
         let (from_ms, before_ms) = (day.begin().as_millisecond(), day.end().as_millisecond());
         let ours = self.store.charges(&flow.rule_id, from_ms, before_ms).await?;
-        Ok(self.compare(ours, theirs))
+        self.compare(ours, theirs).await
     }
 
     /// All pages of the vendor's ledger of a day.
@@ -133,13 +136,15 @@ impl App {
             details.extend(page.we_chat_bill_details.unwrap_or_default());
             match (page.has_next_page, page.next_cursor) {
                 (Some(true), Some(next)) if next > cursor => cursor = next,
-                _ => break,
+                (Some(true), _) => break,
+                _ => return Ok(details),
             }
         }
-        Ok(details)
+        let kind = ErrorKind::Unintelligible { problem: "its ledger does not end".into(), request_id: String::new() };
+        Err(Error::Vendor(tencent::Error { action: "GetWeChatBillDetails", kind }))
     }
 
-    fn compare(&self, ours: Vec<ChargeRow>, theirs: Vec<WeChatBillDetail>) -> Reconciliation {
+    async fn compare(&self, ours: Vec<ChargeRow>, theirs: Vec<WeChatBillDetail>) -> Result<Reconciliation, Error> {
         let mut compared = Reconciliation::default();
         let mut ours: HashMap<Vec<u8>, ChargeRow> = ours.into_iter().map(|row| (row.token_hash.clone(), row)).collect();
         for bill in theirs {
@@ -153,8 +158,13 @@ impl App {
             if row.is_some() && our_charges == vendor_charges {
                 compared.agreeing += 1;
             } else {
+                let verification_id = match row {
+                    Some(row) => Some(row.verification_id),
+                    // Ours all the same, with no charge on that day.
+                    None => self.store.find_by_token_hash(hashes).await?.map(|row| row.made.id),
+                };
                 compared.differences.push(UsageDifference {
-                    verification_id: row.map(|row| row.verification_id),
+                    verification_id,
                     token_tail: Some(tail(&token)),
                     our_charges,
                     vendor_charges,
@@ -172,7 +182,7 @@ impl App {
                 vendor_charges: 0,
             });
         }
-        compared
+        Ok(compared)
     }
 }
 

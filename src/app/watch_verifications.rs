@@ -32,6 +32,8 @@ struct Reader {
     waiting: VecDeque<EventRow>,
     /// The log had no more than what is waiting.
     at_end: bool,
+    /// Whether the reader has a token to come back with.
+    has_token: bool,
     signal: watch::Receiver<u64>,
 }
 
@@ -66,6 +68,7 @@ impl App {
             seq,
             waiting: VecDeque::new(),
             at_end: false,
+            has_token: false,
             signal: self.store.event_signal(),
         };
         Ok(stream::try_unfold(reader, async |mut reader| {
@@ -80,6 +83,11 @@ impl Reader {
         loop {
             if self.app.stopping.is_cancelled() {
                 return Err(Error::Stopping);
+            }
+            // At once, before anything happens: a reader that is cut off early must know where it began.
+            if !self.has_token {
+                self.has_token = true;
+                return Ok(self.watched(None));
             }
             if let Some(row) = self.waiting.pop_front() {
                 self.seq = row.seq;

@@ -111,7 +111,12 @@ impl pb::verification_service_server::VerificationService for VerificationApi {
             let piece = piece.map_err(|error| status(&Error::UnreadableEvidence(error)))?;
             Ok(convert::download_response(Part::Chunk(piece.into())))
         });
-        Ok(Response::new(stream::iter([first]).chain(chunks).boxed()))
+        // A stop ends the stream with an error: one that ends without is whole.
+        let stopping = self.app.stopping.clone();
+        let end = stream::once(async move { stopping.is_cancelled().then(|| Err(status(&Error::Stopping))) });
+        let chunks = chunks.take_until(self.app.stopping.clone().cancelled_owned());
+        let end = end.filter_map(std::future::ready);
+        Ok(Response::new(stream::iter([first]).chain(chunks).chain(end).boxed()))
     }
 
     async fn redact_verification(

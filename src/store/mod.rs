@@ -41,14 +41,9 @@ pub trait Store: Send + Sync {
         effects: Effects,
     ) -> Result<bool, Error>;
 
-    /// Stores evidence of a verification, in place of what was stored of it before, with effects. False: the verification was
-    /// redacted meanwhile, and nothing was done.
-    async fn put_evidence(
-        &self,
-        verification_id: &str,
-        rows: Vec<EvidenceRow>,
-        effects: Effects,
-    ) -> Result<bool, Error>;
+    /// Stores the evidence that a job fetched, with effects, and ends the job. False: the lease was lost to somebody else, or
+    /// the verification was redacted meanwhile; nothing was stored.
+    async fn put_evidence(&self, job: &JobRow, rows: Vec<EvidenceRow>, effects: Effects) -> Result<bool, Error>;
 
     /// The evidence of a verification, by kind and position.
     async fn evidence_of(&self, verification_id: &str) -> Result<Vec<EvidenceRow>, Error>;
@@ -63,8 +58,7 @@ pub trait Store: Send + Sync {
     async fn has_job(&self, kind: &'static str, subject: &str) -> Result<bool, Error>;
 
     /// Empties the sealed columns of a verification and of its evidence, with effects, if it still has this version. `keep_session`: the token is
-    /// still needed to ask the vendor for the ledger. What was there cannot be read from the store's files any more. False: it
-    /// has another version.
+    /// still needed to ask the vendor for the ledger. False: it has another version.
     async fn redact(
         &self,
         id: &str,
@@ -73,6 +67,9 @@ pub trait Store: Send + Sync {
         keep_session: bool,
         effects: Effects,
     ) -> Result<bool, Error>;
+
+    /// Removes what was erased from the store's files, where it may still stand after a write.
+    async fn scrub(&self) -> Result<(), Error>;
 
     /// Notes when a final state was first told to the caller.
     async fn mark_fetched(&self, id: &str, at_ms: i64) -> Result<(), Error>;

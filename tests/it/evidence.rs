@@ -198,9 +198,10 @@ async fn a_blob_without_a_row_is_swept() {
     let evidence = stored(&world, &created).await;
     let folder = world.folder.path().join("evidence").join("01a20c39-f179-7714-bb52-7f22ca46238b");
     std::fs::create_dir_all(&folder).expect("a folder");
-    std::fs::write(folder.join("best_frame-0"), b"left behind").expect("a file");
+    std::fs::write(folder.join("best_frame-0-01a20c39"), b"left behind").expect("a file");
+    std::fs::write(folder.join("notes"), b"somebody else's").expect("a file");
     assert_eq!(world.gateway.app.sweep_orphans().await.expect("swept"), 0, "it may still get its row");
     world.advance(25 * 3600).await;
     assert_eq!(world.gateway.app.sweep_orphans().await.expect("swept"), 1);
-    assert_eq!(blobs(&world).len(), evidence.len());
+    assert_eq!(blobs(&world).len(), evidence.len() + 1);
 }

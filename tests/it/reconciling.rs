@@ -112,6 +112,19 @@ async fn what_the_vendor_forgot_is_told_as_lost() {
 }
 
 #[tokio::test]
+async fn a_clock_that_jumps_days_ahead_loses_nothing() {
+    let world = World::start().await;
+    let created = world.created().await;
+    world.attempt(&created, 0).await;
+    world.skew(4 * 24 * 3600);
+    world.until("a refused look", async || world.vendor_calls("GetDetectInfoEnhanced").await >= 1).await;
+    world.until("its end", async || world.leased_jobs() == 0).await;
+    assert_eq!(world.stored_state(&created.id).await, "pending");
+    world.skew(-4 * 24 * 3600);
+    assert_eq!(world.state(&created.id).await, "PASSED");
+}
+
+#[tokio::test]
 async fn a_canceled_verification_still_learns_what_is_billed() {
     let world = World::start().await;
     let created = world.created().await;

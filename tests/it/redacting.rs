@@ -6,6 +6,7 @@ use faceid_gateway::grpc::pb::{
     Verification,
 };
 use prost::Message;
+use serde_json::json;
 use tonic::{Code, Response, Status};
 
 async fn redact(world: &World, token: &str, id: &str) -> Result<Verification, Status> {
@@ -77,6 +78,30 @@ async fn a_pending_verification_is_canceled_first_and_still_billed() {
     assert_eq!(told.verification.expect("a verification").charged_attempts, 1);
     let row = world.gateway.app.store.find(&created.id).await.expect("store").expect("a row");
     assert!(row.made.sealed_session.is_empty(), "the token is not needed any more");
+}
+
+#[tokio::test]
+async fn redacted_after_its_end_but_before_its_last_look_it_is_still_billed() {
+    let world = World::start().await;
+    let created = world.created().await;
+    let cancel = CancelVerificationRequest { verification_id: created.id.clone() };
+    succeeded(world.client().cancel_verification(bearing(ORDERS, cancel)).await);
+    world.attempt(&created, 2016).await;
+    world
+        .fault(json!({"action": "GetDetectInfoEnhanced", "kind": "error_code", "code": "InternalError", "times": 2}))
+        .await;
+    world.advance(7203).await;
+    world.until("a failed look", async || world.vendor_calls("GetDetectInfoEnhanced").await == 1).await;
+    world.until("its end", async || world.leased_jobs() == 0).await;
+    succeeded(redact(&world, ORDERS, &created.id).await);
+    world
+        .until("the last look", async || {
+            world.advance(60).await;
+            world.settle_jobs() == 0
+        })
+        .await;
+    let told = succeeded(world.result(&created.id).await).verification.expect("a verification");
+    assert_eq!(told.charged_attempts, 1);
 }
 
 #[tokio::test]

@@ -58,6 +58,7 @@ async fn sqlite_leaves_nothing_of_what_was_erased_in_its_files() {
     for id in ["a", "b", "c"] {
         assert!(store.redact(id, 2, 1, false, Effects::default()).await.expect("answers"));
     }
+    store.scrub().await.expect("answers");
     assert!(!found());
 }
 

@@ -14,7 +14,10 @@ async fn watch(
 }
 
 async fn next(stream: &mut Streaming<WatchVerificationsResponse>) -> (String, WatchVerificationsResponse) {
-    let told = succeeded(stream.message().await).expect("the stream goes on");
+    let mut told = succeeded(stream.message().await).expect("the stream goes on");
+    while told.event.is_none() {
+        told = succeeded(stream.message().await).expect("the stream goes on");
+    }
     let event = told.event.as_ref().expect("an event");
     let kind = event.kind().as_str_name().trim_start_matches("VERIFICATION_EVENT_KIND_").to_owned();
     let state = event.state().as_str_name().trim_start_matches("VERIFICATION_STATE_");
@@ -70,6 +73,18 @@ async fn resumes_after_a_restart_without_gap_or_repeat() {
     assert!(last, "the last of the backlog says so");
     let live = world.created().await.id;
     assert_eq!(next(&mut stream).await.1.event.expect("an event").verification_id, live);
+}
+
+#[tokio::test]
+async fn a_reader_that_is_cut_off_at_once_can_come_back() {
+    let world = World::start().await;
+    let mut stream = succeeded(watch(&world, ORDERS, "").await);
+    let hello = succeeded(stream.message().await).expect("a heartbeat");
+    assert!(hello.event.is_none());
+    drop(stream);
+    let created = world.created().await;
+    let mut stream = succeeded(watch(&world, ORDERS, &hello.resume_token).await);
+    assert_eq!(next(&mut stream).await.1.event.expect("an event").verification_id, created.id);
 }
 
 #[tokio::test]

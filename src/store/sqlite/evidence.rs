@@ -11,7 +11,6 @@ pub(super) fn put(connection: &Connection, verification_id: &str, rows: &[Eviden
     if !is_kept {
         return Ok(false);
     }
-    connection.prepare_cached("DELETE FROM evidence WHERE verification_id = ?1")?.execute([verification_id])?;
     let mut insert = connection.prepare_cached(
         "INSERT INTO evidence (id, verification_id, kind, position, attempt_seq, content_type, size_bytes, sha256, \
          sealed_key, stored_at_ms) VALUES (:id, :verification_id, :kind, :position, :attempt_seq, :content_type, \

@@ -65,7 +65,9 @@ pub(super) fn finish(connection: &Connection, job: &JobRow) -> rusqlite::Result<
 pub(super) fn put_off(connection: &Connection, job: &JobRow, due_at_ms: i64, failures: u32) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "UPDATE jobs SET due_at_ms = ?4, failures = ?5, lease_token = NULL, lease_until_ms = NULL \
+            // A receiver that does not answer must not stand before all others for ever.
+            "UPDATE jobs SET due_at_ms = ?4, failures = ?5, lease_token = NULL, lease_until_ms = NULL, \
+             rank_ms = CASE WHEN kind = 'webhook' THEN ?4 ELSE rank_ms END \
              WHERE kind = ?1 AND subject = ?2 AND lease_token = ?3",
         )?
         .execute(params![job.kind, job.subject, job.lease_token, due_at_ms, failures])?;

@@ -170,21 +170,17 @@ impl Store for SqliteStore {
         Ok(advanced)
     }
 
-    async fn put_evidence(
-        &self,
-        verification_id: &str,
-        rows: Vec<EvidenceRow>,
-        effects: Effects,
-    ) -> Result<bool, Error> {
-        let id = verification_id.to_owned();
+    async fn put_evidence(&self, job: &JobRow, rows: Vec<EvidenceRow>, effects: Effects) -> Result<bool, Error> {
+        let job = job.clone();
         let has_events = !effects.events.is_empty();
         let stored = self
             .writer
             .write("put_evidence", move |connection| {
-                let stored = evidence::put(connection, &id, &rows)?;
+                let stored = jobs::is_held(connection, &job)? && evidence::put(connection, &job.subject, &rows)?;
                 if stored {
                     effects::apply(connection, &effects)?;
                 }
+                jobs::finish(connection, &job)?;
                 Ok(stored)
             })
             .await?;
@@ -203,8 +199,7 @@ impl Store for SqliteStore {
                 evidence::erase(connection, &id, at_ms)?;
                 effects::apply(connection, &effects)
             })
-            .await?;
-        self.writer.empty_log().await
+            .await
     }
 
     async fn note_blobs_deleted(&self, verification_id: &str) -> Result<(), Error> {
@@ -237,10 +232,13 @@ impl Store for SqliteStore {
                 Ok(redacted)
             })
             .await?;
-        // The write-ahead log still has the pages as they were.
-        self.writer.empty_log().await?;
         self.signal_events(has_events && redacted);
         Ok(redacted)
+    }
+
+    async fn scrub(&self) -> Result<(), Error> {
+        // Erased cells are overwritten (secure_delete), but the write-ahead log has the pages as they were.
+        self.writer.empty_log().await
     }
 
     async fn mark_fetched(&self, id: &str, at_ms: i64) -> Result<(), Error> {

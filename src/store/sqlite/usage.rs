@@ -11,9 +11,9 @@ pub(super) fn by_day(connection: &Connection, filter: &UsageFilter) -> rusqlite:
                SELECT created_at_ms AS at_ms, caller, flow, 1 AS verifications, 0 AS attempts, 0 AS charged \
                FROM verifications WHERE created_at_ms >= :from AND created_at_ms < :before \
                UNION ALL \
-               SELECT a.at_ms, v.caller, v.flow, 0, 1, coalesce(a.charged, 0) \
+               SELECT coalesce(a.at_ms, v.created_at_ms) AS at_ms, v.caller, v.flow, 0, 1, coalesce(a.charged, 0) \
                FROM attempts a JOIN verifications v ON v.id = a.verification_id \
-               WHERE a.at_ms >= :from AND a.at_ms < :before \
+               WHERE coalesce(a.at_ms, v.created_at_ms) >= :from AND coalesce(a.at_ms, v.created_at_ms) < :before \
              ) WHERE (:caller = '' OR caller = :caller) AND (:flow = '' OR flow = :flow) \
              GROUP BY day, caller, flow ORDER BY day, caller, flow",
         )?
@@ -48,7 +48,7 @@ pub(super) fn charges(
     connection
         .prepare_cached(
             "SELECT v.id, v.token_hash, count(*) AS charges FROM attempts a JOIN verifications v \
-             ON v.id = a.verification_id WHERE v.rule_id = ?1 AND a.charged = 1 AND a.at_ms >= ?2 AND a.at_ms < ?3 \
+             ON v.id = a.verification_id WHERE v.rule_id = ?1 AND a.charged = 1 AND coalesce(a.at_ms, v.created_at_ms) >= ?2 AND coalesce(a.at_ms, v.created_at_ms) < ?3 \
              GROUP BY v.id ORDER BY v.id",
         )?
         .query_map(params![rule_id, from_ms, before_ms], |row| {

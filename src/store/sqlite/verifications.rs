@@ -87,6 +87,7 @@ pub(super) fn redact(
     let changed = connection
         .prepare_cached(
             "UPDATE verifications SET version = version + 1, sealed_subject = x'', sealed_result = NULL, \
+             request_fingerprint = x'', \
              sealed_session = CASE WHEN ?4 THEN sealed_session ELSE x'' END, \
              redacted_at_ms = coalesce(redacted_at_ms, ?3) WHERE id = ?1 AND version = ?2",
         )?

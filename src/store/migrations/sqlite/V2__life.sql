@@ -52,6 +52,9 @@ CREATE INDEX jobs_due ON jobs (kind, due_at_ms);
 -- Verifications that were made before there were jobs.
 INSERT INTO jobs (kind, subject, due_at_ms, rank_ms)
 SELECT 'settle', id, created_at_ms, created_at_ms FROM verifications WHERE state = 'pending';
+-- Those that had ended are kept for the default of result_retention_days, 180 days, from their end.
+INSERT INTO jobs (kind, subject, due_at_ms, rank_ms)
+SELECT 'redact', id, settled_at_ms + 15552000000, settled_at_ms FROM verifications WHERE state <> 'pending';
 
 -- Redaction empties the sealed columns and keeps the rest.
 ALTER TABLE verifications ADD COLUMN redacted_at_ms INTEGER;
