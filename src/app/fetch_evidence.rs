@@ -122,11 +122,33 @@ impl App {
                 MediaEvent::Start { kind, index, seq } => {
                     rows.push(self.keep(&verification.id.to_string(), kind, index, seq, &mut media).await?);
                 }
-                // What follows a start is taken by `keep`; the answer comes last, and tells that what came before counts.
-                MediaEvent::Bytes(_) | MediaEvent::End | MediaEvent::Answer(_) => {}
+                // What follows a start is taken by `keep`.
+                MediaEvent::Bytes(_) | MediaEvent::End => {}
+                // It comes last, and tells that what came before counts.
+                MediaEvent::Answer(answer) => {
+                    let card = answer.body.id_card_data.unwrap_or_default();
+                    let warnings = (card.warn_infos.unwrap_or_default(), card.back_warn_infos.unwrap_or_default());
+                    self.add_card_warnings(&verification.id.to_string(), warnings).await?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Adds to the result what the vendor tells only together with the photos.
+    async fn add_card_warnings(&self, id: &str, (front, back): (Vec<i64>, Vec<i64>)) -> Result<(), Error> {
+        loop {
+            let mut record = self.find(id).await?;
+            let Some(result) = record.result.as_mut().filter(|_| !front.is_empty() || !back.is_empty()) else {
+                return Ok(());
+            };
+            result.id_card.front_warnings.clone_from(&front);
+            result.id_card.back_warnings.clone_from(&back);
+            let version = record.verification.version;
+            if self.store.advance(id, version, record.progress(&self.keyring), Effects::default()).await? {
+                return Ok(());
+            }
+        }
     }
 
     async fn keep(

@@ -52,6 +52,11 @@ pub struct IdCardText {
     pub address: Option<String>,
     pub authority: Option<String>,
     pub valid_period: Option<String>,
+    /// Told with the photos, not with the text.
+    #[serde(default)]
+    pub front_warnings: Vec<i64>,
+    #[serde(default)]
+    pub back_warnings: Vec<i64>,
 }
 
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -161,8 +166,18 @@ impl Identity {
 
 impl IdCardText {
     fn masked(self) -> Self {
-        let Self { name, id_number, gender, ethnicity: _, birth_date: _, address: _, authority: _, valid_period } =
-            self;
+        let Self {
+            name,
+            id_number,
+            gender,
+            ethnicity: _,
+            birth_date: _,
+            address: _,
+            authority: _,
+            valid_period,
+            front_warnings,
+            back_warnings,
+        } = self;
         Self {
             name: masked_name(name),
             id_number: masked_number(id_number),
@@ -172,6 +187,8 @@ impl IdCardText {
             address: None,
             authority: None,
             valid_period,
+            front_warnings,
+            back_warnings,
         }
     }
 }
@@ -214,6 +231,7 @@ mod tests {
                 authority: secret("authority"),
                 gender: Some("男".into()),
                 valid_period: Some("2020.01.01-2040.01.01".into()),
+                ..IdCardText::default()
             },
             intention: Some(Intention { transcripts: vec!["SECRET".into()], code: Some(0), ..Intention::default() }),
             attempts: vec![LivenessAttempt {

@@ -48,6 +48,8 @@ fn id_card(card: result::IdCardText) -> pb::IdCardText {
         address: card.address,
         authority: card.authority,
         valid_period: card.valid_period,
+        front_warnings: card.front_warnings,
+        back_warnings: card.back_warnings,
     }
 }
 

@@ -32,6 +32,9 @@ impl GetDetectInfoEnhancedResponse {
     pub fn into_result(self, request_id: String, fetched_at: Timestamp) -> VerificationResult {
         let vendor_raw = self.unknown_fields();
         let intention = self.tells_of_intention().then(|| self.intention());
+        let card = self.id_card_data.unwrap_or_default();
+        let front_warnings = card.warn_infos.unwrap_or_default();
+        let back_warnings = card.back_warn_infos.unwrap_or_default();
         let text = self.text.unwrap_or_default();
         VerificationResult {
             code: text.err_code,
@@ -53,6 +56,8 @@ impl GetDetectInfoEnhancedResponse {
                 address: text.ocr_address,
                 authority: text.ocr_authority,
                 valid_period: text.ocr_valid_date,
+                front_warnings,
+                back_warnings,
             },
             liveness: Liveness {
                 code: text.live_status,
@@ -153,11 +158,6 @@ impl GetDetectInfoEnhancedResponse {
         }
         if let Some(data) = &self.id_card_data {
             collect(&mut raw, "IdCardData.", &data.unknown);
-            for (name, warnings) in [("WarnInfos", &data.warn_infos), ("BackWarnInfos", &data.back_warn_infos)] {
-                if let Some(warnings) = warnings {
-                    raw.insert(format!("IdCardData.{name}"), Value::from(warnings.as_slice()).to_string());
-                }
-            }
         }
         if let Some(frames) = &self.best_frame {
             collect(&mut raw, "BestFrame.", &frames.unknown);
@@ -275,12 +275,9 @@ mod tests {
             r#"{"Text":{"LivenessDetail":[{"ReqTime":"soon"}]},"IntentionVerifyType":"9","IdCardData":{"WarnInfos":[-9102]}}"#,
         )
         .into_result("r-1".into(), Timestamp::UNIX_EPOCH);
+        assert_eq!(result.id_card.front_warnings, [-9102]);
         let raw: Vec<_> = result.vendor_raw.iter().map(|(path, json)| (path.as_str(), json.as_str())).collect();
-        let kept = [
-            ("IdCardData.WarnInfos", "[-9102]"),
-            ("IntentionVerifyType", "\"9\""),
-            ("Text.LivenessDetail[0].ReqTime", "\"soon\""),
-        ];
+        let kept = [("IntentionVerifyType", "\"9\""), ("Text.LivenessDetail[0].ReqTime", "\"soon\"")];
         assert_eq!(raw, kept);
     }
 

@@ -118,6 +118,19 @@ async fn of_the_intention_step_is_kept_too() {
 }
 
 #[tokio::test]
+async fn warnings_about_the_card_come_with_its_photos() {
+    let world = World::start().await;
+    let created = Created::of(succeeded(world.create(photo_request(&world)).await));
+    // The simulator warns about the front on 301.
+    world.attempt(&created, 301).await;
+    world.advance(7203).await;
+    world.until("the last look", async || world.stored_state(&created.id).await == "failed").await;
+    assert!(!stored(&world, &created).await.is_empty());
+    let card = told(&world, &created.id).await.result.expect("a result").id_card.expect("an ID card");
+    assert_eq!(card.front_warnings, [-9102]);
+}
+
+#[tokio::test]
 async fn needs_its_right_and_its_owner() {
     let world = World::start().await;
     let created = passed(&world).await;

@@ -112,6 +112,26 @@ async fn what_the_vendor_forgot_is_told_as_lost() {
 }
 
 #[tokio::test]
+async fn an_outage_of_a_day_loses_nothing() {
+    let world = World::start().await;
+    let (passed, untouched) = (world.created().await, world.created().await);
+    world.attempt(&passed, 0).await;
+    let fault = json!({"action": "GetDetectInfoEnhanced", "kind": "http_status", "status": 503, "times": 1_000_000});
+    world.fault(fault).await;
+    for _ in 0..24 {
+        world.advance(3600).await;
+        world.until("looks that failed", async || world.leased_jobs() == 0).await;
+    }
+    assert_eq!(world.stored_state(&passed.id).await, "pending");
+    let clear = format!("http://{}/faults", world.simulator.control_addr());
+    reqwest::Client::builder().no_proxy().build().expect("client").delete(clear).send().await.expect("cleared");
+    world.advance(16 * 60).await;
+    world.until("the first look after it", async || world.stored_state(&passed.id).await == "passed").await;
+    world.until("the first look after it", async || world.stored_state(&untouched.id).await == "expired").await;
+    assert_eq!(world.settle_jobs(), 0);
+}
+
+#[tokio::test]
 async fn a_clock_that_jumps_days_ahead_loses_nothing() {
     let world = World::start().await;
     let created = world.created().await;
