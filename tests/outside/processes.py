@@ -257,6 +257,9 @@ public_url = "http://127.0.0.1:{self.http_port}"
 [store]
 url = "sqlite:{self.data}/gateway.db"
 
+[evidence]
+url = "file:{self.data}/evidence"
+
 [vault]
 keys_file = "{folder}/vault.keys"
 
@@ -282,6 +285,7 @@ credential = "main"
 access_mode = "wechat_h5_normal"
 comparison = "authority"
 requires = ["name", "id_number"]
+evidence = ["best_frame"]
 redirect_allow = ["https://shop.example.com/"]
 
 [[flows]]

@@ -35,6 +35,17 @@ class ReflectedClient:
         """The same, without waiting: answers with a future."""
         return self._stub(method).future(self._message(method, request), timeout=timeout)
 
+    def stream(self, method, request, timeout=CALL_TIMEOUT_S):
+        """All messages of a server's stream."""
+        descriptor = self.descriptor.methods_by_name[method]
+        answer = message_factory.GetMessageClass(descriptor.output_type)
+        call = self._channel.unary_stream(
+            f"/{self.descriptor.full_name}/{method}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=answer.FromString,
+        )
+        return list(call(self._message(method, request), timeout=timeout))
+
     def refusal(self, method, request, metadata=None):
         """Calls what must be refused; answers with the error."""
         try:
