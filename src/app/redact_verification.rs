@@ -47,9 +47,13 @@ impl App {
 
     async fn redact(&self, actor: &str, id: &str) -> Result<Verification, Error> {
         loop {
-            let verification = self.find(id).await?.verification;
+            let record = self.find(id).await?;
+            let verification = record.verification;
             if verification.redacted_at.is_some() {
-                // Whoever did it may have died before this.
+                // Whoever did it may have died before this; and the last look may have ended while it was done.
+                if record.session.is_some() && !self.store.has_job(SETTLE_JOB, id).await? {
+                    self.erase_session(id).await?;
+                }
                 self.store.scrub().await?;
                 return Ok(verification);
             }

@@ -68,10 +68,13 @@ impl App {
 
     /// The vendor will not be asked any more. A verification that was redacted meanwhile needs its token no longer.
     async fn end_of_looks(&self, job: &JobRow) -> Result<(), Error> {
-        if self.find(&job.subject).await?.verification.redacted_at.is_some() {
+        // In this order: a redaction that does not see the end of the job is seen here.
+        self.store.finish_job(job).await?;
+        let record = self.find(&job.subject).await?;
+        if record.verification.redacted_at.is_some() && record.session.is_some() {
             self.erase_session(&job.subject).await?;
         }
-        Ok(self.store.finish_job(job).await?)
+        Ok(())
     }
 
     /// The vendor has deleted what it knew. This must not happen; when it does, it is told.

@@ -281,6 +281,17 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_deadline_that_ends_first_is_told_as_such() {
+        let never =
+            tower::service_fn(|_request: Request<Body>| std::future::pending::<Result<Response<Body>, Status>>());
+        let layer = ObserveLayer::new(&[super::super::DESCRIPTORS], TaskTracker::new()).unwrap();
+        let mut request = Request::new(Body::empty());
+        request.headers_mut().insert(GRPC_TIMEOUT, HeaderValue::from_static("20m"));
+        let answer = layer.layer(never).call(request).await.unwrap();
+        assert_eq!(code_in(answer.headers()), Some(Code::DeadlineExceeded));
+    }
+
     #[test]
     fn methods_that_do_not_exist_share_a_name() {
         let methods = Methods::of(&[super::super::DESCRIPTORS]).unwrap();

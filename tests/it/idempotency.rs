@@ -69,14 +69,3 @@ async fn a_caller_that_hangs_up_loses_nothing() {
     assert_eq!(world.vendor_calls("DetectAuth").await, 1);
     assert_eq!(world.state(&found.id).await, "PENDING");
 }
-
-#[tokio::test]
-async fn the_deadline_is_told_as_such() {
-    let world = World::start().await;
-    world.fault(json!({"action": "DetectAuth", "kind": "delay", "ms": 600})).await;
-    // As metadata only: tonic's client does not know of it and so does not give up by itself.
-    let mut request = bearing(ORDERS, world.request());
-    request.metadata_mut().insert("grpc-timeout", "100m".parse().expect("a header value"));
-    let status = world.client().create_verification(request).await.err().expect("a status");
-    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
-}
