@@ -10,6 +10,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Shared;
@@ -34,7 +35,7 @@ pub(super) async fn call(
     let (response, code) = match admit(&shared, request, &request_id).await {
         Ok(call) => {
             // Calls that were refused at the door leave the faults for those that were not.
-            let fault = shared.state().faults.take(call.action.name());
+            let fault = shared.state().faults.take(call.action.name(), call.biz_token().as_deref());
             match fault {
                 Some(fault) => call.answer_with(&fault, &shared, &switch, &request_id).await,
                 None => {
@@ -89,6 +90,16 @@ struct AdmittedCall {
 }
 
 impl AdmittedCall {
+    /// The token that the call is about, if about one.
+    fn biz_token(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct About {
+            #[serde(rename = "BizToken")]
+            biz_token: String,
+        }
+        serde_json::from_slice(&self.body).ok().map(|About { biz_token }| biz_token)
+    }
+
     fn dispatch(&self, shared: &Shared) -> Result<Answer, ApiError> {
         match self.action {
             Action::DetectAuth => detect::detect_auth(shared, &self.body, &self.base_url).map(Answer::from),

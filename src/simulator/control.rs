@@ -180,6 +180,9 @@ struct FaultRequest {
     action: String,
     #[serde(default = "once")]
     times: u32,
+    /// Only calls for this token; without it, all.
+    #[serde(default)]
+    biz_token: Option<String>,
     #[serde(flatten)]
     fault: Fault,
 }
@@ -205,7 +208,7 @@ async fn plan_fault(State(shared): State<Arc<Shared>>, body: Body) -> Answer {
     }
     request.fault.check().map_err(JsonError::bad_request)?;
     let mut state = shared.state();
-    state.faults.plan(request.action, request.times, request.fault);
+    state.faults.plan(request.action, request.biz_token, request.times, request.fault);
     Ok(Json(json!({ "faults": state.faults.calls_left() })))
 }
 

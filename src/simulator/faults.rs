@@ -48,19 +48,25 @@ pub(super) struct FaultQueue(Vec<Planned>);
 
 struct Planned {
     action: String,
+    /// Only calls for this BizToken meet it, so that calls which a client makes in the background do not use it up.
+    biz_token: Option<String>,
     times_left: u32,
     fault: Fault,
 }
 
 impl FaultQueue {
-    /// Plans `fault` for the next `times` calls of `action`; "*" is every action.
-    pub(super) fn plan(&mut self, action: String, times: u32, fault: Fault) {
-        self.0.push(Planned { action, times_left: times, fault });
+    /// Plans `fault` for the next `times` calls of `action`, for one BizToken or for all; "*" is every action.
+    pub(super) fn plan(&mut self, action: String, biz_token: Option<String>, times: u32, fault: Fault) {
+        self.0.push(Planned { action, biz_token, times_left: times, fault });
     }
 
-    /// Takes the fault that this call of `action` meets.
-    pub(super) fn take(&mut self, action: &str) -> Option<Fault> {
-        let planned = self.0.iter_mut().find(|planned| planned.action == "*" || planned.action == action)?;
+    /// Takes the fault that this call of `action`, for this BizToken if for any, meets.
+    pub(super) fn take(&mut self, action: &str, biz_token: Option<&str>) -> Option<Fault> {
+        let meets = |planned: &&mut Planned| {
+            (planned.action == "*" || planned.action == action)
+                && (planned.biz_token.is_none() || planned.biz_token.as_deref() == biz_token)
+        };
+        let planned = self.0.iter_mut().find(meets)?;
         planned.times_left = planned.times_left.saturating_sub(1);
         let fault = planned.fault.clone();
         self.0.retain(|planned| planned.times_left > 0);
@@ -200,13 +206,22 @@ mod tests {
     #[test]
     fn faults_are_met_in_order_and_used_up() {
         let mut queue = FaultQueue::default();
-        queue.plan("DetectAuth".to_owned(), 2, Fault::Reset);
-        queue.plan("*".to_owned(), 1, Fault::Nulls);
+        queue.plan("DetectAuth".to_owned(), None, 2, Fault::Reset);
+        queue.plan("*".to_owned(), None, 1, Fault::Nulls);
         assert_eq!(queue.calls_left(), 3);
-        assert_eq!(queue.take("GetDetectInfoEnhanced"), Some(Fault::Nulls));
-        assert_eq!(queue.take("GetDetectInfoEnhanced"), None);
-        assert_eq!([queue.take("DetectAuth"), queue.take("DetectAuth")], [Some(Fault::Reset), Some(Fault::Reset)]);
-        assert_eq!(queue.take("DetectAuth"), None);
+        assert_eq!(queue.take("GetDetectInfoEnhanced", Some("T")), Some(Fault::Nulls));
+        assert_eq!(queue.take("GetDetectInfoEnhanced", Some("T")), None);
+        let mut detect_auth = || queue.take("DetectAuth", None);
+        assert_eq!([detect_auth(), detect_auth(), detect_auth()], [Some(Fault::Reset), Some(Fault::Reset), None]);
+    }
+
+    #[test]
+    fn a_fault_for_one_token_waits_for_it() {
+        let mut queue = FaultQueue::default();
+        queue.plan("*".to_owned(), Some("A".to_owned()), 1, Fault::Reset);
+        assert_eq!(queue.take("GetDetectInfoEnhanced", Some("B")), None);
+        assert_eq!(queue.take("DetectAuth", None), None);
+        assert_eq!(queue.take("GetDetectInfoEnhanced", Some("A")), Some(Fault::Reset));
     }
 
     #[test]

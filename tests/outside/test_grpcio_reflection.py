@@ -264,7 +264,8 @@ def test_bad_answer_of_the_vendor_is_never_a_verdict(dev, client, kind):
     created = client.create(**onboarding())
     dev.simulator.attempt(created.biz_token, 0)
 
-    dev.simulator.fault("GetDetectInfoEnhanced", kind)
+    # For this token alone: the evidence of the verifications before it is fetched in the background.
+    dev.simulator.fault("GetDetectInfoEnhanced", kind, biz_token=created.biz_token)
     try:
         answer = client.result(created, fresh=True)
     except grpc.RpcError as error:
@@ -278,7 +279,7 @@ def test_bad_answer_of_the_vendor_is_never_a_verdict(dev, client, kind):
 def test_unknown_fields_of_the_vendor_are_kept(dev, client):
     created = client.create(**onboarding())
     dev.simulator.attempt(created.biz_token, 0)
-    dev.simulator.fault("GetDetectInfoEnhanced", "unknown_fields")
+    dev.simulator.fault("GetDetectInfoEnhanced", "unknown_fields", biz_token=created.biz_token)
     answer = client.result(created, fresh=True, view="RESULT_VIEW_FULL")
     assert state_of(answer.verification) == "PASSED"
     assert answer.result.vendor_raw
