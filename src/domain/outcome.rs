@@ -1,8 +1,8 @@
 //! What the vendor's answer means, and when it is final [103606].
 //!
 //! Three rules that public integrations get wrong: a non-zero code before the token's end is not a failure (the user may
-//! retry with the same token and pass); a missing code is never a verdict; and with the intention step on, the face alone
-//! does not pass.
+//! retry with the same token and pass); a missing code is never a verdict, not even at the end where the attempts say that the
+//! user had passed; and with the intention step on, the face alone does not pass.
 
 use super::result_code::{ATTEMPTS_EXHAUSTED, ResultCode};
 use jiff::Timestamp;
@@ -70,9 +70,14 @@ pub fn judge(findings: &Findings, token_expired: bool) -> Judgement {
     let passed =
         face_code == Some(0) && matches!(findings.intention, IntentionFinding::Off | IntentionFinding::On(Some(0)));
     let attempted = face_code.is_some() || findings.last_liveness.is_some();
+    // The last attempt passed, nothing was to come after it, and yet there is no code: the answer is not whole.
+    let contradicts_itself = face_code.is_none()
+        && findings.intention == IntentionFinding::Off
+        && findings.last_liveness.is_some_and(|liveness| liveness.code == Some(0));
     let verdict = match (passed, token_expired, attempted) {
         (true, _, _) => Verdict::Passed,
         (false, false, _) => Verdict::Open,
+        (false, true, _) if contradicts_itself => Verdict::Open,
         (false, true, true) => Verdict::Failed,
         (false, true, false) => Verdict::Expired,
     };
@@ -130,12 +135,21 @@ mod tests {
 
     #[test]
     fn a_missing_code_after_liveness_attempts_is_never_passed() {
-        for code in [None, Some(0), Some(1004)] {
-            let between = Findings {
-                last_liveness: Some(LivenessFinding { code, at: None }),
-                ..findings(None, IntentionFinding::Off)
-            };
-            assert_eq!(verdict(&between), (Verdict::Open, Verdict::Failed), "{code:?}");
+        let between = |face, code, intention| Findings {
+            last_liveness: Some(LivenessFinding { code, at: None }),
+            ..findings(face, intention)
+        };
+        for face in [None, Some(17)] {
+            for code in [None, Some(1004)] {
+                let unfinished = between(face, code, IntentionFinding::Off);
+                assert_eq!(verdict(&unfinished), (Verdict::Open, Verdict::Failed), "{face:?} {code:?}");
+            }
+            // The intention step was still to come.
+            let half_way = between(face, Some(0), IntentionFinding::On(None));
+            assert_eq!(verdict(&half_way), (Verdict::Open, Verdict::Failed), "{face:?}");
+            // Nothing was to come: such an answer is as good as none.
+            let contradiction = between(face, Some(0), IntentionFinding::Off);
+            assert_eq!(verdict(&contradiction), (Verdict::Open, Verdict::Open), "{face:?}");
         }
     }
 

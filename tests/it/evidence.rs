@@ -8,20 +8,10 @@ use faceid_gateway::grpc::pb::{
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use std::path::PathBuf;
 use tonic::{Code, Status, Streaming};
 
-fn photo_request(world: &World) -> CreateVerificationRequest {
-    CreateVerificationRequest {
-        flow: "photo".into(),
-        subject: None,
-        reference_photo: [&[0xFF, 0xD8, 0xFF, 0xE0][..], &[7; 1000], &[0xFF, 0xD9]].concat(),
-        ..world.request()
-    }
-}
-
 async fn passed(world: &World) -> Created {
-    let created = Created::of(succeeded(world.create(photo_request(world)).await));
+    let created = Created::of(succeeded(world.create(world.photo_request()).await));
     world.attempt(&created, 2016).await;
     world.attempt(&created, 0).await;
     assert_eq!(world.state(&created.id).await, "PASSED");
@@ -61,18 +51,6 @@ async fn download(world: &World, id: &str, evidence_id: &str) -> Result<(Evidenc
     Ok((evidence, bytes))
 }
 
-/// Files under the folder of the evidence.
-fn blobs(world: &World) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    let mut folders = vec![world.folder.path().join("evidence")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
-            if entry.is_dir() { folders.push(entry) } else { files.push(entry) }
-        }
-    }
-    files
-}
-
 #[tokio::test]
 async fn is_fetched_sealed_and_given_out_whole() {
     let world = World::start().await;
@@ -95,11 +73,11 @@ async fn is_fetched_sealed_and_given_out_whole() {
         let type_by_kind = if listed.kind() == EvidenceKind::LivenessVideo { "video/mp4" } else { "image/jpeg" };
         assert_eq!(evidence.content_type, type_by_kind);
     }
-    for blob in blobs(&world) {
+    for blob in world.blobs() {
         let bytes = std::fs::read(&blob).expect("a blob");
         assert!(!bytes.windows(48).any(|window| window == mark.as_bytes()), "{} is in the clear", blob.display());
     }
-    assert_eq!(blobs(&world).len(), evidence.len());
+    assert_eq!(world.blobs().len(), evidence.len());
     assert!(world.audit(&created.id).await.contains(&"orders evidence_downloaded".to_owned()));
 }
 
@@ -120,7 +98,7 @@ async fn of_the_intention_step_is_kept_too() {
 #[tokio::test]
 async fn warnings_about_the_card_come_with_its_photos() {
     let world = World::start().await;
-    let created = Created::of(succeeded(world.create(photo_request(&world)).await));
+    let created = Created::of(succeeded(world.create(world.photo_request()).await));
     // The simulator warns about the front on 301.
     world.attempt(&created, 301).await;
     world.advance(7203).await;
@@ -137,7 +115,7 @@ async fn needs_its_right_and_its_owner() {
     let evidence_id = &stored(&world, &created).await[0].evidence_id;
     let refusal = refused(open(&world, LOANS, &created.id, evidence_id).await);
     assert_eq!((refusal.code, refusal.reason.as_str()), (Code::PermissionDenied, "RIGHT_MISSING"));
-    let others = Created::of(succeeded(world.create_as(LOANS, photo_request(&world)).await));
+    let others = Created::of(succeeded(world.create_as(LOANS, world.photo_request()).await));
     assert_eq!(refused(open(&world, ORDERS, &others.id, evidence_id).await).code, Code::NotFound);
     assert_eq!(refused(open(&world, ORDERS, &created.id, &created.id).await).code, Code::NotFound);
     assert_eq!(refused(open(&world, ORDERS, "7", "8").await).fields, ["verification_id", "evidence_id"]);
@@ -146,7 +124,7 @@ async fn needs_its_right_and_its_owner() {
 #[tokio::test]
 async fn is_fetched_again_after_an_answer_that_breaks_off() {
     let world = World::start().await;
-    let created = Created::of(succeeded(world.create(photo_request(&world)).await));
+    let created = Created::of(succeeded(world.create(world.photo_request()).await));
     world.attempt(&created, 0).await;
     assert_eq!(world.state(&created.id).await, "PASSED");
     // Whether the first fetch meets the fault or is quicker, there is a next one to come to.
@@ -158,7 +136,7 @@ async fn is_fetched_again_after_an_answer_that_breaks_off() {
         })
         .await;
     let evidence = told(&world, &created.id).await.evidence;
-    assert_eq!(blobs(&world).len(), evidence.len());
+    assert_eq!(world.blobs().len(), evidence.len());
     assert!(!evidence.is_empty());
 }
 
@@ -171,7 +149,7 @@ async fn goes_with_the_person_when_that_is_redacted() {
     succeeded(world.client().redact_verification(bearing(ORDERS, request)).await);
     let refusal = refused(open(&world, ORDERS, &created.id, &evidence_id).await);
     assert_eq!((refusal.code, refusal.reason.as_str()), (Code::FailedPrecondition, "REDACTED"));
-    world.until("the end of the blobs", async || blobs(&world).is_empty()).await;
+    world.until("the end of the blobs", async || world.blobs().is_empty()).await;
     let skeleton = told(&world, &created.id).await.evidence;
     assert!(!skeleton.is_empty() && skeleton.iter().all(|row| row.erase_time.is_some() && row.sha256.is_empty()));
 }
@@ -179,7 +157,7 @@ async fn goes_with_the_person_when_that_is_redacted() {
 #[tokio::test]
 async fn that_arrives_after_redaction_is_not_kept() {
     let world = World::start().await;
-    let created = Created::of(succeeded(world.create(photo_request(&world)).await));
+    let created = Created::of(succeeded(world.create(world.photo_request()).await));
     world.attempt(&created, 0).await;
     world.fault(json!({"action": "GetDetectInfoEnhanced", "kind": "unknown_fields"})).await;
     world.fault(json!({"action": "GetDetectInfoEnhanced", "kind": "delay", "ms": 900})).await;
@@ -189,7 +167,7 @@ async fn that_arrives_after_redaction_is_not_kept() {
     succeeded(world.client().redact_verification(bearing(ORDERS, request)).await);
     world.until("the end of the fetch", async || !told(&world, &created.id).await.evidence_pending).await;
     assert!(told(&world, &created.id).await.evidence.is_empty());
-    world.until("no blobs", async || blobs(&world).is_empty()).await;
+    world.until("no blobs", async || world.blobs().is_empty()).await;
 }
 
 #[tokio::test]
@@ -198,7 +176,7 @@ async fn is_erased_after_its_own_retention() {
     let created = passed(&world).await;
     assert!(!stored(&world, &created).await.is_empty());
     world.advance(31 * 24 * 3600).await;
-    world.until("the end of the blobs", async || blobs(&world).is_empty()).await;
+    world.until("the end of the blobs", async || world.blobs().is_empty()).await;
     let told = told(&world, &created.id).await;
     assert!(told.result.is_some(), "the result is kept longer");
     assert!(told.evidence.iter().all(|row| row.erase_time.is_some()));
@@ -216,5 +194,5 @@ async fn a_blob_without_a_row_is_swept() {
     assert_eq!(world.gateway.app.sweep_orphans().await.expect("swept"), 0, "it may still get its row");
     world.advance(25 * 3600).await;
     assert_eq!(world.gateway.app.sweep_orphans().await.expect("swept"), 1);
-    assert_eq!(blobs(&world).len(), evidence.len() + 1);
+    assert_eq!(world.blobs().len(), evidence.len() + 1);
 }

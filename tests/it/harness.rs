@@ -11,7 +11,7 @@ use faceid_gateway::{
     simulator::{self, Simulator, SimulatorConfig},
 };
 use serde_json::{Value, json};
-use std::{iter, sync::Arc};
+use std::{iter, net::SocketAddr, path::PathBuf, sync::Arc};
 use tempfile::TempDir;
 use tonic::{Code, Request, Response, Status, transport::Channel};
 use tonic_types::StatusExt;
@@ -49,13 +49,15 @@ impl World {
         let clock = Arc::new(MovableClock::default());
         let config = config(&simulator, &folder, webhook);
         let gateway = Gateway::start(config, Arc::clone(&clock) as _).await.expect("gateway starts");
-        let channel = Channel::from_shared(format!("http://{}", gateway.grpc_addr))
-            .expect("an address is a URI")
-            .connect()
-            .await
-            .expect("gateway is reached");
+        let channel = connect(gateway.grpc_addr).await;
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
         Self { gateway, simulator, folder, clock, http: http.expect("HTTP client"), channel }
+    }
+
+    /// A second gateway on the same store, evidence and clock.
+    pub async fn another_gateway(&self) -> Gateway {
+        let config = config(&self.simulator, &self.folder, "");
+        Gateway::start(config, Arc::clone(&self.clock) as _).await.expect("another gateway starts")
     }
 
     pub fn client(&self) -> VerificationServiceClient<Channel> {
@@ -74,6 +76,16 @@ impl World {
             success_url: self.shop("welcome"),
             failure_url: self.shop("sorry"),
             ..CreateVerificationRequest::default()
+        }
+    }
+
+    /// A request for flow `photo`, whose evidence is kept.
+    pub fn photo_request(&self) -> CreateVerificationRequest {
+        CreateVerificationRequest {
+            flow: "photo".into(),
+            subject: None,
+            reference_photo: [&[0xFF, 0xD8, 0xFF, 0xE0][..], &[7; 1000], &[0xFF, 0xD9]].concat(),
+            ..self.request()
         }
     }
 
@@ -155,6 +167,12 @@ impl World {
         self.control("faults", body).await;
     }
 
+    /// The vendor is well again.
+    pub async fn clear_faults(&self) {
+        let url = format!("http://{}/faults", self.simulator.control_addr());
+        self.http.delete(url).send().await.expect("control port answers");
+    }
+
     /// How often an action of the vendor was called, whatever came of it.
     pub async fn vendor_calls(&self, action: &str) -> u64 {
         let text = self.get(&format!("http://{}/calls", self.simulator.control_addr())).await.1;
@@ -200,10 +218,21 @@ impl World {
         self.count("SELECT count(*) FROM jobs WHERE lease_token IS NOT NULL")
     }
 
+    /// Of the lease of a settle job, if one is claimed.
+    pub fn lease_token(&self) -> Option<String> {
+        let database = rusqlite::Connection::open(self.folder.path().join("gateway.db")).expect("database");
+        let sql = "SELECT max(lease_token) FROM jobs WHERE kind = 'settle'";
+        database.query_row(sql, [], |row| row.get(0)).expect("a token, or none")
+    }
+
     /// A number, read past the gateway.
     pub fn count(&self, sql: &str) -> i64 {
-        let database = rusqlite::Connection::open(self.folder.path().join("gateway.db")).expect("database");
-        database.query_row(sql, [], |row| row.get(0)).expect("a count")
+        count(&self.folder, sql)
+    }
+
+    /// Files under the folder of the evidence.
+    pub fn blobs(&self) -> Vec<PathBuf> {
+        blobs(&self.folder)
     }
 
     /// Actions in the audit trail of a verification, oldest first.
@@ -218,6 +247,29 @@ impl World {
         self.gateway.stop().await.expect("gateway stops");
         (self.simulator, self.folder)
     }
+}
+
+pub async fn connect(address: SocketAddr) -> Channel {
+    let endpoint = Channel::from_shared(format!("http://{address}")).expect("an address is a URI");
+    endpoint.connect().await.expect("gateway is reached")
+}
+
+/// A number, read past the gateway whose data is in `folder`.
+pub fn count(folder: &TempDir, sql: &str) -> i64 {
+    let database = rusqlite::Connection::open(folder.path().join("gateway.db")).expect("database");
+    database.query_row(sql, [], |row| row.get(0)).expect("a count")
+}
+
+/// Files under the folder of the evidence in `folder`.
+pub fn blobs(folder: &TempDir) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.path().join("evidence")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+            if entry.is_dir() { folders.push(entry) } else { files.push(entry) }
+        }
+    }
+    files
 }
 
 /// What a test needs of a new verification.
@@ -299,6 +351,12 @@ pub fn invalid(fields: &[&str]) -> Refusal {
 }
 
 fn config(simulator: &Simulator, folder: &TempDir, webhook_of_orders: &str) -> Config {
+    let text = config_text(simulator, folder, webhook_of_orders);
+    Config::from_toml(&text, "harness", iter::empty()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The configuration of a gateway whose data is in `folder`, with these lines of TOML for the caller `orders`.
+pub fn config_text(simulator: &Simulator, folder: &TempDir, webhook_of_orders: &str) -> String {
     let database = folder.path().join("gateway.db");
     let free_port = || {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -347,7 +405,7 @@ fn config(simulator: &Simulator, folder: &TempDir, webhook_of_orders: &str) -> C
         )
     })
     .concat();
-    let text = format!(
+    format!(
         r#"
         [grpc]
         listen = "127.0.0.1:0"
@@ -375,6 +433,5 @@ fn config(simulator: &Simulator, folder: &TempDir, webhook_of_orders: &str) -> C
         simulator.api_addr(),
         simulator.secret_id(),
         simulator.secret_key(),
-    );
-    Config::from_toml(&text, "harness", iter::empty()).unwrap_or_else(|error| panic!("{error}"))
+    )
 }

@@ -123,12 +123,94 @@ async fn an_outage_of_a_day_loses_nothing() {
         world.until("looks that failed", async || world.leased_jobs() == 0).await;
     }
     assert_eq!(world.stored_state(&passed.id).await, "pending");
-    let clear = format!("http://{}/faults", world.simulator.control_addr());
-    reqwest::Client::builder().no_proxy().build().expect("client").delete(clear).send().await.expect("cleared");
+    world.clear_faults().await;
     world.advance(16 * 60).await;
     world.until("the first look after it", async || world.stored_state(&passed.id).await == "passed").await;
     world.until("the first look after it", async || world.stored_state(&untouched.id).await == "expired").await;
     assert_eq!(world.settle_jobs(), 0);
+}
+
+/// Past the token's end, too: an answer that tells nothing is no verdict.
+#[tokio::test]
+async fn two_hours_of_answers_that_tell_nothing_are_no_verdict() {
+    for fault in [json!({"kind": "result_code", "code": 17}), json!({"kind": "nulls"})] {
+        let world = World::start().await;
+        let (passed, failed, untouched) = (world.created().await, world.created().await, world.created().await);
+        world.attempt(&passed, 0).await;
+        world.attempt(&failed, 2016).await;
+        let mut planned = json!({"action": "GetDetectInfoEnhanced", "times": 1_000_000});
+        planned.as_object_mut().expect("an object").extend(fault.as_object().expect("an object").clone());
+        world.fault(planned).await;
+        for _ in 0..13 {
+            world.advance(10 * 60).await;
+            assert_eq!(world.state(&passed.id).await, "PENDING", "{fault}");
+        }
+        // Three looks past the token's end, which is when an answer that tells something would be final.
+        let put_off = format!("SELECT count(*) FROM jobs WHERE subject = '{}' AND failures >= 3", passed.id);
+        world
+            .until("looks past the token's end", async || {
+                world.advance(60).await;
+                world.count(&put_off) == 1
+            })
+            .await;
+        assert_eq!(world.stored_state(&passed.id).await, "pending", "{fault}");
+        world.clear_faults().await;
+        world
+            .until("the last looks", async || {
+                world.advance(60).await;
+                world.settle_jobs() == 0
+            })
+            .await;
+        for (created, state) in [(&passed, "passed"), (&failed, "failed"), (&untouched, "expired")] {
+            assert_eq!(world.stored_state(&created.id).await, state, "{fault}");
+        }
+        assert_eq!(world.rows("attempts"), 2);
+    }
+}
+
+#[tokio::test]
+async fn two_reconcilers_on_one_store_share_the_looks() {
+    let world = World::start().await;
+    let another = world.another_gateway().await;
+    let mut made = Vec::new();
+    for _ in 0..60 {
+        let created = world.created().await;
+        world.attempt(&created, 0).await;
+        made.push(created);
+    }
+    world.advance(121).await;
+    world.until("the end of the jobs", async || world.settle_jobs() == 0).await;
+    for created in &made {
+        assert_eq!(world.stored_state(&created.id).await, "passed");
+    }
+    assert_eq!(world.vendor_calls("GetDetectInfoEnhanced").await, 60, "each is asked about by one of the two");
+    assert_eq!(world.rows("attempts"), 60);
+    assert_eq!(world.count("SELECT count(*) FROM events WHERE kind = 'settled'"), 60);
+    another.stop().await.expect("another gateway stops");
+}
+
+#[tokio::test]
+async fn a_lease_that_ends_under_its_holder_does_no_harm() {
+    let world = World::start().await;
+    let another = world.another_gateway().await;
+    let created = world.created().await;
+    world.attempt(&created, 0).await;
+    world.fault(json!({"action": "GetDetectInfoEnhanced", "kind": "delay", "ms": 1500})).await;
+    world.advance(121).await;
+    world.until("the first claim", async || world.leased_jobs() == 1).await;
+    let first_claim = world.lease_token();
+    // Over the lease: whoever looks next claims the job again, while the first holder still waits for the vendor.
+    world.advance(9 * 60).await;
+    world.until("the second claim", async || world.lease_token() != first_claim).await;
+    world.until("the end of the looks", async || world.settle_jobs() == 0).await;
+    world.until("the late answer", async || world.vendor_calls("GetDetectInfoEnhanced").await == 2).await;
+    another.stop().await.expect("another gateway stops");
+    let (_simulator, folder) = world.stop_gateway().await;
+    for (count, of) in
+        [(1, "attempts"), (1, "verifications WHERE state = 'passed'"), (1, "events WHERE kind = 'settled'")]
+    {
+        assert_eq!(crate::harness::count(&folder, &format!("SELECT count(*) FROM {of}")), count, "{of}");
+    }
 }
 
 #[tokio::test]
