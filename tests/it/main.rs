@@ -6,6 +6,7 @@ mod evidence;
 mod harness;
 mod idempotency;
 mod invariants;
+mod killing;
 mod life;
 mod listing;
 mod operations;
