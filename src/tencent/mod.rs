@@ -3,6 +3,8 @@
 pub mod client;
 pub mod error;
 mod findings;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod media;
 pub mod wire;
 

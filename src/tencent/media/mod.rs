@@ -147,6 +147,24 @@ async fn within<T>(limit: Duration, step: impl Future<Output = T>) -> Result<T, 
     timed.map_err(|_elapsed| ErrorKind::Timeout { timeout_ms: limit.as_millis() })
 }
 
+/// Reads an answer that comes in pieces of `piece_bytes`: each medium by kind, number and content, and the rest. None if it
+/// cannot be read.
+#[cfg(fuzzing)]
+pub fn fuzz_media(answer: &[u8], piece_bytes: usize) -> Option<(Vec<(&'static str, u32, Vec<u8>)>, Vec<u8>)> {
+    let mut parser = MediaParser::new();
+    let mut media: Vec<(&'static str, u32, Vec<u8>)> = Vec::new();
+    for piece in answer.chunks(piece_bytes) {
+        for event in parser.feed(piece).ok()? {
+            match event {
+                MediaEvent::Start { kind, index, .. } => media.push((kind.name(), index, Vec::new())),
+                MediaEvent::Bytes(bytes) => media.last_mut().expect("a medium has begun").2.extend_from_slice(&bytes),
+                MediaEvent::End | MediaEvent::Answer(_) => {}
+            }
+        }
+    }
+    Some((media, parser.finish().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

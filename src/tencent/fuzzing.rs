@@ -1,0 +1,14 @@
+//! What the fuzz targets reach of the client: the reading of answers, without a vendor.
+
+use super::{client::read_answer, wire::GetDetectInfoEnhancedResponse};
+use jiff::Timestamp;
+
+pub use super::media::fuzz_media as read_media;
+
+/// Reads an answer to a call that asks for text, as far as the result that is kept.
+pub fn read_text(answer: &[u8]) {
+    if let Ok(answer) = read_answer::<GetDetectInfoEnhancedResponse>(answer) {
+        let _ = answer.body.findings(None);
+        let _ = answer.body.into_result(answer.request_id, Timestamp::UNIX_EPOCH);
+    }
+}
