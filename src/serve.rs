@@ -2,14 +2,15 @@
 //! adapters.
 
 use crate::{
-    app::App,
+    app::{App, Flights},
     config::{AuthMode, CallerConfig, Config, StoreUrl},
     domain::{clock::Clock, flow::Flows, key_pair::KeyPair},
     evidence::EvidenceStore,
     grpc::{self, Authenticator, TokenHolder},
     http::{self, HttpState},
     store::{Store, sqlite::SqliteStore},
-    telemetry, tencent,
+    telemetry,
+    tencent::{self, VendorClock},
     vault::{CredentialVault, credential::Put},
     webhook::{self, Endpoint},
     worker::Workers,
@@ -66,6 +67,7 @@ impl Gateway {
         let credentials = CredentialVault::new(Arc::clone(&keyring), Arc::clone(&store));
         seal_credentials(&credentials, &config.credentials).await?;
         check_credentials(&credentials, &config.flows).await?;
+        let clock = Arc::new(VendorClock::new(clock));
         let app = Arc::new(App {
             tencent: tencent::Client::new(&config.tencent, Arc::clone(&clock)).context("the client of the vendor")?,
             clock,
@@ -78,6 +80,7 @@ impl Gateway {
             webhook_sender: webhook::Sender::new(webhook::Timeouts::default()).context("the sender of webhooks")?,
             own_callback: config.own_callback,
             poll_schedule: config.poll_schedule,
+            checks: Flights::default(),
             detached: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });

@@ -19,7 +19,7 @@ use crate::{
         row::{Effects, VerificationRow},
     },
     tencent::{
-        self, ErrorKind,
+        self, CallOptions, Urgency,
         wire::{DetectAuthRequest, IntentionActionConfig, IntentionQuestion, RuleIdConfig},
     },
 };
@@ -47,6 +47,7 @@ impl App {
         self: &Arc<Self>,
         caller: &Caller,
         request: UnverifiedRequest,
+        urgency: Urgency,
     ) -> Result<CreatedVerification, Error> {
         let flow = self.flows.get(&request.flow);
         if let Some(flow) = flow.filter(|flow| !caller.may_use(&flow.name)) {
@@ -65,7 +66,7 @@ impl App {
         let flow = flow.expect("a request without a flow does not pass its check").clone();
 
         let (app, caller) = (Arc::clone(self), caller.name.clone());
-        let work = async move { app.open_flow(caller, flow, new, &body).await };
+        let work = async move { app.open_flow(caller, flow, new, &body, urgency).await };
         self.detached.spawn(work.in_current_span()).await?
     }
 
@@ -75,8 +76,9 @@ impl App {
         flow: Flow,
         new: NewVerification,
         body: &[u8],
+        urgency: Urgency,
     ) -> Result<CreatedVerification, Error> {
-        let session = self.detect_auth(&flow, &new).await?;
+        let session = self.detect_auth(&flow, &new, urgency).await?;
         let id = new.id.to_string();
         let made = new_row(&self.keyring, &caller, &flow, &new, self.keyring.fingerprint(body), &session);
         // Opened before it is stored: a row that could not be read again is not one to store.
@@ -112,16 +114,14 @@ impl App {
         opened(record, access_mode)
     }
 
-    async fn detect_auth(&self, flow: &Flow, new: &NewVerification) -> Result<VendorSession, Error> {
+    async fn detect_auth(&self, flow: &Flow, new: &NewVerification, urgency: Urgency) -> Result<VendorSession, Error> {
         let pair = self.credentials.get(&flow.credential).await?;
-        let answer = self.tencent.detect_auth(&pair, &detect_auth_request(flow, new)).await?;
+        let options = CallOptions { credential: &flow.credential, urgency };
+        let answer = self.tencent.detect_auth(&pair, &detect_auth_request(flow, new), options).await?;
         // Taken after the answer: the vendor's 7,200 s began before, so by our clock they never end too early for the user.
         let created_at = self.clock.now();
-        let request_id = answer.request_id;
-        let unintelligible = |problem: &str| {
-            let kind = ErrorKind::Unintelligible { problem: problem.to_owned(), request_id: request_id.clone() };
-            tencent::Error { action: "DetectAuth", kind }
-        };
+        let (request_id, tries) = (answer.request_id, answer.tries);
+        let unintelligible = |problem: &str| tencent::Error::unintelligible("DetectAuth", problem, &request_id, tries);
         let token = answer.body.biz_token.ok_or_else(|| unintelligible("BizToken is missing"))?;
         let url = answer.body.url.ok_or_else(|| unintelligible("Url is missing"))?;
         Ok(VendorSession {

@@ -6,6 +6,7 @@ use crate::{
     tencent::{self, ErrorClass},
     vault::{credential::CredentialError, keyring::OpenError},
 };
+use std::{sync::Arc, time::Duration};
 
 /// One of these per failed call; the front doors translate it.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,9 @@ pub enum Error {
     UnreadableRow { id: String, column: &'static str, problem: String },
     #[error("the work stopped before its end: {0}")]
     WorkLost(#[from] tokio::task::JoinError),
+    /// Of a call that others waited for, too.
+    #[error(transparent)]
+    Shared(Arc<Error>),
 }
 
 impl Error {
@@ -65,14 +69,24 @@ impl Error {
         match self {
             Self::InvalidFields(faults) => faults,
             Self::CallbackNotBound(fault) => std::slice::from_ref(fault),
+            Self::Shared(error) => error.faults(),
             _ => &[],
         }
     }
 
     /// The vendor's part in it, if it had one.
     pub fn vendor_failure(&self) -> Option<VendorFailure<'_>> {
-        let Self::Vendor(error) = self else { return None };
-        Some(VendorFailure { action: error.action, code: error.kind.label(), request_id: error.kind.request_id() })
+        match self {
+            Self::Shared(error) => error.vendor_failure(),
+            Self::Vendor(error) => Some(VendorFailure {
+                action: error.action,
+                code: error.code(),
+                request_id: error.request_id(),
+                tries: error.tries,
+                retry_after: error.kind.retry_after(),
+            }),
+            _ => None,
+        }
     }
 
     /// The stable name of what happened, for programs.
@@ -96,8 +110,11 @@ impl Error {
                 ErrorClass::Token => Reason::VendorTokenGone,
                 ErrorClass::Throttled => Reason::VendorThrottled,
                 ErrorClass::Transient => Reason::VendorUnavailable,
+                ErrorClass::Quota => Reason::VendorQuotaExhausted,
+                ErrorClass::Overload => Reason::Overloaded,
                 ErrorClass::Request | ErrorClass::Unknown => Reason::VendorRefused,
             },
+            Self::Shared(error) => error.reason(),
             Self::Credential(CredentialError::Absent(_)) => Reason::CredentialAbsent,
             Self::Credential(CredentialError::Store(_))
             | Self::Store(_)
@@ -115,10 +132,14 @@ impl Error {
 #[derive(Clone, Copy)]
 pub struct VendorFailure<'a> {
     pub action: &'static str,
-    /// The vendor's code where it is a documented one, else a word for what went wrong.
+    /// The vendor's last code where it gave a documented one, else a word for what went wrong.
     pub code: &'a str,
     /// What the vendor's support asks for.
     pub request_id: Option<&'a str>,
+    /// How often the vendor was asked; 0: it was not.
+    pub tries: u32,
+    /// When it is worth asking again, where that is known.
+    pub retry_after: Option<Duration>,
 }
 
 /// What happened, by name. The names are part of the contract (`ErrorInfo.reason`).
@@ -142,7 +163,9 @@ pub enum Reason {
     FlowMisconfigured,
     VendorTokenGone,
     VendorThrottled,
+    VendorQuotaExhausted,
     VendorUnavailable,
+    Overloaded,
     VendorRefused,
     StoreUnavailable,
     Internal,
@@ -170,7 +193,9 @@ impl Reason {
             Self::FlowMisconfigured => "FLOW_MISCONFIGURED",
             Self::VendorTokenGone => "VENDOR_TOKEN_GONE",
             Self::VendorThrottled => "VENDOR_THROTTLED",
+            Self::VendorQuotaExhausted => "VENDOR_QUOTA_EXHAUSTED",
             Self::VendorUnavailable => "VENDOR_UNAVAILABLE",
+            Self::Overloaded => "OVERLOADED",
             Self::VendorRefused => "VENDOR_REFUSED",
             Self::StoreUnavailable => "STORE_UNAVAILABLE",
             Self::Internal => "INTERNAL",

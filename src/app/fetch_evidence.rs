@@ -13,6 +13,7 @@ use crate::{
     evidence::{BlobKey, PutError},
     store::row::{Effects, EvidenceRow, JobRow, NewJob},
     tencent::{
+        CallOptions, Urgency,
         media::{MediaEvent, MediaStream},
         wire::GetDetectInfoEnhancedRequest,
     },
@@ -116,7 +117,8 @@ impl App {
             is_return_all_video: wish.video.then_some(true),
             ..GetDetectInfoEnhancedRequest::default()
         };
-        let mut media = self.tencent.fetch_media(&pair, &request).await?;
+        let options = CallOptions { credential: &verification.credential, urgency: Urgency::Background };
+        let mut media = self.tencent.fetch_media(&pair, &request, options).await?;
         while let Some(event) = media.next().await? {
             match event {
                 MediaEvent::Start { kind, index, seq } => {

@@ -8,9 +8,9 @@ use crate::domain::{
     result::VerificationResult,
     verification::{State, Verification},
 };
-use crate::store::row::EvidenceRow;
+use crate::{store::row::EvidenceRow, tencent::Urgency};
 use jiff::SignedDuration;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// A caller that polls does not turn into as many calls to the vendor.
@@ -46,12 +46,13 @@ impl App {
     /// # Errors
     /// See [`Error`].
     pub async fn get_result(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         key: ResultKey,
         view: ResultView,
         fresh: bool,
         wait: Duration,
+        urgency: Urgency,
     ) -> Result<VerificationWithResult, Error> {
         if view == ResultView::Full && !caller.has(Right::FullView) {
             return Err(Error::RightMissing { caller: caller.name.clone(), right: Right::FullView });
@@ -73,7 +74,7 @@ impl App {
             (SignedDuration::ZERO..RECENT).contains(&self.clock.now().duration_since(checked_at))
         });
         if fresh || !recent {
-            record = self.settle(record).await?;
+            record = self.settle(record, urgency).await?.record;
         }
         record = self.wait_until_settled(record, wait).await?;
         record = self.told(record).await?;

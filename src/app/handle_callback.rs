@@ -8,6 +8,8 @@ use crate::domain::{
     redirect::UnverifiedReturn,
     verification::{State, Verification},
 };
+use crate::tencent::Urgency;
+use std::sync::Arc;
 use url::Url;
 
 /// One refusal of a verification and an actor is written to the audit trail in this time; the metric counts all.
@@ -53,13 +55,19 @@ impl App {
     /// # Errors
     /// See [`Error`]. After an error nothing has changed but the audit trail.
     pub async fn handle_callback(
-        &self,
+        self: &Arc<Self>,
         visitor: Visitor<'_>,
         source: CallbackSource,
+        urgency: Urgency,
     ) -> Result<CallbackOutcome, Error> {
         let claim = Claim::read(source)?;
         let record = self.bound_record(visitor, &claim).await?;
-        let record = self.told(self.settle(record).await?).await?;
+        let mut settled = self.settle(record, urgency).await?;
+        // The browser comes because something has ended: a question that had left before may not have heard of it.
+        if settled.question_was_under_way && settled.record.verification.state == State::Pending {
+            settled = self.settle(settled.record, urgency).await?;
+        }
+        let record = self.told(settled.record).await?;
         let passed = matches!(record.verification.state, State::Passed { .. });
         let redirect_url = record
             .session

@@ -7,6 +7,7 @@ mod download_evidence;
 mod error;
 mod event;
 mod fetch_evidence;
+mod flight;
 mod get_result;
 mod handle_callback;
 mod list_verifications;
@@ -31,7 +32,8 @@ pub use settle_due::SETTLE_JOB;
 pub use usage::{Reconciliation, UsageDifference, UsageRequest, UsageRow};
 pub use watch_verifications::Watched;
 
-pub use crate::store::row::EvidenceRow;
+pub use crate::{store::row::EvidenceRow, tencent::Urgency};
+pub use flight::Flights;
 
 use crate::{
     domain::{clock::Clock, flow::Flows, schedule::PollSchedule},
@@ -61,6 +63,8 @@ pub struct App {
     pub webhook_sender: webhook::Sender,
     /// When to look at verifications that nobody asks for.
     pub poll_schedule: PollSchedule,
+    /// Questions to the vendor about a verification that are under way, by its id.
+    pub checks: Flights<Result<(), Arc<Error>>>,
     /// Work that goes on when its caller hangs up.
     pub detached: TaskTracker,
     /// Set when the process is about to stop: what waits or streams ends.

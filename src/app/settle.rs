@@ -1,4 +1,4 @@
-//! Settle: ask the vendor, apply the answer. Shared by the callback and the result.
+//! Settle: ask the vendor, apply the answer. Shared by the callback, the result and the reconciler.
 
 use super::{
     App, Error,
@@ -14,25 +14,58 @@ use crate::{
     },
     store::row::{AttemptRow, Effects, VerificationRow},
     tencent::{
-        Answer,
+        Answer, CallOptions, Urgency,
         wire::{GetDetectInfoEnhancedRequest, GetDetectInfoEnhancedResponse},
     },
 };
+use futures_util::FutureExt;
 use jiff::Timestamp;
+use std::sync::Arc;
+use tracing::Instrument;
+
+/// Where a verification stands after the vendor was asked.
+pub(super) struct Settled {
+    pub(super) record: Record,
+    /// The question had left before this one was put: what happened in between may be missing.
+    pub(super) question_was_under_way: bool,
+}
 
 impl App {
     /// Brings a pending verification up to date with the vendor. One that is final, or canceled, is not asked about.
-    pub(super) async fn settle(&self, record: Record) -> Result<Record, Error> {
-        if record.verification.state == State::Pending { self.check(record).await } else { Ok(record) }
+    pub(super) async fn settle(self: &Arc<Self>, record: Record, urgency: Urgency) -> Result<Settled, Error> {
+        if record.verification.state == State::Pending {
+            self.check(record, urgency).await
+        } else {
+            Ok(Settled { record, question_was_under_way: false })
+        }
+    }
+
+    /// Asks the vendor and applies the answer. All who ask about one verification at once share one call and what comes of it; it
+    /// goes on when they hang up, and what it learns is kept.
+    pub(super) async fn check(self: &Arc<Self>, record: Record, urgency: Urgency) -> Result<Settled, Error> {
+        let id = record.verification.id.to_string();
+        let (flight, is_new) = self.checks.join(&id, || {
+            let (app, id) = (Arc::clone(self), id.clone());
+            async move {
+                let checked = app.check_alone(record, urgency).await;
+                app.checks.land(&id);
+                checked.map_err(Arc::new)
+            }
+            .boxed()
+        });
+        if is_new {
+            self.detached.spawn(flight.clone().in_current_span());
+        }
+        flight.await.map_err(Error::Shared)?;
+        Ok(Settled { record: self.find(&id).await?, question_was_under_way: !is_new })
     }
 
     /// Asks the vendor and applies the answer: state, last attempt, ledger, result, events.
     ///
-    /// Text only: photos and videos are never waited for. Whoever checks at the same time does no harm: a change is stored only
-    /// over the version that it was made from, and an older answer never over a newer one.
-    pub(super) async fn check(&self, mut record: Record) -> Result<Record, Error> {
-        let asked_at = self.clock.now();
-        let Answer { body, request_id } = self.ask_vendor(&record).await?;
+    /// Text only: photos and videos are never waited for. Whoever checks at the same time, in another process, does no harm: a
+    /// change is stored only over the version that it was made from, and an older answer never over a newer one.
+    async fn check_alone(&self, mut record: Record, urgency: Urgency) -> Result<(), Error> {
+        let Answer { body, request_id, asked_at, .. } = self.ask_vendor(&record, urgency).await?;
         let verification = &record.verification;
         let id = verification.id.to_string();
         let findings = body.findings(verification.intention);
@@ -49,7 +82,7 @@ impl App {
             let outdated = before.checked_at.is_some_and(|checked_at| checked_at > asked_at)
                 && judgement.verdict != Verdict::Passed;
             if is_decided(before.state) || outdated {
-                return Ok(record);
+                return Ok(());
             }
             let settled = Record {
                 verification: record.verification.settle(&judgement, asked_at),
@@ -67,13 +100,17 @@ impl App {
             }
             if self.store.advance(&id, before.version, settled.progress(&self.keyring), effects).await? {
                 note_change(&before, &settled.verification);
-                return self.find(&id).await;
+                return Ok(());
             }
             record = self.find(&id).await?;
         }
     }
 
-    async fn ask_vendor(&self, record: &Record) -> Result<Answer<GetDetectInfoEnhancedResponse>, Error> {
+    async fn ask_vendor(
+        &self,
+        record: &Record,
+        urgency: Urgency,
+    ) -> Result<Answer<GetDetectInfoEnhancedResponse>, Error> {
         let verification = &record.verification;
         let pair = self.credentials.get(&verification.credential).await?;
         let mut request = GetDetectInfoEnhancedRequest {
@@ -82,13 +119,14 @@ impl App {
             info_type: info_type(verification.intention),
             ..GetDetectInfoEnhancedRequest::default()
         };
-        let answer = self.tencent.get_detect_info_enhanced(&pair, &request).await?;
+        let options = CallOptions { credential: &verification.credential, urgency };
+        let answer = self.tencent.get_detect_info_enhanced(&pair, &request, options).await?;
         if verification.intention.is_some() || !answer.body.tells_of_intention() {
             return Ok(answer);
         }
         // The step is on in the vendor's console although no script was given: its code must be asked for.
         request.info_type = ALL_TEXT;
-        Ok(self.tencent.get_detect_info_enhanced(&pair, &request).await?)
+        Ok(self.tencent.get_detect_info_enhanced(&pair, &request, options).await?)
     }
 
     /// Reads a verification that must exist.

@@ -1,7 +1,7 @@
 //! The reconciler's use case: settle what nobody asks for, well before the vendor forgets it.
 
 use super::{
-    App, Error,
+    App, Error, Reason,
     event::EventKind,
     record::Record,
     settle::{is_decided, note_change},
@@ -12,8 +12,10 @@ use crate::{
         verification::State,
     },
     store::row::{Effects, JobRow, NewJob},
+    tencent::Urgency,
 };
 use jiff::Timestamp;
+use std::sync::Arc;
 
 /// Kind of the jobs that [`App::settle_due`] does. Their subject is a verification's id.
 pub const SETTLE_JOB: &str = "settle";
@@ -26,14 +28,14 @@ impl App {
     ///
     /// # Errors
     /// When the store fails, or the row cannot be read: the job's lease ends by itself, and it is tried again.
-    pub async fn settle_due(&self, job: &JobRow) -> Result<(), Error> {
+    pub async fn settle_due(self: &Arc<Self>, job: &JobRow) -> Result<(), Error> {
         let record = self.find(&job.subject).await?;
         let created_at = record.verification.created_at;
         if is_decided(record.verification.state) || record.session.is_none() {
             return self.end_of_looks(job).await;
         }
         let asked_at = self.clock.now();
-        match self.check(record).await {
+        match self.check(record, Urgency::Background).await.map(|settled| settled.record) {
             Ok(record) if is_decided(record.verification.state) => self.end_of_looks(job).await,
             // Canceled, and the user can make no more attempts.
             Ok(record)
@@ -47,7 +49,7 @@ impl App {
                 let next = self.poll_schedule.next(created_at, self.clock.now());
                 Ok(self.store.put_off_job(job, next.as_millisecond(), 0).await?)
             }
-            Err(error @ Error::Store(_)) => Err(error),
+            Err(error) if error.reason() == Reason::StoreUnavailable => Err(error),
             Err(error) => {
                 tracing::warn!(verification_id = %job.subject, failures = job.failures + 1, error = %error, "not settled yet");
                 self.put_off(job, created_at, !error.is_clock_skew()).await

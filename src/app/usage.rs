@@ -10,7 +10,7 @@ use crate::{
     },
     store::row::{ChargeRow, UsageDay, UsageFilter},
     tencent::{
-        self, ErrorKind,
+        self, CallOptions, Urgency,
         wire::{GetWeChatBillDetailsRequest, WeChatBillDetail},
     },
 };
@@ -106,7 +106,13 @@ impl App {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn reconcile_usage(&self, caller: &Caller, date: &str, flow: &str) -> Result<Reconciliation, Error> {
+    pub async fn reconcile_usage(
+        &self,
+        caller: &Caller,
+        date: &str,
+        flow: &str,
+        urgency: Urgency,
+    ) -> Result<Reconciliation, Error> {
         if !caller.has(Right::Admin) {
             return Err(Error::RightMissing { caller: caller.name.clone(), right: Right::Admin });
         }
@@ -118,21 +124,28 @@ impl App {
         }
         let (Some(day), Some(flow)) = (day, flow) else { return Err(Error::InvalidFields(faults.into_vec())) };
 
-        let theirs = self.vendor_bill(&flow.credential, &flow.rule_id, day).await?;
+        let theirs = self.vendor_bill(&flow.credential, &flow.rule_id, day, urgency).await?;
         let (from_ms, before_ms) = (day.begin().as_millisecond(), day.end().as_millisecond());
         let ours = self.store.charges(&flow.rule_id, from_ms, before_ms).await?;
         self.compare(ours, theirs).await
     }
 
     /// All pages of the vendor's ledger of a day.
-    async fn vendor_bill(&self, credential: &str, rule_id: &str, day: BillDay) -> Result<Vec<WeChatBillDetail>, Error> {
+    async fn vendor_bill(
+        &self,
+        credential: &str,
+        rule_id: &str,
+        day: BillDay,
+        urgency: Urgency,
+    ) -> Result<Vec<WeChatBillDetail>, Error> {
         let pair = self.credentials.get(credential).await?;
         let date = day.to_string();
         let mut details = Vec::new();
         let mut cursor = 0;
         for _page in 0..MAX_PAGES {
             let request = GetWeChatBillDetailsRequest { date: &date, cursor, rule_id };
-            let page = self.tencent.get_wechat_bill_details(&pair, &request).await?.body;
+            let options = CallOptions { credential, urgency };
+            let page = self.tencent.get_wechat_bill_details(&pair, &request, options).await?.body;
             details.extend(page.we_chat_bill_details.unwrap_or_default());
             match (page.has_next_page, page.next_cursor) {
                 (Some(true), Some(next)) if next > cursor => cursor = next,
@@ -140,8 +153,7 @@ impl App {
                 _ => return Ok(details),
             }
         }
-        let kind = ErrorKind::Unintelligible { problem: "its ledger does not end".into(), request_id: String::new() };
-        Err(Error::Vendor(tencent::Error { action: "GetWeChatBillDetails", kind }))
+        Err(tencent::Error::unintelligible("GetWeChatBillDetails", "its ledger does not end", "", 1).into())
     }
 
     async fn compare(&self, ours: Vec<ChargeRow>, theirs: Vec<WeChatBillDetail>) -> Result<Reconciliation, Error> {

@@ -2,6 +2,7 @@
 
 mod section;
 mod value;
+mod vendor;
 
 use crate::{
     domain::{
@@ -204,8 +205,7 @@ fn read(mut root: Section, mut faults: Faults) -> Result<Config, Vec<Fault>> {
     vault.finish(faults_ref);
 
     let mut tencent = root.section("tencent", faults_ref);
-    let endpoint = tencent.parsed("endpoint", faults_ref, value::endpoint);
-    let timeout = tencent.parsed("timeout_ms", faults_ref, value::timeout);
+    let client = vendor::read(&mut tencent, faults_ref);
     tencent.finish(faults_ref);
 
     let mut reconcile = root.section("reconcile", faults_ref);
@@ -248,7 +248,7 @@ fn read(mut root: Section, mut faults: Faults) -> Result<Config, Vec<Fault>> {
             store: store_url?,
             evidence_url: evidence_url?,
             keyring: keyring?,
-            tencent: ClientConfig { endpoint: endpoint?, timeout: timeout? },
+            tencent: client?,
             poll_schedule: poll_schedule?,
             reconcile_concurrency: reconcile_concurrency?,
             auth: mode?,

@@ -9,7 +9,8 @@ use crate::{
     telemetry::LogFormat,
 };
 use jiff::SignedDuration;
-use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
+use secrecy::{ExposeSecret, SecretString};
+use std::{collections::BTreeSet, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 use tracing_subscriber::EnvFilter;
 use url::{Host, Url};
 
@@ -60,6 +61,21 @@ pub(super) fn endpoint(text: &str) -> Result<Url, String> {
     }
 }
 
+/// Never quotes what it was given: a proxy may have a password.
+pub(super) fn proxy(secret: &SecretString) -> Result<(), String> {
+    let url = Url::parse(secret.expose_secret()).map_err(|_| "is not a URL")?;
+    if matches!(url.scheme(), "http" | "https") && url.has_host() && url.path() == "/" {
+        Ok(())
+    } else {
+        Err("is not http(s)://[user:password@]host:port".into())
+    }
+}
+
+pub(super) fn number(text: &str, allowed: RangeInclusive<u32>) -> Result<u32, String> {
+    let problem = || format!("is not a number from {} to {}", allowed.start(), allowed.end());
+    text.parse().ok().filter(|number| allowed.contains(number)).ok_or_else(problem)
+}
+
 pub(super) fn timeout(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(ms @ 100..=60_000) => Ok(Duration::from_millis(ms)),
@@ -79,10 +95,7 @@ pub(super) fn minutes(text: &str) -> Result<SignedDuration, String> {
 }
 
 pub(super) fn concurrency(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(count @ 1..=256) => Ok(count),
-        _ => Err("is not a number from 1 to 256".into()),
-    }
+    Ok(number(text, 1..=256)? as usize)
 }
 
 pub(super) fn auth_mode(text: &str) -> Result<AuthMode, String> {

@@ -57,10 +57,12 @@ fn code(reason: Reason) -> Code {
         | Reason::FlowMisconfigured
         | Reason::VendorTokenGone
         | Reason::VendorRefused => Code::FailedPrecondition,
-        Reason::VendorThrottled => Code::ResourceExhausted,
-        Reason::ClockSkewed | Reason::VendorUnavailable | Reason::StoreUnavailable | Reason::Stopping => {
-            Code::Unavailable
-        }
+        Reason::VendorThrottled | Reason::VendorQuotaExhausted => Code::ResourceExhausted,
+        Reason::ClockSkewed
+        | Reason::VendorUnavailable
+        | Reason::Overloaded
+        | Reason::StoreUnavailable
+        | Reason::Stopping => Code::Unavailable,
         Reason::Internal => Code::Internal,
     }
 }
@@ -87,7 +89,10 @@ fn message(error: &Error, reason: Reason) -> String {
         Reason::VendorAccountBlocked => "an operator must check the Tencent account (activation, payment, blocked)",
         Reason::FlowMisconfigured => "an operator must check the flow's rule_id against the vendor's console",
         Reason::VendorTokenGone => "the vendor does not know this token any more; it keeps results for 3 days",
-        Reason::VendorThrottled => "too many calls for this Tencent account: try again later",
+        Reason::VendorThrottled | Reason::VendorQuotaExhausted => {
+            "too many calls for this Tencent account: try again later"
+        }
+        Reason::Overloaded => "the gateway has as many calls to the vendor under way as it may: try again later",
         Reason::VendorUnavailable => "the vendor could not be asked: try again",
         Reason::VendorRefused => "the vendor refused the request; its documentation of the code says why",
     };
@@ -104,6 +109,7 @@ fn details(error: &Error, reason: Reason, vendor: Option<VendorFailure<'_>>) -> 
             metadata.insert("vendor_request_id".to_owned(), request_id.to_owned());
             details.set_request_info(request_id, "");
         }
+        metadata.insert("tries".to_owned(), vendor.tries.to_string());
     }
     details.set_error_info(reason.name(), DOMAIN, metadata);
     let faults = error.faults();
@@ -112,7 +118,8 @@ fn details(error: &Error, reason: Reason, vendor: Option<VendorFailure<'_>>) -> 
     }
     let code = code(reason);
     if matches!(code, Code::Unavailable | Code::ResourceExhausted) {
-        details.set_retry_info(Some(RETRY_DELAY));
+        let known = vendor.and_then(|vendor| vendor.retry_after);
+        details.set_retry_info(Some(known.unwrap_or(RETRY_DELAY)));
     }
     if code == Code::ResourceExhausted {
         details.set_quota_failure(vec![QuotaViolation::new("tencent-account", "calls to the vendor per second")]);
@@ -136,7 +143,7 @@ mod tests {
 
     fn refused(code: &str) -> Status {
         let kind = ErrorKind::Refused { code: code.into(), request_id: "r-1".into() };
-        status(&Error::Vendor(tencent::Error { action: "DetectAuth", kind }))
+        status(&Error::Vendor(tencent::Error { action: "DetectAuth", kind, tries: 1, earlier: None }))
     }
 
     #[test]

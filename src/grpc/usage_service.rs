@@ -1,7 +1,7 @@
 //! `faceid.v1.UsageService`.
 
-use super::{caller::caller_of, convert, pb, status::status};
-use crate::app::App;
+use super::{caller::caller_of, convert, observe::time_left, pb, status::status};
+use crate::app::{App, Urgency};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -29,8 +29,10 @@ impl pb::usage_service_server::UsageService for UsageApi {
         request: Request<pb::ReconcileUsageRequest>,
     ) -> Result<Response<pb::ReconcileUsageResponse>, Status> {
         let caller = caller_of(&request)?;
+        let urgency = Urgency::within(time_left(&request));
         let pb::ReconcileUsageRequest { date, flow } = request.into_inner();
-        let compared = self.app.reconcile_usage(&caller, &date, &flow).await.map_err(|error| status(&error))?;
+        let compared =
+            self.app.reconcile_usage(&caller, &date, &flow, urgency).await.map_err(|error| status(&error))?;
         Ok(Response::new(convert::reconciliation_response(compared)))
     }
 }

@@ -1,7 +1,7 @@
 //! `faceid.v1.VerificationService`.
 
 use super::{caller::caller_of, convert, observe::time_left, pb, status::status};
-use crate::app::{App, Error, Visitor};
+use crate::app::{App, Error, Urgency, Visitor};
 use futures_util::{
     StreamExt,
     stream::{self, BoxStream},
@@ -29,8 +29,9 @@ impl pb::verification_service_server::VerificationService for VerificationApi {
         request: Request<pb::CreateVerificationRequest>,
     ) -> Result<Response<pb::CreateVerificationResponse>, Status> {
         let caller = caller_of(&request)?;
+        let urgency = Urgency::within(time_left(&request));
         let request = convert::create_request(request.into_inner())?;
-        let created = self.app.create_verification(&caller, request).await.map_err(|error| status(&error))?;
+        let created = self.app.create_verification(&caller, request, urgency).await.map_err(|error| status(&error))?;
         Ok(Response::new(convert::create_response(created)))
     }
 
@@ -39,9 +40,13 @@ impl pb::verification_service_server::VerificationService for VerificationApi {
         request: Request<pb::HandleCallbackRequest>,
     ) -> Result<Response<pb::HandleCallbackResponse>, Status> {
         let caller = caller_of(&request)?;
+        let urgency = Urgency::within(time_left(&request));
         let source = convert::callback_source(request.into_inner())?;
-        let outcome =
-            self.app.handle_callback(Visitor::Caller(&caller), source).await.map_err(|error| status(&error))?;
+        let outcome = self
+            .app
+            .handle_callback(Visitor::Caller(&caller), source, urgency)
+            .await
+            .map_err(|error| status(&error))?;
         Ok(Response::new(convert::callback_response(outcome)))
     }
 
@@ -54,7 +59,9 @@ impl pb::verification_service_server::VerificationService for VerificationApi {
         let (key, view, fresh, wait) = convert::result_request(request.into_inner())?;
         // An answer that comes a little before the caller's deadline is one; at the deadline it is an error.
         let wait = time_left.map_or(wait, |left| wait.min(left.saturating_sub(ANSWER_TIME)));
-        let told = self.app.get_result(&caller, key, view, fresh, wait).await.map_err(|error| status(&error))?;
+        let urgency = Urgency::within(time_left);
+        let told =
+            self.app.get_result(&caller, key, view, fresh, wait, urgency).await.map_err(|error| status(&error))?;
         Ok(Response::new(convert::result_response(told)))
     }
 

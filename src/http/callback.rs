@@ -1,7 +1,7 @@
 //! `GET /callback`: the user's browser comes back from the vendor, and is sent on.
 
 use super::HttpState;
-use crate::app::{CallbackSource, Error, Reason, Visitor};
+use crate::app::{CallbackSource, Error, Reason, Urgency, Visitor};
 use axum::{
     extract::{RawQuery, State},
     http::{
@@ -23,7 +23,7 @@ const PRIVATE: [(HeaderName, &str); 3] = [
 
 pub(super) async fn callback(State(state): State<HttpState>, RawQuery(query): RawQuery) -> Response {
     let source = CallbackSource::Url(format!("?{}", query.unwrap_or_default()));
-    let answer = match state.app.handle_callback(Visitor::Browser, source).await {
+    let answer = match state.app.handle_callback(Visitor::Browser, source, Urgency::within(None)).await {
         Ok(outcome) => match outcome.redirect_url {
             Some(url) => (StatusCode::SEE_OTHER, [(LOCATION, String::from(url))]).into_response(),
             None => page(StatusCode::OK, "已完成，请返回原页面。", "Done. You can go back."),
@@ -51,6 +51,8 @@ fn refusal(error: &Error) -> Response {
         }
         Reason::VendorUnavailable
         | Reason::VendorThrottled
+        | Reason::VendorQuotaExhausted
+        | Reason::Overloaded
         | Reason::StoreUnavailable
         | Reason::ClockSkewed
         | Reason::Stopping => {

@@ -82,7 +82,7 @@ impl SigningKey {
 }
 
 /// The timestamp is no date that can be written as YYYY-MM-DD.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct TimestampOutOfRange(pub i64);
 
 impl fmt::Display for TimestampOutOfRange {

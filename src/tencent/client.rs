@@ -1,55 +1,133 @@
 //! Signs, sends, and reads the answer.
 //!
-//! One call is one try. Whoever decides on retries, quota and failover (around [`Client::call`], where the signature is made
-//! anew each time) finds the class of every failure in [`super::error`].
+//! How a call is tried, until when and where, is in [`super::attempt`]; the class of every failure in [`super::error`].
 
 use super::{
-    error::{Error, ErrorKind},
+    attempt::{Exchange, Limits, Question, by},
+    clock_offset::VendorClock,
+    endpoints::{Endpoint, Endpoints},
+    error::{EarlierRefusal, Error, ErrorKind},
+    in_flight::InFlight,
+    quota::Quotas,
     wire::{
         DetectAuthRequest, DetectAuthResponse, GetDetectInfoEnhancedRequest, GetDetectInfoEnhancedResponse,
         GetWeChatBillDetailsRequest, GetWeChatBillDetailsResponse,
     },
 };
 use crate::{
-    domain::{clock::Clock, key_pair::KeyPair},
+    domain::{clock::Clock as _, key_pair::KeyPair},
     tc3::{self, SigningKey, SigningRequest},
 };
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
-use secrecy::ExposeSecret;
+use jiff::Timestamp;
+use reqwest::{
+    Certificate,
+    header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue},
+};
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
+use tokio::time::Instant;
 use tracing::Instrument;
 use url::Url;
 
-const SERVICE: &str = "faceid";
 const VERSION: &str = "2018-03-01";
 const JSON: &str = "application/json; charset=utf-8";
 /// The longest answer that is read. Text answers have some KB; one with the intention step's video some MB.
 pub(super) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// The vendor closes idle connections after about 60 s (observed): close them first, or a reuse meets a reset.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// An answer that has begun goes on at least as fast, or is given up while there is time for another try. Bytes per second.
+const SLOWEST: u64 = 4096;
 
-/// How to reach the vendor.
-#[derive(Clone, Debug)]
+/// How to reach the vendor, and how much to ask of it.
+#[derive(Clone)]
 pub struct ClientConfig {
-    /// Scheme, host and port. Plain http only to loopback.
+    /// Where to connect to: scheme, host and port. Plain http only to loopback.
     pub endpoint: Url,
-    /// For one call, from connecting to the last byte; of an answer with media, for each piece.
+    /// Asked, in this order, while those before fail.
+    pub backup_endpoints: Vec<Url>,
+    /// The Host header that is sent and signed; None: that of the endpoint.
+    pub host: Option<String>,
+    /// The service's name in the signature's scope.
+    pub service: String,
+    /// `http(s)://[user:password@]host:port`; None: what the environment says.
+    pub proxy: Option<SecretString>,
+    /// Trusted beside the machine's own roots.
+    pub ca_certificates: Vec<Certificate>,
+    /// For opening a connection.
+    pub connect_timeout: Duration,
+    /// For one try, from connecting to the first byte of the answer.
+    pub first_byte_timeout: Duration,
+    /// For a call that somebody waits for, with all its tries and waits; for a try of one that nobody waits for; and of an
+    /// answer with media, for each piece.
     pub timeout: Duration,
+    /// Calls on their way at once; beyond that they are refused.
+    pub max_in_flight: usize,
+    /// Calls of an account to one action.
+    pub requests_per_second: u32,
+}
+
+impl ClientConfig {
+    /// An endpoint, and for the rest what the configuration has as defaults.
+    pub fn new(endpoint: Url) -> Self {
+        Self {
+            endpoint,
+            backup_endpoints: Vec::new(),
+            host: None,
+            service: "faceid".to_owned(),
+            proxy: None,
+            ca_certificates: Vec::new(),
+            connect_timeout: Duration::from_secs(2),
+            first_byte_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(10),
+            max_in_flight: 1000,
+            requests_per_second: 100,
+        }
+    }
+}
+
+/// For whom a call is made.
+#[derive(Clone, Copy)]
+pub struct CallOptions<'a> {
+    /// The Tencent account, by the name of its credential: its calls are counted together.
+    pub credential: &'a str,
+    pub urgency: Urgency,
+}
+
+/// Who waits for a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// Somebody does, perhaps until a deadline: then nothing is waited for or begun past it.
+    Interactive { deadline: Option<Instant> },
+    /// Nobody does: it goes after the others, and has patience.
+    Background,
+}
+
+impl Urgency {
+    /// For a caller who gives this much time.
+    pub fn within(time_left: Option<Duration>) -> Self {
+        Self::Interactive { deadline: time_left.and_then(|left| Instant::now().checked_add(left)) }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Interactive { .. } => "interactive",
+            Self::Background => "background",
+        }
+    }
 }
 
 /// The vendor, reached over HTTP.
 pub struct Client {
-    http: reqwest::Client,
-    endpoint: Url,
-    host: String,
+    pub(super) endpoints: Endpoints,
+    pub(super) quotas: Quotas,
+    pub(super) in_flight: InFlight,
+    pub(super) clock: Arc<VendorClock>,
+    service: String,
+    first_byte_timeout: Duration,
     pub(super) timeout: Duration,
-    clock: Arc<dyn Clock>,
     signing_keys: Mutex<Vec<(KeyPair, Arc<SigningKey>)>>,
 }
 
@@ -57,32 +135,39 @@ pub struct Client {
 pub struct Answer<T> {
     pub body: T,
     pub request_id: String,
+    /// When the question was put that this answers. The vendor took the signature for this time, so it is the vendor's, to within
+    /// the 5 minutes that it allows, whatever the machine's clock says.
+    pub asked_at: Timestamp,
+    /// How many tries it took.
+    pub tries: u32,
 }
 
 impl Client {
-    /// Makes a client; connects when first used.
+    /// Makes a client; connects when first used, or with [`Client::warm`].
     ///
     /// # Errors
     /// When the TLS set-up fails: there are no CA certificates on the machine.
-    pub fn new(config: &ClientConfig, clock: Arc<dyn Clock>) -> reqwest::Result<Self> {
-        let mut http = reqwest::Client::builder()
-            .user_agent(concat!("faceid-gateway/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .timeout(config.timeout)
-            .redirect(reqwest::redirect::Policy::none());
-        if config.endpoint.scheme() == "http" {
-            // Plain http is for a simulator on this machine, which no proxy can reach.
-            http = http.no_proxy();
-        }
+    pub fn new(config: &ClientConfig, clock: Arc<VendorClock>) -> reqwest::Result<Self> {
         Ok(Self {
-            http: http.build()?,
-            endpoint: config.endpoint.clone(),
-            host: host_header(&config.endpoint),
-            timeout: config.timeout,
+            endpoints: Endpoints::new(config)?,
+            quotas: Quotas::new(config.requests_per_second),
+            in_flight: InFlight::new(config.max_in_flight),
             clock,
+            service: config.service.clone(),
+            first_byte_timeout: config.first_byte_timeout,
+            timeout: config.timeout,
             signing_keys: Mutex::default(),
         })
+    }
+
+    /// Opens connections ahead of the first call. A vendor that is down is no error.
+    pub async fn warm(&self) {
+        self.endpoints.warm().await;
+    }
+
+    /// Whether every endpoint failed just now, so that a call would be refused without being made.
+    pub fn is_down(&self) -> bool {
+        self.endpoints.all_left_alone()
     }
 
     /// Opens a flow: gives a BizToken and the URL for the user's browser [31816]. Costs nothing.
@@ -93,8 +178,9 @@ impl Client {
         &self,
         pair: &KeyPair,
         request: &DetectAuthRequest<'_>,
+        options: CallOptions<'_>,
     ) -> Result<Answer<DetectAuthResponse>, Error> {
-        self.call("DetectAuth", pair, request).await
+        self.call("DetectAuth", pair, request, options).await
     }
 
     /// Asks what became of a BizToken [41957]. May be asked any number of times, for 3 days.
@@ -105,8 +191,9 @@ impl Client {
         &self,
         pair: &KeyPair,
         request: &GetDetectInfoEnhancedRequest<'_>,
+        options: CallOptions<'_>,
     ) -> Result<Answer<GetDetectInfoEnhancedResponse>, Error> {
-        self.call("GetDetectInfoEnhanced", pair, request).await
+        self.call("GetDetectInfoEnhanced", pair, request, options).await
     }
 
     /// A page of the vendor's own ledger of a day [31082].
@@ -117,8 +204,9 @@ impl Client {
         &self,
         pair: &KeyPair,
         request: &GetWeChatBillDetailsRequest<'_>,
+        options: CallOptions<'_>,
     ) -> Result<Answer<GetWeChatBillDetailsResponse>, Error> {
-        self.call("GetWeChatBillDetails", pair, request).await
+        self.call("GetWeChatBillDetails", pair, request, options).await
     }
 
     async fn call<T: DeserializeOwned>(
@@ -126,9 +214,11 @@ impl Client {
         action: &'static str,
         pair: &KeyPair,
         request: &impl Serialize,
+        options: CallOptions<'_>,
     ) -> Result<Answer<T>, Error> {
-        let call = Call::begin(action);
-        let result = self.send(action, pair, request).instrument(call.span.clone()).await;
+        let mut call = Call::begin(action);
+        let span = call.span.clone();
+        let result = self.send(&mut call, pair, request, options).instrument(span).await;
         match result {
             Ok(answer) => {
                 call.succeeded(&answer.request_id);
@@ -140,45 +230,54 @@ impl Client {
 
     async fn send<T: DeserializeOwned>(
         &self,
-        action: &'static str,
+        call: &mut Call,
         pair: &KeyPair,
         request: &impl Serialize,
+        options: CallOptions<'_>,
     ) -> Result<Answer<T>, ErrorKind> {
-        let request = self.signed(action, pair, request)?;
-        let response = request.send().await.map_err(|error| transport_error(error, self.timeout))?;
-        let status = response.status();
-        let body = self.read_bounded(response).await?;
-        // The vendor answers errors with 200; anything else is a proxy or an outage in between.
-        if status.is_success() { read_answer(&body) } else { Err(ErrorKind::HttpStatus(status.as_u16())) }
+        let body = serde_json::to_vec(request).expect("requests are plain data");
+        let question = Question { pair, body: &body, options, first_byte: self.first_byte_timeout };
+        let limits = Limits::of(options.urgency, self.timeout);
+        let _place = self.in_flight.enter(options.urgency, limits.begin_until).await?;
+        let read = |exchange| async { read_answer(&self.read_bounded(exchange).await?) };
+        let attempted = self.attempt(call, limits, &question, read).await?;
+        Ok(attempted.read.answers(attempted.asked_at, call.tries))
     }
 
-    /// A request, ready to be sent now.
+    /// A request, ready to be sent now, and the time that it is signed for.
     pub(super) fn signed(
         &self,
+        endpoint: &Endpoint,
         action: &'static str,
         pair: &KeyPair,
-        request: &impl Serialize,
-    ) -> Result<reqwest::RequestBuilder, ErrorKind> {
-        let body = serde_json::to_vec(request).expect("requests are plain data");
-        let headers = self.signed_headers(action, pair, &body)?;
-        Ok(self.http.post(self.endpoint.clone()).headers(headers).body(body))
+        body: &[u8],
+    ) -> Result<(reqwest::RequestBuilder, Timestamp), ErrorKind> {
+        let now = self.clock.now();
+        let headers = self.signed_headers(endpoint, action, pair, body, now.as_second())?;
+        Ok((endpoint.http.post(endpoint.url.clone()).headers(headers).body(body.to_vec()), now))
     }
 
-    /// The headers of a request, signed at this moment.
-    fn signed_headers(&self, action: &'static str, pair: &KeyPair, body: &[u8]) -> Result<HeaderMap, ErrorKind> {
-        let timestamp = self.clock.now().as_second();
+    /// The headers of a request, signed for this time.
+    fn signed_headers(
+        &self,
+        endpoint: &Endpoint,
+        action: &'static str,
+        pair: &KeyPair,
+        body: &[u8],
+        timestamp: i64,
+    ) -> Result<HeaderMap, ErrorKind> {
+        let host = endpoint.host.to_str().expect("a host is ASCII");
         let signature = tc3::sign(
-            &SigningRequest { headers: &[("content-type", JSON), ("host", &self.host)], body, timestamp },
+            &SigningRequest { headers: &[("content-type", JSON), ("host", host)], body, timestamp },
             pair.secret_id.expose_secret(),
             &*self.signing_key(pair, timestamp)?,
         );
         let mut authorization =
             HeaderValue::from_str(&signature.authorization).unwrap_or_else(|_| HeaderValue::from_static("unsendable"));
         authorization.set_sensitive(true);
-        let host = HeaderValue::from_str(&self.host).expect("a URL's host is a header value");
         Ok(HeaderMap::from_iter([
             (CONTENT_TYPE, HeaderValue::from_static(JSON)),
-            (HOST, host),
+            (HOST, endpoint.host.clone()),
             (AUTHORIZATION, authorization),
             (HeaderName::from_static("x-tc-action"), HeaderValue::from_static(action)),
             (HeaderName::from_static("x-tc-version"), HeaderValue::from_static(VERSION)),
@@ -193,32 +292,44 @@ impl Client {
         if let Some((_, key)) = keys.iter().find(|(of, key)| of == pair && key.is_for(timestamp)) {
             return Ok(Arc::clone(key));
         }
-        let key = Arc::new(SigningKey::derive(pair.secret_key.expose_secret(), SERVICE, timestamp)?);
+        let key = Arc::new(SigningKey::derive(pair.secret_key.expose_secret(), &self.service, timestamp)?);
         keys.retain(|(_, key)| key.is_for(timestamp));
         keys.push((pair.clone(), Arc::clone(&key)));
         Ok(key)
     }
 
-    async fn read_bounded(&self, mut response: reqwest::Response) -> Result<Vec<u8>, ErrorKind> {
+    async fn read_bounded(&self, Exchange { mut response, until }: Exchange) -> Result<Vec<u8>, ErrorKind> {
         let too_large = || ErrorKind::TooLarge { limit_bytes: MAX_ANSWER_BYTES };
         if response.content_length().is_some_and(|length| length > MAX_ANSWER_BYTES as u64) {
             return Err(too_large());
         }
+        let began = Instant::now();
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| transport_error(error, self.timeout))? {
+        loop {
+            let next_by = until.min(Instant::now() + self.first_byte_timeout);
+            let read = by(next_by, response.chunk()).await?;
+            let Some(chunk) = read.map_err(|error| ErrorKind::unreachable(error))? else {
+                return Ok(body);
+            };
             if body.len() + chunk.len() > MAX_ANSWER_BYTES {
                 return Err(too_large());
             }
             body.extend_from_slice(&chunk);
+            let took = began.elapsed();
+            if took > self.first_byte_timeout && (body.len() as u64) < took.as_secs() * SLOWEST {
+                return Err(ErrorKind::Timeout { timeout_ms: took.as_millis() });
+            }
         }
-        Ok(body)
     }
 }
 
-/// One call: counted, timed and traced, with the vendor's request id on the span.
+/// One call, with all its tries: counted, timed and traced, with the vendor's request id on the span.
 pub(super) struct Call {
-    action: &'static str,
+    pub(super) action: &'static str,
     pub(super) span: tracing::Span,
+    pub(super) tries: u32,
+    /// What the vendor itself said last, when it refused.
+    refusal: Option<EarlierRefusal>,
     started: Instant,
 }
 
@@ -229,9 +340,19 @@ impl Call {
             otel.name = action,
             otel.kind = "client",
             code = tracing::field::Empty,
+            tries = tracing::field::Empty,
             vendor_request_id = tracing::field::Empty
         );
-        Self { action, span, started: Instant::now() }
+        Self { action, span, tries: 0, refusal: None, started: Instant::now() }
+    }
+
+    /// A try has failed, which need not be the end.
+    pub(super) fn failed_once(&mut self, kind: &ErrorKind) {
+        let Self { action, span, tries, .. } = self;
+        tracing::debug!(parent: &*span, action, tries, code = kind.label(), vendor_request_id = kind.request_id(), "try failed");
+        if let Some(request_id) = kind.request_id() {
+            self.refusal = Some(EarlierRefusal { code: kind.label().to_owned(), request_id: request_id.to_owned() });
+        }
     }
 
     pub(super) fn succeeded(&self, request_id: &str) {
@@ -240,29 +361,35 @@ impl Call {
 
     pub(super) fn failed(&self, kind: ErrorKind) -> Error {
         self.end(kind.label(), kind.request_id());
-        Error { action: self.action, kind }
+        Error { action: self.action, kind, tries: self.tries, earlier: self.refusal.clone() }
     }
 
     fn end(&self, label: &str, request_id: Option<&str>) {
-        let Self { action, span, started } = self;
+        let Self { action, span, tries, started, .. } = self;
         span.record("code", label);
+        span.record("tries", tries);
         span.record("vendor_request_id", request_id);
-        tracing::debug!(parent: span, action, code = label, vendor_request_id = request_id, "vendor call ended");
+        tracing::debug!(parent: span, action, code = label, tries, vendor_request_id = request_id, "vendor call ended");
         metrics::counter!("faceid_vendor_calls_total", "action" => *action, "code" => label.to_owned()).increment(1);
         metrics::histogram!("faceid_vendor_call_duration_seconds", "action" => *action).record(started.elapsed());
+        metrics::histogram!("faceid_vendor_tries_per_call", "action" => *action).record(f64::from(*tries));
     }
 }
 
-pub(super) fn transport_error(error: reqwest::Error, timeout: Duration) -> ErrorKind {
-    if error.is_timeout() {
-        ErrorKind::Timeout { timeout_ms: timeout.as_millis() }
-    } else {
-        ErrorKind::Unreachable(error.without_url())
+/// What the vendor's envelope holds.
+pub(super) struct Unpacked<T> {
+    pub(super) body: T,
+    pub(super) request_id: String,
+}
+
+impl<T> Unpacked<T> {
+    pub(super) fn answers(self, asked_at: Timestamp, tries: u32) -> Answer<T> {
+        Answer { body: self.body, request_id: self.request_id, asked_at, tries }
     }
 }
 
 /// Reads the vendor's envelope: `{"Response": {"Error": …}}` or `{"Response": {…}}`.
-pub(super) fn read_answer<T: DeserializeOwned>(body: &[u8]) -> Result<Answer<T>, ErrorKind> {
+pub(super) fn read_answer<T: DeserializeOwned>(body: &[u8]) -> Result<Unpacked<T>, ErrorKind> {
     let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|error| unintelligible(&error, ""))?;
     let response = envelope.response.get();
     let head: Head = serde_json::from_str(response).map_err(|error| unintelligible(&error, ""))?;
@@ -276,7 +403,7 @@ pub(super) fn read_answer<T: DeserializeOwned>(body: &[u8]) -> Result<Answer<T>,
         });
     }
     let body = serde_json::from_str(response).map_err(|error| unintelligible(&error, &request_id))?;
-    Ok(Answer { body, request_id })
+    Ok(Unpacked { body, request_id })
 }
 
 fn is_word(text: &str, punctuation: &str) -> bool {
@@ -296,11 +423,6 @@ fn unintelligible(error: &serde_json::Error, request_id: &str) -> ErrorKind {
     };
     let problem = format!("{problem} at line {} column {}", error.line(), error.column());
     ErrorKind::Unintelligible { problem, request_id: request_id.to_owned() }
-}
-
-fn host_header(endpoint: &Url) -> String {
-    let host = endpoint.host_str().expect("an http(s) URL has a host");
-    endpoint.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 #[derive(Deserialize)]
@@ -327,7 +449,7 @@ struct VendorError {
 mod tests {
     use super::*;
 
-    fn read(body: &str) -> Result<Answer<GetDetectInfoEnhancedResponse>, ErrorKind> {
+    fn read(body: &str) -> Result<Unpacked<GetDetectInfoEnhancedResponse>, ErrorKind> {
         read_answer(body.as_bytes())
     }
 
@@ -367,12 +489,5 @@ mod tests {
     fn deep_nesting_is_refused() {
         let deep = format!(r#"{{"Response":{{"New":{}1{}}}}}"#, "[".repeat(100_000), "]".repeat(100_000));
         assert!(read(&deep).is_err());
-    }
-
-    #[test]
-    fn the_host_header_carries_a_port_only_when_it_is_not_the_default() {
-        let host = |url: &str| host_header(&Url::parse(url).unwrap());
-        assert_eq!(host("https://faceid.tencentcloudapi.com:443"), "faceid.tencentcloudapi.com");
-        assert_eq!(host("http://127.0.0.1:8123/"), "127.0.0.1:8123");
     }
 }

@@ -1,19 +1,53 @@
 //! What can go wrong with a call to the vendor, and what that means.
 
 use crate::tc3::TimestampOutOfRange;
+use std::{sync::Arc, time::Duration};
 
 /// A call that gave no answer to work with. Says which call and why; carries no text of the vendor, which may be personal.
-#[derive(Debug, thiserror::Error)]
-#[error("Tencent {action}: {kind}")]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("Tencent {action}: {kind} (tries: {tries})")]
 pub struct Error {
     /// The vendor's action.
     pub action: &'static str,
+    /// What the last try came to.
     #[source]
     pub kind: ErrorKind,
+    /// How often the vendor was asked; 0: not at all.
+    pub tries: u32,
+    /// What the vendor had said to a try before, where the last one brought no word of it.
+    pub earlier: Option<EarlierRefusal>,
+}
+
+/// A refusal after which the call was made again.
+#[derive(Clone, Debug)]
+pub struct EarlierRefusal {
+    pub code: String,
+    pub request_id: String,
+}
+
+impl Error {
+    /// An answer that came, but cannot be worked with.
+    pub fn unintelligible(action: &'static str, problem: &str, request_id: &str, tries: u32) -> Self {
+        let kind = ErrorKind::Unintelligible { problem: problem.to_owned(), request_id: request_id.to_owned() };
+        Self { action, kind, tries, earlier: None }
+    }
+
+    /// The vendor's last code, or a word for what went wrong where it gave none.
+    pub fn code(&self) -> &str {
+        match &self.earlier {
+            Some(earlier) if self.kind.request_id().is_none() => &earlier.code,
+            _ => self.kind.label(),
+        }
+    }
+
+    /// The vendor's id that goes with the code.
+    pub fn request_id(&self) -> Option<&str> {
+        self.kind.request_id().or(self.earlier.as_ref().map(|earlier| earlier.request_id.as_str()))
+    }
 }
 
 /// Why a call failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ErrorKind {
     /// The vendor understood and refused.
     #[error("refused with {code} (request id {request_id})")]
@@ -21,7 +55,7 @@ pub enum ErrorKind {
     #[error("no answer within {timeout_ms} ms")]
     Timeout { timeout_ms: u128 },
     #[error("unreachable: {0}")]
-    Unreachable(#[source] reqwest::Error),
+    Unreachable(#[source] Arc<reqwest::Error>),
     #[error("answered HTTP {0}")]
     HttpStatus(u16),
     #[error("answered over {limit_bytes} bytes")]
@@ -31,9 +65,22 @@ pub enum ErrorKind {
     Unintelligible { problem: String, request_id: String },
     #[error("cannot be signed: {0}")]
     Signing(#[from] TimestampOutOfRange),
+    /// Not asked: there would be too many calls of this account.
+    #[error("not asked: the quota of {per_second} calls a second is used up for the next {retry_after_ms} ms")]
+    QuotaExhausted { per_second: usize, retry_after_ms: u128 },
+    /// Not asked: too many calls wait for their answers.
+    #[error("not asked: {max_in_flight} calls are on their way already")]
+    Overloaded { max_in_flight: usize },
+    /// Not asked: every endpoint failed just now.
+    #[error("not asked: it failed just now and is left alone for {retry_after_ms} ms")]
+    CircuitOpen { retry_after_ms: u128 },
 }
 
 impl ErrorKind {
+    pub(super) fn unreachable(error: reqwest::Error) -> Self {
+        Self::Unreachable(Arc::new(error.without_url()))
+    }
+
     /// What the failure means.
     pub fn class(&self) -> ErrorClass {
         match self {
@@ -42,8 +89,43 @@ impl ErrorKind {
             | Self::Unreachable(_)
             | Self::HttpStatus(_)
             | Self::TooLarge { .. }
-            | Self::Unintelligible { .. } => ErrorClass::Transient,
+            | Self::Unintelligible { .. }
+            | Self::CircuitOpen { .. } => ErrorClass::Transient,
             Self::Signing(_) => ErrorClass::Clock,
+            Self::QuotaExhausted { .. } => ErrorClass::Quota,
+            Self::Overloaded { .. } => ErrorClass::Overload,
+        }
+    }
+
+    /// Whether this is the way to the vendor rather than the vendor's word: no answer, or somebody else's.
+    pub(super) fn is_the_endpoints(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::Unreachable(_) => true,
+            Self::HttpStatus(status) => *status >= 500,
+            Self::Unintelligible { request_id, .. } => request_id.is_empty(),
+            Self::Refused { .. }
+            | Self::TooLarge { .. }
+            | Self::Signing(_)
+            | Self::QuotaExhausted { .. }
+            | Self::Overloaded { .. }
+            | Self::CircuitOpen { .. } => false,
+        }
+    }
+
+    /// Whether the call was refused here, without asking the vendor; and when it would be made.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::QuotaExhausted { retry_after_ms, .. } | Self::CircuitOpen { retry_after_ms } => {
+                Some(Duration::from_millis(u64::try_from(*retry_after_ms).unwrap_or(u64::MAX)))
+            }
+            Self::Overloaded { .. } => Some(Duration::from_secs(1)),
+            Self::Refused { .. }
+            | Self::Timeout { .. }
+            | Self::Unreachable(_)
+            | Self::HttpStatus(_)
+            | Self::TooLarge { .. }
+            | Self::Unintelligible { .. }
+            | Self::Signing(_) => None,
         }
     }
 
@@ -58,6 +140,9 @@ impl ErrorKind {
             Self::TooLarge { .. } => "too_large",
             Self::Unintelligible { .. } => "unintelligible",
             Self::Signing(_) => "signing",
+            Self::QuotaExhausted { .. } => "quota_exhausted",
+            Self::Overloaded { .. } => "overloaded",
+            Self::CircuitOpen { .. } => "circuit_open",
         }
     }
 
@@ -71,7 +156,10 @@ impl ErrorKind {
             | Self::Unreachable(_)
             | Self::HttpStatus(_)
             | Self::TooLarge { .. }
-            | Self::Signing(_) => None,
+            | Self::Signing(_)
+            | Self::QuotaExhausted { .. }
+            | Self::Overloaded { .. }
+            | Self::CircuitOpen { .. } => None,
         }
     }
 }
@@ -89,8 +177,12 @@ pub enum ErrorClass {
     Flow,
     /// The BizToken.
     Token,
-    /// Too many calls: ask again later.
+    /// Too many calls, says the vendor: ask again later.
     Throttled,
+    /// Too many calls of this account, say we before the vendor does.
+    Quota,
+    /// Too many calls for this process.
+    Overload,
     /// The vendor's side failed: ask again.
     Transient,
     /// The request itself.

@@ -1,13 +1,26 @@
 //! The client of Tencent Cloud FaceID, API version 2018-03-01.
+//!
+//! Between a question and its answer are timeouts, resets, throttles, skewed clocks and outages. In reading order: [`client`] (the
+//! actions; signing and reading), `attempt` (one call and its tries), `retry`, `endpoints` with `breaker`, `quota`, `in_flight`,
+//! [`clock_offset`].
 
+mod attempt;
+mod breaker;
 pub mod client;
+pub mod clock_offset;
+mod endpoints;
 pub mod error;
 mod findings;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod in_flight;
 pub mod media;
+mod quota;
+mod retry;
 pub mod wire;
 
-pub use client::{Answer, Client, ClientConfig};
+pub use client::{Answer, CallOptions, Client, ClientConfig, Urgency};
+pub use clock_offset::VendorClock;
+pub use endpoints::certificates;
 pub use error::{Error, ErrorClass, ErrorKind};
 pub use media::{MediaEvent, MediaStream};

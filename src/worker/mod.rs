@@ -16,8 +16,9 @@ use tokio_util::task::TaskTracker;
 
 /// How often the store is asked what is due.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// Longer than a job can take: two calls to the vendor of at most 60 s or one with media of at most 5 minutes, and writes.
-const LEASE: SignedDuration = SignedDuration::from_mins(8);
+/// Longer than a job can take: two calls to the vendor, or one with media, each of at most four tries of 60 s; up to 5 minutes for the
+/// media; and writes.
+const LEASE: SignedDuration = SignedDuration::from_mins(12);
 /// How much evidence is fetched at once: each has some MB under way.
 const EVIDENCE_CONCURRENCY: usize = 4;
 /// How often blobs are looked for that no row tells of.
@@ -85,7 +86,7 @@ impl Work {
         }
     }
 
-    async fn run(self, app: &App, job: &JobRow) -> Result<(), Error> {
+    async fn run(self, app: &Arc<App>, job: &JobRow) -> Result<(), Error> {
         match self {
             Self::Settle => app.settle_due(job).await,
             Self::Redact => app.redact_due(job).await,
@@ -136,7 +137,7 @@ async fn claim(app: &App, work: Work, limit: u32) -> Vec<JobRow> {
     })
 }
 
-async fn run(app: &App, work: Work, job: &JobRow) {
+async fn run(app: &Arc<App>, work: Work, job: &JobRow) {
     let outcome = match work.run(app, job).await {
         Ok(()) => "ok",
         Err(error) => {

@@ -44,10 +44,29 @@ impl World {
         Self::start_with_webhook(simulator, folder, "").await
     }
 
+    /// With these lines of TOML in `[tencent]`.
+    pub async fn start_with_tencent(tencent: &str) -> Self {
+        let simulator = simulator::start(SimulatorConfig::loopback()).await.expect("simulator starts");
+        let folder = TempDir::new().expect("temporary folder");
+        let endpoint = format!("endpoint = \"http://{}\"", simulator.api_addr());
+        let endpoint = if tencent.contains("endpoint =") { String::new() } else { endpoint };
+        let lines = tencent.replace("SIMULATOR", &format!("http://{}", simulator.api_addr()));
+        let text = config_text(&simulator, &folder, "");
+        let from = text.find("endpoint = ").expect("an endpoint");
+        let to = text.find("timeout_ms = ").expect("a timeout");
+        let text = format!("{}{endpoint}\n{lines}\n{}", &text[..from], &text[to..]);
+        Self::start_configured(simulator, folder, &text).await
+    }
+
     /// With these lines of TOML for the caller `orders`.
     pub async fn start_with_webhook(simulator: Simulator, folder: TempDir, webhook: &str) -> Self {
+        let text = config_text(&simulator, &folder, webhook);
+        Self::start_configured(simulator, folder, &text).await
+    }
+
+    async fn start_configured(simulator: Simulator, folder: TempDir, text: &str) -> Self {
         let clock = Arc::new(MovableClock::default());
-        let config = config(&simulator, &folder, webhook);
+        let config = Config::from_toml(text, "harness", iter::empty()).unwrap_or_else(|error| panic!("{error}"));
         let gateway = Gateway::start(config, Arc::clone(&clock) as _).await.expect("gateway starts");
         let channel = connect(gateway.grpc_addr).await;
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();

@@ -12,6 +12,7 @@ mod listing;
 mod operations;
 mod reconciling;
 mod redacting;
+mod resilience;
 mod store;
 mod usage;
 mod vendor_faults;

@@ -351,7 +351,7 @@ mod tests {
     use crate::{
         domain::evidence::MediaKind::*,
         tencent::{
-            client::{Answer, read_answer},
+            client::{Unpacked, read_answer},
             wire::GetDetectInfoEnhancedResponse,
         },
     };
@@ -396,7 +396,10 @@ mod tests {
     }
 
     /// The same, and then reads the rest.
-    fn read(answer: &[u8], sizes: &[usize]) -> Result<(Vec<Found>, Answer<GetDetectInfoEnhancedResponse>), ErrorKind> {
+    fn read(
+        answer: &[u8],
+        sizes: &[usize],
+    ) -> Result<(Vec<Found>, Unpacked<GetDetectInfoEnhancedResponse>), ErrorKind> {
         let (found, rest) = take_out(answer, sizes)?;
         Ok((found, read_answer(&rest)?))
     }

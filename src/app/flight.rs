@@ -1,0 +1,41 @@
+//! One call for all who want the same at once.
+
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+/// Work that is under way, by what it is about.
+pub struct Flights<T: Clone>(Mutex<HashMap<String, Flight<T>>>);
+
+/// Work that several wait for. It goes on when all of them have gone away, if somebody drives it.
+pub type Flight<T> = Shared<BoxFuture<'static, T>>;
+
+impl<T: Clone> Default for Flights<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Flights<T> {
+    /// The work about `subject` that is under way; else what `begin` makes, and whether it was made now: then the caller must
+    /// drive it to its end, and [`Flights::land`] it.
+    pub(super) fn join(&self, subject: &str, begin: impl FnOnce() -> BoxFuture<'static, T>) -> (Flight<T>, bool) {
+        let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = flights.get(subject) {
+            return (flight.clone(), false);
+        }
+        let flight = begin().shared();
+        flights.insert(subject.to_owned(), flight.clone());
+        (flight, true)
+    }
+
+    /// Whoever comes after this begins anew.
+    pub(super) fn land(&self, subject: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(subject);
+    }
+}

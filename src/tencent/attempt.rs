@@ -1,0 +1,206 @@
+//! One call: tries, until there is an answer, a refusal that stands, or no more time.
+//!
+//! Each try takes a token of the account's quota, goes to the endpoint that is up, and is signed when it leaves.
+
+use super::{
+    client::{Call, CallOptions, Client, Urgency},
+    endpoints::{Endpoint, Route},
+    error::ErrorKind,
+    quota::Bucket,
+    retry::{self, MAX_TRIES, Repeat},
+};
+use crate::domain::key_pair::KeyPair;
+use http::{HeaderValue, header::DATE};
+use jiff::Timestamp;
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+/// How long background work waits for its turn: less than a stop waits for it.
+const BACKGROUND_PATIENCE: Duration = Duration::from_secs(15);
+
+/// What to ask.
+pub(super) struct Question<'a> {
+    pub(super) pair: &'a KeyPair,
+    pub(super) body: &'a [u8],
+    pub(super) options: CallOptions<'a>,
+    /// How long a try waits for the beginning of its answer.
+    pub(super) first_byte: Duration,
+}
+
+/// An answer of which the head has come.
+pub(super) struct Exchange {
+    pub(super) response: reqwest::Response,
+    /// When the try ends.
+    pub(super) until: Instant,
+}
+
+/// What was made of an answer.
+pub(super) struct Attempted<R> {
+    pub(super) read: R,
+    /// When the question was put, by the vendor's clock, which took the signature for this time.
+    pub(super) asked_at: Timestamp,
+}
+
+/// How long a call may go on.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Nothing is waited for or begun past this.
+    pub(super) begin_until: Instant,
+    /// A try that was begun may go on past the caller's deadline: what it learns is kept by work that is detached.
+    end: Option<Instant>,
+    timeout: Duration,
+}
+
+impl Limits {
+    pub(super) fn of(urgency: Urgency, timeout: Duration) -> Self {
+        let now = Instant::now();
+        match urgency {
+            Urgency::Interactive { deadline } => {
+                let end = now + timeout;
+                Self { begin_until: deadline.map_or(end, |deadline| deadline.min(end)), end: Some(end), timeout }
+            }
+            Urgency::Background => Self { begin_until: now + BACKGROUND_PATIENCE, end: None, timeout },
+        }
+    }
+
+    fn end_of_try(&self) -> Instant {
+        self.end.unwrap_or_else(|| Instant::now() + self.timeout)
+    }
+}
+
+impl Client {
+    /// Tries until `read` has made something of an answer.
+    pub(super) async fn attempt<R, Read>(
+        &self,
+        call: &mut Call,
+        limits: Limits,
+        question: &Question<'_>,
+        read: impl Fn(Exchange) -> Read,
+    ) -> Result<Attempted<R>, ErrorKind>
+    where
+        Read: Future<Output = Result<R, ErrorKind>>,
+    {
+        let bucket = self.quotas.bucket(question.options.credential, call.action);
+        let mut failed: Option<Failed> = None;
+        let mut signed_again = false;
+        loop {
+            let avoided = failed.as_ref().and_then(|failed| failed.endpoint.as_ref());
+            let route = self.admit(&bucket, question.options.urgency, limits, avoided).await;
+            let route = match (route, &failed) {
+                (Ok(route), None) => {
+                    retry::deposit(&route.endpoint.retries);
+                    route
+                }
+                (Ok(route), Some(_)) if retry::withdraw(&route.endpoint.retries) => route,
+                // The vendor's word says more than ours.
+                (route, failed_before) => {
+                    let ours = route.err();
+                    debug_assert!(ours.is_some() || failed_before.is_some());
+                    return Err(failed.map(|failed| failed.kind).or(ours).expect("one of them failed"));
+                }
+            };
+            if let Some(failed) = &failed {
+                let reason = failed.kind.label().to_owned();
+                metrics::counter!("faceid_vendor_retries_total", "action" => call.action, "reason" => reason)
+                    .increment(1);
+            }
+            call.tries += 1;
+            let Route { endpoint, pass } = route;
+            let departure = self.clock.departure();
+            let (began, until) = (Instant::now(), limits.end_of_try());
+            let mut date = None;
+            let kind = match self.try_once(&endpoint, call.action, question, until, &mut date, &read).await {
+                Ok(attempted) => {
+                    pass.answered();
+                    bucket.accepted();
+                    self.clock.refine(departure, date.as_ref());
+                    return Ok(attempted);
+                }
+                Err(kind) => kind,
+            };
+            // Silence in a try that had little time left proves nothing.
+            let had_its_time = until.duration_since(began) >= question.first_byte.min(self.timeout) / 2;
+            if !kind.is_the_endpoints() {
+                pass.answered();
+            } else if had_its_time || !matches!(kind, ErrorKind::Timeout { .. }) {
+                pass.failed();
+            }
+            call.failed_once(&kind);
+            let repeat = retry::repeat(&kind);
+            match repeat {
+                Repeat::No => return Err(kind),
+                Repeat::SignAgain => {
+                    let learnt = self.clock.learn(departure, date.as_ref());
+                    if signed_again || !learnt {
+                        return Err(kind);
+                    }
+                    signed_again = true;
+                }
+                Repeat::Throttled => bucket.refused(),
+                Repeat::Soon => {}
+            }
+            let endpoint = kind.is_the_endpoints().then_some(endpoint);
+            let elsewhere = endpoint.as_ref().is_some_and(|endpoint| self.endpoints.has_other_than(endpoint));
+            let pause = if elsewhere { Duration::ZERO } else { retry::pause(repeat, call.tries, rand::random()) };
+            let again_at = Instant::now() + pause;
+            if call.tries >= MAX_TRIES || again_at >= limits.begin_until {
+                return Err(kind);
+            }
+            sleep_until(again_at).await;
+            failed = Some(Failed { kind, endpoint });
+        }
+    }
+
+    /// An endpoint that is up, and a token of the quota.
+    async fn admit(
+        &self,
+        bucket: &Arc<Bucket>,
+        urgency: Urgency,
+        limits: Limits,
+        avoided: Option<&Arc<Endpoint>>,
+    ) -> Result<Route, ErrorKind> {
+        // Asked first: while no endpoint is up, nobody waits for a token.
+        let route = self.endpoints.route(avoided)?;
+        bucket.take(urgency, limits.begin_until).await?;
+        Ok(route)
+    }
+
+    async fn try_once<R, Read>(
+        &self,
+        endpoint: &Endpoint,
+        action: &'static str,
+        question: &Question<'_>,
+        until: Instant,
+        date: &mut Option<HeaderValue>,
+        read: &impl Fn(Exchange) -> Read,
+    ) -> Result<Attempted<R>, ErrorKind>
+    where
+        Read: Future<Output = Result<R, ErrorKind>>,
+    {
+        let (request, asked_at) = self.signed(endpoint, action, question.pair, question.body)?;
+        let first_byte_by = until.min(Instant::now() + question.first_byte);
+        let sent = by(first_byte_by, request.send()).await?;
+        let response = sent.map_err(|error| ErrorKind::unreachable(error))?;
+        *date = response.headers().get(DATE).cloned();
+        let status = response.status();
+        // The vendor answers errors with 200; anything else is a proxy or an outage in between.
+        if !status.is_success() {
+            return Err(ErrorKind::HttpStatus(status.as_u16()));
+        }
+        Ok(Attempted { read: read(Exchange { response, until }).await?, asked_at })
+    }
+}
+
+/// A try that is to be followed by another.
+struct Failed {
+    kind: ErrorKind,
+    /// To be avoided, if there is another.
+    endpoint: Option<Arc<Endpoint>>,
+}
+
+/// Waits for a step until a time.
+pub(super) async fn by<T>(until: Instant, step: impl Future<Output = T>) -> Result<T, ErrorKind> {
+    let began = Instant::now();
+    let timed = timeout_at(until, step).await;
+    timed.map_err(|_elapsed| ErrorKind::Timeout { timeout_ms: until.saturating_duration_since(began).as_millis() })
+}

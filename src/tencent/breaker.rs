@@ -1,0 +1,260 @@
+//! Keeps calls away from an endpoint that is down, and finds out when it is back.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// So many failures in a row, and this share of the window's tries failed. A rate alone would not open at a few calls a minute; a row
+/// alone would open for an endpoint that fails every other call, which is worth asking while there is no better one.
+const FAILURES_IN_A_ROW: u32 = 5;
+const FAILED_SHARE: f64 = 0.75;
+/// Tries older than one to two of these are forgotten.
+const HALF_WINDOW: Duration = Duration::from_secs(5);
+/// How long it stays open before a probe: doubled after each probe that fails.
+const SHORTEST_OPEN: Duration = Duration::from_secs(5);
+const LONGEST_OPEN: Duration = Duration::from_secs(20);
+
+/// A circuit breaker. Closed: calls pass. Open: none does. Half-open: one does, and decides.
+pub(super) struct Breaker {
+    endpoint: String,
+    state: Mutex<State>,
+}
+
+struct State {
+    phase: Phase,
+    in_a_row: u32,
+    /// Tries and failures of this half of the window, and of the one before.
+    now: Counts,
+    before: Counts,
+    half_began: Instant,
+    open_for: Duration,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    tries: u32,
+    failures: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Closed,
+    Open { until: Instant },
+    HalfOpen,
+}
+
+/// Leave to make one call; what came of it must be told. Dropped without a word, it says nothing about the endpoint.
+pub(super) struct Pass {
+    breaker: Arc<Breaker>,
+    is_probe: bool,
+    is_told: bool,
+}
+
+impl Breaker {
+    pub(super) fn new(endpoint: &str) -> Self {
+        let breaker = Self {
+            endpoint: endpoint.to_owned(),
+            state: Mutex::new(State {
+                phase: Phase::Closed,
+                in_a_row: 0,
+                now: Counts::default(),
+                before: Counts::default(),
+                half_began: Instant::now(),
+                open_for: SHORTEST_OPEN,
+            }),
+        };
+        breaker.show(Phase::Closed);
+        breaker
+    }
+
+    /// Leave to call, or how long there will be none.
+    pub(super) fn pass(self: &Arc<Self>) -> Result<Pass, Duration> {
+        let mut state = self.state();
+        let is_probe = match state.phase {
+            Phase::Closed => false,
+            _ => {
+                let wait = state.wait();
+                if !wait.is_zero() {
+                    return Err(wait);
+                }
+                self.enter(&mut state, Phase::HalfOpen);
+                true
+            }
+        };
+        Ok(Pass { breaker: Arc::clone(self), is_probe, is_told: false })
+    }
+
+    /// How long no call will pass; zero when one would.
+    pub(super) fn wait(&self) -> Duration {
+        self.state().wait()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, state: &mut State, phase: Phase) {
+        state.phase = phase;
+        self.show(phase);
+    }
+
+    fn show(&self, phase: Phase) {
+        let value = match phase {
+            Phase::Closed => 0.0,
+            Phase::HalfOpen => 1.0,
+            Phase::Open { .. } => 2.0,
+        };
+        metrics::gauge!("faceid_vendor_breaker_state", "endpoint" => self.endpoint.clone()).set(value);
+    }
+
+    fn note(&self, is_probe: bool, failed: bool) {
+        let mut state = self.state();
+        state.count(failed);
+        if is_probe && !failed {
+            tracing::info!(endpoint = %self.endpoint, "the endpoint is back");
+            state.open_for = SHORTEST_OPEN;
+            (state.now, state.before) = Default::default();
+            self.enter(&mut state, Phase::Closed);
+        } else if is_probe {
+            state.open_for = (state.open_for * 2).min(LONGEST_OPEN);
+            let until = Instant::now() + state.open_for;
+            self.enter(&mut state, Phase::Open { until });
+        } else if failed && state.phase == Phase::Closed && state.is_too_much() {
+            let until = Instant::now() + state.open_for;
+            tracing::warn!(endpoint = %self.endpoint, open_s = state.open_for.as_secs(), "the endpoint fails and is left alone");
+            self.enter(&mut state, Phase::Open { until });
+        }
+    }
+}
+
+impl State {
+    fn wait(&self) -> Duration {
+        match self.phase {
+            Phase::Closed => Duration::ZERO,
+            Phase::Open { until } => until.saturating_duration_since(Instant::now()),
+            // Soon known: the probe is under way.
+            Phase::HalfOpen => Duration::from_secs(1),
+        }
+    }
+
+    fn count(&mut self, failed: bool) {
+        let age = self.half_began.elapsed();
+        if age >= HALF_WINDOW {
+            self.before = if age < HALF_WINDOW * 2 { self.now } else { Counts::default() };
+            self.now = Counts::default();
+            self.half_began = Instant::now();
+        }
+        self.now.tries += 1;
+        self.now.failures += u32::from(failed);
+        self.in_a_row = if failed { self.in_a_row + 1 } else { 0 };
+    }
+
+    fn is_too_much(&self) -> bool {
+        let tries = f64::from(self.now.tries + self.before.tries);
+        let failures = f64::from(self.now.failures + self.before.failures);
+        self.in_a_row >= FAILURES_IN_A_ROW && failures >= tries * FAILED_SHARE
+    }
+}
+
+impl Pass {
+    /// The endpoint answered, whatever it said.
+    pub(super) fn answered(mut self) {
+        self.tell(false);
+    }
+
+    /// The endpoint did not answer, or something else did in its place.
+    pub(super) fn failed(mut self) {
+        self.tell(true);
+    }
+
+    fn tell(&mut self, failed: bool) {
+        self.is_told = true;
+        self.breaker.note(self.is_probe, failed);
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        if self.is_probe && !self.is_told {
+            // Nothing was learnt: the next caller may probe.
+            let mut state = self.breaker.state();
+            self.breaker.enter(&mut state, Phase::Open { until: Instant::now() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn breaker() -> Arc<Breaker> {
+        Arc::new(Breaker::new("test"))
+    }
+
+    fn fail(breaker: &Arc<Breaker>, times: u32) {
+        for _ in 0..times {
+            breaker.pass().ok().unwrap().failed();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn opens_after_failures_in_a_row_and_closes_by_one_probe() {
+        let breaker = breaker();
+        fail(&breaker, 4);
+        breaker.pass().ok().unwrap().answered();
+        fail(&breaker, 4);
+        assert!(breaker.wait().is_zero());
+        fail(&breaker, 1);
+        assert_eq!(breaker.pass().err(), Some(SHORTEST_OPEN));
+
+        tokio::time::advance(SHORTEST_OPEN).await;
+        let probe = breaker.pass().ok().unwrap();
+        assert!(breaker.pass().is_err(), "one at a time");
+        probe.failed();
+        assert_eq!(breaker.pass().err(), Some(SHORTEST_OPEN * 2));
+
+        tokio::time::advance(SHORTEST_OPEN * 2).await;
+        breaker.pass().ok().unwrap().answered();
+        fail(&breaker, 4);
+        assert!(breaker.wait().is_zero(), "it begins anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_whose_caller_goes_away_decides_nothing() {
+        let breaker = breaker();
+        fail(&breaker, FAILURES_IN_A_ROW);
+        tokio::time::advance(SHORTEST_OPEN).await;
+        drop(breaker.pass().ok().unwrap());
+        breaker.pass().ok().unwrap().answered();
+        assert!(breaker.wait().is_zero());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_answers_half_of_the_calls_is_still_asked() {
+        let breaker = breaker();
+        for _ in 0..20 {
+            fail(&breaker, 4);
+            for _ in 0..4 {
+                breaker.pass().ok().unwrap().answered();
+            }
+        }
+        fail(&breaker, 12);
+        assert!(breaker.wait().is_zero());
+        // What was long ago does not keep it closed.
+        tokio::time::advance(HALF_WINDOW * 3).await;
+        fail(&breaker, 1);
+        assert!(!breaker.wait().is_zero());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_calls_open_it_too() {
+        let breaker = breaker();
+        for _ in 0..FAILURES_IN_A_ROW {
+            tokio::time::advance(Duration::from_secs(60)).await;
+            fail(&breaker, 1);
+        }
+        assert!(!breaker.wait().is_zero());
+    }
+}
