@@ -96,6 +96,7 @@ impl Gateway {
         let grpc = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop_grpc.clone().cancelled_owned()));
         tokio::spawn(keep_metrics_small(metrics.clone(), stop_http.clone()));
         let state = HttpState { app: Arc::clone(&app), metrics, stopping: Arc::clone(&stopping) };
+        tokio::spawn(warm(Arc::clone(&app), stop_http.clone()));
         let workers = Workers::start(&app, config.reconcile_concurrency);
         let http = tokio::spawn(http::server::serve(http_listener, http::router(state), stop_http.clone()));
         tracing::info!(%grpc_addr, %http_addr, "serving");
@@ -178,6 +179,11 @@ fn authenticator(mode: AuthMode, callers: Vec<CallerConfig>) -> Authenticator {
         AuthMode::Off => Authenticator::Off,
         AuthMode::Tokens => Authenticator::Tokens(callers.into_iter().map(holder).collect()),
     }
+}
+
+/// Beside the start, which does not wait for the vendor.
+async fn warm(app: Arc<App>, stop: CancellationToken) {
+    stop.run_until_cancelled(app.tencent.warm()).await;
 }
 
 async fn keep_metrics_small(metrics: PrometheusHandle, stop: CancellationToken) {

@@ -180,7 +180,7 @@ impl Client {
         let (request, asked_at) = self.signed(endpoint, action, question.pair, question.body)?;
         let first_byte_by = until.min(Instant::now() + question.first_byte);
         let sent = by(first_byte_by, request.send()).await?;
-        let response = sent.map_err(|error| ErrorKind::unreachable(error))?;
+        let response = sent.map_err(ErrorKind::unreachable)?;
         *date = response.headers().get(DATE).cloned();
         let status = response.status();
         // The vendor answers errors with 200; anything else is a proxy or an outage in between.

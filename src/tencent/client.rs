@@ -165,11 +165,6 @@ impl Client {
         self.endpoints.warm().await;
     }
 
-    /// Whether every endpoint failed just now, so that a call would be refused without being made.
-    pub fn is_down(&self) -> bool {
-        self.endpoints.all_left_alone()
-    }
-
     /// Opens a flow: gives a BizToken and the URL for the user's browser [31816]. Costs nothing.
     ///
     /// # Errors
@@ -308,7 +303,7 @@ impl Client {
         loop {
             let next_by = until.min(Instant::now() + self.first_byte_timeout);
             let read = by(next_by, response.chunk()).await?;
-            let Some(chunk) = read.map_err(|error| ErrorKind::unreachable(error))? else {
+            let Some(chunk) = read.map_err(ErrorKind::unreachable)? else {
                 return Ok(body);
             };
             if body.len() + chunk.len() > MAX_ANSWER_BYTES {
@@ -361,7 +356,7 @@ impl Call {
 
     pub(super) fn failed(&self, kind: ErrorKind) -> Error {
         self.end(kind.label(), kind.request_id());
-        Error { action: self.action, kind, tries: self.tries, earlier: self.refusal.clone() }
+        Error { action: self.action, kind, tries: self.tries, earlier: self.refusal.clone().map(Box::new) }
     }
 
     fn end(&self, label: &str, request_id: Option<&str>) {

@@ -15,7 +15,7 @@ pub struct Error {
     /// How often the vendor was asked; 0: not at all.
     pub tries: u32,
     /// What the vendor had said to a try before, where the last one brought no word of it.
-    pub earlier: Option<EarlierRefusal>,
+    pub earlier: Option<Box<EarlierRefusal>>,
 }
 
 /// A refusal after which the call was made again.

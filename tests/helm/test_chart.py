@@ -135,7 +135,13 @@ def test_every_secret_file_of_the_configuration_is_mounted(values):
 def test_configuration_carries_the_values_over():
     config = gateway_toml("external")
     assert config["http"]["public_url"] == "https://faceid.example.com/gateway"
-    assert config["tencent"] == {"endpoint": "https://faceid.internal.tencentcloudapi.com", "timeout_ms": 5000}
+    assert config["tencent"] == {
+        "endpoint": "https://faceid.internal.tencentcloudapi.com",
+        "backup_endpoints": ["https://faceid.ap-guangzhou.tencentcloudapi.com"],
+        "timeout_ms": 5000,
+        "max_in_flight": 1000,
+        "requests_per_second": 50,
+    }
     assert config["log"] == {"level": "debug", "format": "text"}
     assert config["telemetry"] == {"otlp_endpoint": "http://otel-collector.observability:4317"}
     assert config["auth"] == {"mode": "tokens"}

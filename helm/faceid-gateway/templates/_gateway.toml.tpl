@@ -28,7 +28,10 @@ keys_file = "/var/run/secrets/faceid-gateway/vault.keys"
 
 [tencent]
 endpoint = {{ toRawJson .Values.tencent.endpoint }}
+backup_endpoints = {{ toRawJson .Values.tencent.backupEndpoints }}
 timeout_ms = {{ int .Values.tencent.timeoutMs }}
+max_in_flight = {{ int .Values.tencent.maxInFlight }}
+requests_per_second = {{ int .Values.tencent.requestsPerSecond }}
 
 [reconcile]
 poll_after_minutes = {{ toRawJson .Values.reconcile.pollAfterMinutes }}

@@ -69,7 +69,7 @@ struct Reading {
 /// What a piece of the answer brought.
 enum Progress {
     Events(Vec<MediaEvent>),
-    End(Unpacked<GetDetectInfoEnhancedResponse>),
+    End(Box<Unpacked<GetDetectInfoEnhancedResponse>>),
 }
 
 impl Client {
@@ -124,9 +124,9 @@ impl Reading {
         loop {
             let next_by = self.end.min(Instant::now() + self.timeout);
             let read = by(next_by, self.response.chunk()).await?;
-            let Some(piece) = read.map_err(|error| ErrorKind::unreachable(error))? else {
+            let Some(piece) = read.map_err(ErrorKind::unreachable)? else {
                 let Some(parser) = self.parser.take() else { return Ok(Progress::Events(Vec::new())) };
-                return read_answer(&parser.finish()?).map(Progress::End);
+                return read_answer(&parser.finish()?).map(|unpacked| Progress::End(Box::new(unpacked)));
             };
             let Some(parser) = &mut self.parser else { return Ok(Progress::Events(Vec::new())) };
             let events: Vec<_> = parser.feed(&piece)?.into_iter().collect();
