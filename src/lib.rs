@@ -24,12 +24,14 @@
 //! [`simulator`].
 
 pub mod app;
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod evidence;
 pub mod grpc;
 pub mod http;
+pub mod reload;
 pub mod serve;
 pub mod simulator;
 pub mod store;

@@ -3,11 +3,13 @@
 
 use crate::{
     app::{App, Flights},
-    config::{AuthMode, CallerConfig, Config, StoreUrl},
+    auth::{Authenticator, KnownCaller},
+    config::{self, CallerConfig, Config, StoreUrl},
     domain::{clock::Clock, flow::Flows, key_pair::KeyPair},
     evidence::EvidenceStore,
-    grpc::{self, Authenticator, TokenHolder},
+    grpc::{self, tls::ServerTls},
     http::{self, HttpState},
+    reload::FileWatch,
     store::{Store, sqlite::SqliteStore},
     telemetry,
     tencent::{self, VendorClock},
@@ -19,6 +21,7 @@ use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -27,7 +30,6 @@ use std::{
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::transport::server::TcpIncoming;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 /// How long a stop waits for calls in flight: less than the 30 s that Kubernetes gives by default.
@@ -67,6 +69,13 @@ impl Gateway {
         let credentials = CredentialVault::new(Arc::clone(&keyring), Arc::clone(&store));
         seal_credentials(&credentials, &config.credentials).await?;
         check_credentials(&credentials, &config.flows).await?;
+        let stopping = CancellationToken::new();
+        let webhooks = config.callers.iter().filter_map(webhook_of).collect();
+        let authenticator = Authenticator::start(config.auth, known(config.callers), Arc::clone(&clock), &stopping);
+        let authenticator = Arc::new(authenticator.await.context("auth.jwt.jwks_file")?);
+        let tls = config.grpc_tls.map(|tls| ServerTls::start(tls, Arc::clone(&clock), stopping.clone()));
+        let tls = tls.transpose().context("grpc.tls")?;
+        // Rules of the vendor go by the vendor's time; certificates and JWTs do not.
         let clock = Arc::new(VendorClock::new(clock));
         let app = Arc::new(App {
             tencent: tencent::Client::new(&config.tencent, Arc::clone(&clock)).context("the client of the vendor")?,
@@ -76,24 +85,28 @@ impl Gateway {
             credentials,
             flows: config.flows,
             evidence: EvidenceStore::open(&config.evidence_url).context("evidence.url")?,
-            webhooks: config.callers.iter().filter_map(webhook_of).collect(),
+            webhooks,
             webhook_sender: webhook::Sender::new(webhook::Timeouts::default()).context("the sender of webhooks")?,
             own_callback: config.own_callback,
+            id_card_limits: config.id_card_limits,
             poll_schedule: config.poll_schedule,
             checks: Flights::default(),
             detached: TaskTracker::new(),
-            stopping: CancellationToken::new(),
+            stopping: stopping.clone(),
         });
 
         let grpc_listener = bind("grpc.listen", config.grpc_listen).await?;
         let http_listener = bind("http.listen", config.http_listen).await?;
         let (grpc_addr, http_addr) = (grpc_listener.local_addr()?, http_listener.local_addr()?);
         let (stop_grpc, stop_http) = (CancellationToken::new(), CancellationToken::new());
-        let (stopping, in_flight) = (Arc::new(AtomicBool::new(false)), TaskTracker::new());
-        let authenticator = authenticator(config.auth, config.callers);
-        let (router, health) = grpc::server(Arc::clone(&app), authenticator, in_flight.clone()).await?;
-        let incoming = TcpIncoming::from(grpc_listener).with_nodelay(Some(true));
-        let grpc = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop_grpc.clone().cancelled_owned()));
+        let in_flight = TaskTracker::new();
+        let (router, health) =
+            grpc::server(Arc::clone(&app), Arc::clone(&authenticator), config.open, in_flight.clone()).await?;
+        let grpc = tokio::spawn(grpc::serve(router, grpc_listener, tls, stop_grpc.clone()));
+        if let Some((file, watch)) = config.file {
+            tokio::spawn(reload_callers(file, watch, authenticator, stopping));
+        }
+        let stopping = Arc::new(AtomicBool::new(false));
         tokio::spawn(keep_metrics_small(metrics.clone(), stop_http.clone()));
         let state = HttpState { app: Arc::clone(&app), metrics, stopping: Arc::clone(&stopping) };
         tokio::spawn(warm(Arc::clone(&app), stop_http.clone()));
@@ -144,8 +157,8 @@ impl Gateway {
     }
 }
 
-fn webhook_of(known: &CallerConfig) -> Option<(String, Endpoint)> {
-    Some((known.caller.name.clone(), known.webhook.clone()?))
+fn webhook_of(caller: &CallerConfig) -> Option<(String, Endpoint)> {
+    Some((caller.known.caller.name.clone(), caller.webhook.clone()?))
 }
 
 async fn seal_credentials(vault: &CredentialVault, credentials: &[(String, KeyPair)]) -> anyhow::Result<()> {
@@ -173,11 +186,30 @@ async fn check_credentials(vault: &CredentialVault, flows: &Flows) -> anyhow::Re
     Ok(())
 }
 
-fn authenticator(mode: AuthMode, callers: Vec<CallerConfig>) -> Authenticator {
-    let holder = |known: CallerConfig| TokenHolder { caller: Arc::new(known.caller), token_sha256: known.token_sha256 };
-    match mode {
-        AuthMode::Off => Authenticator::Off,
-        AuthMode::Tokens => Authenticator::Tokens(callers.into_iter().map(holder).collect()),
+fn known(callers: Vec<CallerConfig>) -> Vec<KnownCaller> {
+    callers.into_iter().map(|caller| caller.known).collect()
+}
+
+/// Takes the callers out of the configuration whenever its file changes: a new token counts without a restart, and one that is
+/// gone counts no more. A file that cannot be used changes nothing.
+async fn reload_callers(
+    file: PathBuf,
+    mut watch: FileWatch,
+    authenticator: Arc<Authenticator>,
+    stop: CancellationToken,
+) {
+    while stop.run_until_cancelled(watch.changed()).await.is_some() {
+        match Config::load(&file, config::environment()) {
+            Ok(config) => {
+                let callers = known(config.callers);
+                tracing::info!(callers = callers.len(), "callers were read again; other settings wait for a restart");
+                authenticator.replace_callers(callers);
+            }
+            Err(error) => {
+                metrics::counter!("faceid_config_reload_failures_total").increment(1);
+                tracing::error!(error = %error, "the changed configuration cannot be used; the callers from before stay");
+            }
+        }
     }
 }
 

@@ -128,6 +128,13 @@ fn describe_metrics() {
     describe_histogram!("faceid_vendor_call_duration_seconds", "Duration of calls to Tencent, by action");
     describe_counter!("faceid_verifications_created_total", "Verifications created, by flow");
     describe_counter!("faceid_verifications_settled_total", "Verifications that became final, by flow and outcome");
+    describe_counter!("faceid_caller_quota_refusals_total", "Calls over their caller's quota, by caller and setting");
+    describe_counter!("faceid_person_limit_refusals_total", "Creates for an ID card that has to rest, by window");
+    describe_counter!("faceid_jwks_refreshes_total", "Reads of the keys of the JWTs' issuer, by outcome");
+    describe_counter!("faceid_config_reload_failures_total", "Changed configuration files that could not be used");
+    describe_counter!("faceid_tls_reload_failures_total", "Changed TLS files that could not be used");
+    describe_counter!("faceid_tls_handshakes_failed_total", "Connections of the gRPC port that were not made ready");
+    describe_gauge!("faceid_tls_certificate_expiry_timestamp_seconds", "When the server certificate in use ends");
     describe_counter!("faceid_callbacks_refused_total", "Callbacks that were not bound to their verification");
     describe_counter!("faceid_browser_callbacks_total", "Browsers at the public callback, by HTTP status");
 }

@@ -16,7 +16,7 @@ use crate::{
     },
     store::{
         Creation,
-        row::{Effects, VerificationRow},
+        row::{Effects, NewRow, VerificationRow},
     },
     tencent::{
         self, CallOptions, Urgency,
@@ -63,6 +63,7 @@ impl App {
         let mac = self.keyring.redirect_mac(id);
         let new = NewVerification::check(request, flow, id, &mac, self.own_callback.as_ref())
             .map_err(Error::InvalidFields)?;
+        self.check_id_card(new.id_number.as_ref()).await?;
         let flow = flow.expect("a request without a flow does not pass its check").clone();
 
         let (app, caller) = (Arc::clone(self), caller.name.clone());
@@ -81,6 +82,7 @@ impl App {
         let session = self.detect_auth(&flow, &new, urgency).await?;
         let id = new.id.to_string();
         let made = new_row(&self.keyring, &caller, &flow, &new, self.keyring.fingerprint(body), &session);
+        let made = NewRow { id_card_hash: self.id_card_hash(new.id_number.as_ref()), ..made };
         // Opened before it is stored: a row that could not be read again is not one to store.
         let record = Record::open(&self.keyring, VerificationRow::new(made.clone()))?;
         let mut effects = Effects {

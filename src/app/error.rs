@@ -1,7 +1,7 @@
 //! Why a use case could not serve. A person who fails the check is not an error.
 
 use crate::{
-    domain::{caller::Right, fault::Fault, verification::AlreadyFinal},
+    domain::{caller::Right, fault::Fault, id_card_limits::LimitReached, verification::AlreadyFinal},
     evidence, store,
     tencent::{self, ErrorClass},
     vault::{credential::CredentialError, keyring::OpenError},
@@ -33,6 +33,9 @@ pub enum Error {
     Stopping,
     #[error("request_id was used before with another body: use a new one for a new verification")]
     RequestIdReused,
+    /// The vendor would refuse the person's next attempt.
+    #[error("{0}: the person must wait; another person can be verified at once")]
+    PersonLimitReached(LimitReached),
     #[error(transparent)]
     Vendor(#[from] tencent::Error),
     #[error(transparent)]
@@ -98,6 +101,7 @@ impl Error {
             Self::RightMissing { .. } => Reason::RightMissing,
             Self::VerificationNotFound => Reason::VerificationNotFound,
             Self::RequestIdReused => Reason::RequestIdReused,
+            Self::PersonLimitReached(_) => Reason::PersonLimitReached,
             Self::AlreadyFinal(_) => Reason::AlreadyFinal,
             Self::Redacted => Reason::Redacted,
             Self::StillPending => Reason::StillPending,
@@ -152,6 +156,9 @@ pub enum Reason {
     RightMissing,
     VerificationNotFound,
     RequestIdReused,
+    CallerQuotaExceeded,
+    PersonLimitReached,
+    JwtKeysUnavailable,
     AlreadyFinal,
     Redacted,
     StillPending,
@@ -182,6 +189,9 @@ impl Reason {
             Self::RightMissing => "RIGHT_MISSING",
             Self::VerificationNotFound => "VERIFICATION_NOT_FOUND",
             Self::RequestIdReused => "REQUEST_ID_REUSED",
+            Self::CallerQuotaExceeded => "CALLER_QUOTA_EXCEEDED",
+            Self::PersonLimitReached => "PERSON_LIMIT_REACHED",
+            Self::JwtKeysUnavailable => "JWT_KEYS_UNAVAILABLE",
             Self::AlreadyFinal => "ALREADY_FINAL",
             Self::Redacted => "REDACTED",
             Self::StillPending => "STILL_PENDING",

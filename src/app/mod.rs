@@ -10,6 +10,7 @@ mod fetch_evidence;
 mod flight;
 mod get_result;
 mod handle_callback;
+mod id_card;
 mod list_verifications;
 mod record;
 mod redact_verification;
@@ -36,7 +37,7 @@ pub use crate::{store::row::EvidenceRow, tencent::Urgency};
 pub use flight::Flights;
 
 use crate::{
-    domain::{clock::Clock, flow::Flows, schedule::PollSchedule},
+    domain::{clock::Clock, flow::Flows, id_card_limits::IdCardLimits, schedule::PollSchedule},
     evidence::EvidenceStore,
     store::{Store, row::AuditRow},
     tencent,
@@ -61,6 +62,8 @@ pub struct App {
     /// Where callers want their events, by caller.
     pub webhooks: BTreeMap<String, Endpoint>,
     pub webhook_sender: webhook::Sender,
+    /// How often one ID card may be used.
+    pub id_card_limits: IdCardLimits,
     /// When to look at verifications that nobody asks for.
     pub poll_schedule: PollSchedule,
     /// Questions to the vendor about a verification that are under way, by its id.

@@ -165,6 +165,7 @@ pub(super) fn new_row(
         request_id: new.request_id.clone(),
         request_fingerprint,
         token_hash: keyring.token_hash(&session.token),
+        id_card_hash: None,
         vendor_request_id: session.request_id.clone(),
         created_at_ms: session.created_at.as_millisecond(),
         sealed_session: seal(keyring, &id, SESSION, &sealed_session),

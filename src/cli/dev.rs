@@ -103,6 +103,10 @@ fn dev_config(
         endpoint = "http://{vendor}"
         [auth]
         mode = "none"
+        # The simulator has no such limits, and who tries things out has one ID number.
+        [id_card_limits]
+        per_minute = 0
+        per_day = 0
         [[credentials]]
         name = "main"
         secret_id = {secret_id}

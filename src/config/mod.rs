@@ -1,22 +1,26 @@
 //! The configuration: defaults, one TOML file over them, environment variables over both. See `default.toml`.
 
+mod callers;
 mod section;
 mod value;
 mod vendor;
 
 use crate::{
+    auth::{AuthModes, KnownCaller},
     domain::{
-        caller::{Caller, FlowGrant, Right},
         fault::{Fault, Faults},
         flow::{AccessMode, ComparisonSource, Demands, EvidenceWish, Flow, Flows},
+        id_card_limits::IdCardLimits,
         key_pair::KeyPair,
         redirect::AllowedTarget,
         schedule::PollSchedule,
     },
+    grpc::{Open, tls::TlsConfig},
+    reload::FileWatch,
     telemetry::LogFormat,
     tencent::ClientConfig,
     vault::Keyring,
-    webhook::{Endpoint, Secret, Target},
+    webhook::Endpoint,
 };
 use secrecy::ExposeSecret;
 use section::Section;
@@ -42,7 +46,11 @@ const ENV_PREFIX: &str = "FACEID_GATEWAY__";
 
 /// Everything that can be set, checked.
 pub struct Config {
+    /// Where it was read from, when that was a file: callers are read again when it changes.
+    pub file: Option<(PathBuf, FileWatch)>,
     pub grpc_listen: SocketAddr,
+    /// None: the port is not encrypted.
+    pub grpc_tls: Option<TlsConfig>,
     pub http_listen: SocketAddr,
     /// The gateway's own callback, as browsers reach it.
     pub own_callback: Option<Url>,
@@ -54,7 +62,11 @@ pub struct Config {
     pub poll_schedule: PollSchedule,
     /// How many verifications are settled at once in the background.
     pub reconcile_concurrency: usize,
-    pub auth: AuthMode,
+    /// None: everyone may do everything.
+    pub auth: Option<AuthModes>,
+    /// What is served without a caller.
+    pub open: Open,
+    pub id_card_limits: IdCardLimits,
     pub log: LogConfig,
     pub otlp_endpoint: Option<String>,
     pub credentials: Vec<(String, KeyPair)>,
@@ -68,13 +80,6 @@ pub enum StoreUrl {
     Sqlite(PathBuf),
 }
 
-/// How callers show who they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuthMode {
-    Off,
-    Tokens,
-}
-
 /// What is logged, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
@@ -82,11 +87,10 @@ pub struct LogConfig {
     pub format: LogFormat,
 }
 
-/// A caller and the SHA-256 of each of its tokens.
+/// A service that may call.
 #[derive(Clone, Debug)]
 pub struct CallerConfig {
-    pub caller: Caller,
-    pub token_sha256: Vec<[u8; 32]>,
+    pub known: KnownCaller,
     /// Where the caller wants its events.
     pub webhook: Option<Endpoint>,
 }
@@ -114,9 +118,11 @@ impl Config {
     /// # Errors
     /// When the file cannot be read or is no TOML; else every fault at once, with the key's path.
     pub fn load(file: &Path, env: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let watch = FileWatch::new(vec![file.to_owned()]);
         let text =
             fs::read_to_string(file).map_err(|source| ConfigError::Unreadable { path: file.to_owned(), source })?;
-        Self::from_toml(&text, &file.display().to_string(), env)
+        let config = Self::from_toml(&text, &file.display().to_string(), env)?;
+        Ok(Self { file: Some((file.to_owned(), watch)), ..config })
     }
 
     /// Reads a text; `origin` names it in errors.
@@ -179,6 +185,7 @@ fn read(mut root: Section, mut faults: Faults) -> Result<Config, Vec<Fault>> {
 
     let mut grpc = root.section("grpc", faults_ref);
     let grpc_listen = grpc.parsed("listen", faults_ref, value::socket_addr);
+    let grpc_tls = callers::read_tls(&mut grpc, faults_ref);
     grpc.finish(faults_ref);
 
     let mut http = root.section("http", faults_ref);
@@ -215,10 +222,12 @@ fn read(mut root: Section, mut faults: Faults) -> Result<Config, Vec<Fault>> {
     let reconcile_concurrency = reconcile.parsed("concurrency", faults_ref, value::concurrency);
     reconcile.finish(faults_ref);
 
-    let mut auth = root.section("auth", faults_ref);
-    let mode_path = auth.path_of("mode");
-    let mode = auth.parsed("mode", faults_ref, value::auth_mode);
-    auth.finish(faults_ref);
+    let (auth, open) = callers::read_auth(&mut root, faults_ref);
+
+    let mut limits = root.section("id_card_limits", faults_ref);
+    let per_minute = limits.parsed("per_minute", faults_ref, value::count);
+    let per_day = limits.parsed("per_day", faults_ref, value::count);
+    limits.finish(faults_ref);
 
     let mut log = root.section("log", faults_ref);
     let filter = log.parsed("level", faults_ref, value::log_filter);
@@ -231,18 +240,30 @@ fn read(mut root: Section, mut faults: Faults) -> Result<Config, Vec<Fault>> {
 
     let credentials = read_credentials(&mut root, faults_ref);
     let flows = read_flows(&mut root, faults_ref);
-    let callers = read_callers(&mut root, &flows, faults_ref);
+    let callers = callers::read_callers(&mut root, &flows, auth.as_ref(), faults_ref);
     root.finish(faults_ref);
 
-    if mode == Some(AuthMode::Off) && grpc_listen.is_some_and(|address| !address.ip().is_loopback()) {
-        faults.add(&mode_path, "is none, which is allowed only with grpc.listen on loopback; use tokens");
+    match &auth {
+        Some(None) if grpc_listen.is_some_and(|address| !address.ip().is_loopback()) => {
+            faults.add("auth.mode", "is none, which is allowed only with grpc.listen on loopback; use tokens");
+        }
+        Some(Some(_)) if callers.is_empty() => {
+            faults.add("callers", "is empty; nobody could call, unless auth.mode is \"none\"");
+        }
+        Some(_) | None => {}
     }
-    if mode == Some(AuthMode::Tokens) && callers.is_empty() {
-        faults.add("callers", "is empty; with auth.mode = \"tokens\" nobody could call");
+    if let Some(Some(modes)) = &auth
+        && let Some(proxies) = &modes.mtls
+        && proxies.is_empty()
+        && grpc_tls.as_ref().is_none_or(|tls| tls.client_ca.is_none())
+    {
+        faults.add("auth.mode", "has mtls, for which grpc.tls.client_ca_file or auth.mtls.trusted_proxies is needed");
     }
     let taken = (|| {
         Some(Config {
+            file: None,
             grpc_listen: grpc_listen?,
+            grpc_tls,
             http_listen: http_listen?,
             own_callback,
             store: store_url?,
@@ -251,7 +272,9 @@ fn read(mut root: Section, mut faults: Faults) -> Result<Config, Vec<Fault>> {
             tencent: client?,
             poll_schedule: poll_schedule?,
             reconcile_concurrency: reconcile_concurrency?,
-            auth: mode?,
+            auth: auth?,
+            open,
+            id_card_limits: IdCardLimits { per_minute: per_minute?, per_day: per_day? },
             log: LogConfig { filter: filter?, format: format? },
             otlp_endpoint,
             credentials,
@@ -329,44 +352,6 @@ fn read_flows(root: &mut Section, faults: &mut Faults) -> Flows {
     flows
 }
 
-fn read_callers(root: &mut Section, flows: &Flows, faults: &mut Faults) -> Vec<CallerConfig> {
-    let mut names = BTreeSet::from([Caller::ANONYMOUS.to_owned(), "browser".to_owned()]);
-    let mut callers = Vec::new();
-    for mut section in root.sections("callers", faults) {
-        let name = section.parsed("name", faults, |text| value::unique_name(text, &mut names));
-        let token_sha256 = section.required_parsed_list("token_sha256", faults, value::sha256);
-        let granted = section.parsed_list("flows", faults, |flow| {
-            flows.get(flow).map(|flow| flow.name.clone()).ok_or_else(|| "is not one of [[flows]]".into())
-        });
-        let rights = section.parsed_list("rights", faults, Right::parse);
-        let webhook = read_webhook(&mut section, faults);
-        section.finish(faults);
-        if let Some(name) = name {
-            let flows = FlowGrant::Named(granted.into_iter().collect());
-            let caller = Caller { name, flows, rights: rights.into_iter().collect() };
-            callers.push(CallerConfig { caller, token_sha256, webhook });
-        }
-    }
-    callers
-}
-
-/// A caller's webhook: its URL, and the secrets that each event is signed with, one a line.
-fn read_webhook(section: &mut Section, faults: &mut Faults) -> Option<Endpoint> {
-    if !section.has("webhook_url") {
-        return None;
-    }
-    let allow_private = section.parsed_or("webhook_allow_private", "false", faults, |text| {
-        text.parse::<bool>().map_err(|_| "is neither true nor false".into())
-    })?;
-    let target = section.parsed("webhook_url", faults, |url| Target::parse(url, allow_private));
-    let path = section.path_of("webhook_secrets");
-    let secrets = section.secret("webhook_secrets", faults).and_then(|lines| {
-        let secrets = lines.expose_secret().lines().map(|line| Secret::parse(line.trim())).collect::<Result<_, _>>();
-        faults.check(&path, secrets)
-    });
-    faults.check(&path, Endpoint::new(target?, secrets?))
-}
-
 fn lines(faults: &[Fault]) -> String {
     faults.iter().map(|fault| format!("  {fault}")).collect::<Vec<_>>().join("\n")
 }
@@ -435,7 +420,7 @@ mod tests {
         assert_eq!(config.grpc_listen.port(), 7);
         assert_eq!(config.tencent.timeout, Duration::from_millis(500));
         assert_eq!(config.own_callback.unwrap().as_str(), "https://gw.example.com/faceid/callback");
-        assert_eq!(config.callers[0].caller.name, "orders");
+        assert_eq!(config.callers[0].known.caller.name, "orders");
     }
 
     #[test]
@@ -454,7 +439,7 @@ mod tests {
             endpoint = "http://faceid.example.com"
             timeout_ms = 5
             [auth]
-            mode = "jwt"
+            mode = "password"
             [[credentials]]
             name = "main"
             secret_id_file = "/does/not/exist"

@@ -24,6 +24,11 @@ impl Section {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
+    /// The path of the section itself.
+    pub(super) fn own_path(&self) -> &str {
+        &self.path
+    }
+
     /// Whether a key is given.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
@@ -121,6 +126,17 @@ impl Section {
         texts
     }
 
+    /// A list of texts, or a single text. Empty when missing.
+    pub(super) fn one_or_more(&mut self, key: &str, faults: &mut Faults) -> Vec<String> {
+        match self.table.get(key) {
+            // From the environment a list comes as a text.
+            Some(Value::String(text)) if !text.trim_start().starts_with('[') => {
+                self.text(key, faults).filter(|text| !text.is_empty()).into_iter().collect()
+            }
+            _ => self.texts(key, faults),
+        }
+    }
+
     /// A list of texts, each read as something else.
     pub(super) fn parsed_list<T>(
         &mut self,
@@ -131,19 +147,6 @@ impl Section {
         let path = self.path_of(key);
         let texts = self.texts(key, faults);
         texts.iter().enumerate().filter_map(|(i, text)| faults.check(&format!("{path}[{i}]"), parse(text))).collect()
-    }
-
-    /// A list of texts, each read as something else, that has at least one.
-    pub(super) fn required_parsed_list<T>(
-        &mut self,
-        key: &str,
-        faults: &mut Faults,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Vec<T> {
-        if self.table.get(key).is_none_or(|list| list.as_array().is_some_and(Vec::is_empty)) {
-            faults.add(self.path_of(key), "is missing or empty");
-        }
-        self.parsed_list(key, faults, parse)
     }
 
     /// A secret that must be there, as the value of `key` or in the file that `key_file` names. A file's last line break is

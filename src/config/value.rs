@@ -1,6 +1,6 @@
 //! Values of the configuration, read from text. Each says what is wrong, for a fault.
 
-use super::{AuthMode, StoreUrl};
+use super::StoreUrl;
 use crate::{
     domain::{
         ids::VerificationId,
@@ -10,7 +10,7 @@ use crate::{
 };
 use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
-use std::{collections::BTreeSet, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, num::NonZeroU32, ops::RangeInclusive, path::PathBuf, time::Duration};
 use tracing_subscriber::EnvFilter;
 use url::{Host, Url};
 
@@ -43,10 +43,16 @@ pub(super) fn store_url(text: &str) -> Result<StoreUrl, String> {
 }
 
 pub(super) fn endpoint(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
+    let url = https_url(text)?;
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
         return Err("has more than scheme, host and port".into());
     }
+    Ok(url)
+}
+
+/// https, or plain http to this machine.
+pub(super) fn https_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
     let loopback = match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
@@ -98,11 +104,26 @@ pub(super) fn concurrency(text: &str) -> Result<usize, String> {
     Ok(number(text, 1..=256)? as usize)
 }
 
-pub(super) fn auth_mode(text: &str) -> Result<AuthMode, String> {
-    match text {
-        "none" => Ok(AuthMode::Off),
-        "tokens" => Ok(AuthMode::Tokens),
-        _ => Err("is neither tokens nor none".into()),
+pub(super) fn count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "is not a number".into())
+}
+
+/// 0: no limit.
+pub(super) fn per_minute(text: &str) -> Result<Option<NonZeroU32>, String> {
+    text.parse().map(NonZeroU32::new).map_err(|_| "is not a number of calls a minute".into())
+}
+
+pub(super) fn leeway(text: &str) -> Result<SignedDuration, String> {
+    match text.parse() {
+        Ok(seconds @ 0..=300) => Ok(SignedDuration::from_secs(seconds)),
+        _ => Err("is not a number of seconds from 0 to 300".into()),
+    }
+}
+
+pub(super) fn refresh_interval(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds @ 10..=86_400) => Ok(Duration::from_secs(seconds)),
+        _ => Err("is not a number of seconds from 10 to 86400".into()),
     }
 }
 

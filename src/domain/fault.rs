@@ -40,6 +40,12 @@ impl Faults {
         }
     }
 
+    /// How many were noted so far.
+    #[expect(clippy::len_without_is_empty, reason = "whether there are none is what `finish` is for")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The value, if nothing was noted.
     ///
     /// # Errors

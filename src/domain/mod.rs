@@ -7,6 +7,7 @@ pub mod clock;
 pub mod evidence;
 pub mod fault;
 pub mod flow;
+pub mod id_card_limits;
 pub mod identity;
 pub mod ids;
 pub mod image;

@@ -1,104 +1,137 @@
-//! Who calls: bearer tokens, known by their SHA-256.
+//! Stands before every service: lets in whom [`crate::auth`] knows and who has calls left, and what is open to all.
 
-use super::status::unauthenticated;
-use crate::domain::caller::Caller;
-use sha2::{Digest, Sha256};
-use std::sync::Arc;
-use subtle::ConstantTimeEq;
-use tonic::{Request, Status, service::Interceptor};
+use super::{
+    pb::verification_service_server,
+    status::{over_quota, refused, unauthenticated},
+};
+use crate::{
+    auth::{Authenticator, identity::Peer},
+    domain::caller::Caller,
+};
+use http::{Request, Response, request::Parts};
+use std::{
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+use tonic::{Status, body::Body};
+use tower::{Layer, Service};
 
-/// Finds out who calls, and puts the [`Caller`] into the request's extensions.
+/// What is served without a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// `grpc.health.v1`: probes have no token.
+    pub health: bool,
+    /// `grpc.reflection.v1` and `v1alpha`: the contract, and nothing of what is stored.
+    pub reflection: bool,
+}
+
+impl Open {
+    fn covers(self, path: &str) -> bool {
+        (self.health && path.starts_with("/grpc.health.v1.Health/"))
+            || (self.reflection && path.starts_with("/grpc.reflection.v"))
+    }
+}
+
+/// Puts the [`Caller`] into each request's extensions. What is not open needs one, also a method that does not exist.
 #[derive(Clone)]
-pub enum Authenticator {
-    /// Everyone is the anonymous caller. Only for loopback: the configuration sees to that.
-    Off,
-    /// A caller shows one of its tokens.
-    Tokens(Arc<[TokenHolder]>),
+pub struct AuthLayer {
+    authenticator: Arc<Authenticator>,
+    open: Open,
 }
 
-/// A caller and the SHA-256 of each of its tokens.
-pub struct TokenHolder {
-    pub caller: Arc<Caller>,
-    pub token_sha256: Vec<[u8; 32]>,
-}
-
-impl Interceptor for Authenticator {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let caller = match self {
-            Self::Off => Arc::new(Caller::anonymous()),
-            Self::Tokens(holders) => holder_of(&request, holders)?,
-        };
-        request.extensions_mut().insert(caller);
-        Ok(request)
+impl AuthLayer {
+    pub(super) fn new(authenticator: Arc<Authenticator>, open: Open) -> Self {
+        Self { authenticator, open }
     }
 }
 
-fn holder_of(request: &Request<()>, holders: &[TokenHolder]) -> Result<Arc<Caller>, Status> {
-    let header = request
-        .metadata()
-        .get("authorization")
-        .ok_or_else(|| unauthenticated("no authorization metadata: send \"authorization: Bearer <token>\""))?;
-    let token = header
-        .to_str()
-        .ok()
-        .and_then(|text| text.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim())
-        .ok_or_else(|| unauthenticated("authorization metadata is not \"Bearer <token>\""))?;
-    let hash = Sha256::digest(token.as_bytes());
-    // All are compared, so that the time taken does not tell which came close.
-    let mut found = None;
-    for holder in holders {
-        for known in &holder.token_sha256 {
-            if bool::from(known.ct_eq(hash.as_slice())) {
-                found = Some(&holder.caller);
-            }
+impl<S> Layer<S> for AuthLayer {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded { inner, layer: self.clone() }
+    }
+}
+
+/// The service inside, for callers.
+#[derive(Clone)]
+pub struct Guarded<S> {
+    inner: S,
+    layer: AuthLayer,
+}
+
+impl<S> Service<Request<Body>> for Guarded<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if self.layer.open.covers(request.uri().path()) {
+            return Box::pin(self.inner.call(request));
         }
+        // The one that is ready is used, and its clone stays.
+        let clone = self.inner.clone();
+        let mut inner = mem::replace(&mut self.inner, clone);
+        let authenticator = Arc::clone(&self.layer.authenticator);
+        Box::pin(async move {
+            let (mut parts, body) = request.into_parts();
+            match admit(&authenticator, &parts).await {
+                Ok(caller) => {
+                    parts.extensions.insert(caller);
+                    inner.call(Request::from_parts(parts, body)).await
+                }
+                Err(status) => Ok(status.into_http()),
+            }
+        })
     }
-    found.cloned().ok_or_else(|| unauthenticated("no caller has this token"))
 }
 
-/// The caller that the [`Authenticator`] found.
-pub(super) fn caller_of<T>(request: &Request<T>) -> Result<Arc<Caller>, Status> {
+async fn admit(authenticator: &Authenticator, call: &Parts) -> Result<Arc<Caller>, Status> {
+    let peer = call.extensions.get::<Peer>();
+    let found = authenticator.authenticate(&call.headers, peer).await.map_err(|error| refused(&error))?;
+    let is_create = is_create(call.uri.path());
+    found.quota.admit(is_create).map_err(|over| over_quota(&over))?;
+    Ok(found.caller)
+}
+
+fn is_create(path: &str) -> bool {
+    let path = path.strip_prefix('/').and_then(|path| path.strip_prefix(verification_service_server::SERVICE_NAME));
+    path == Some("/CreateVerification")
+}
+
+/// The caller that the [`AuthLayer`] found.
+pub(super) fn caller_of<T>(request: &tonic::Request<T>) -> Result<Arc<Caller>, Status> {
     request.extensions().get::<Arc<Caller>>().cloned().ok_or_else(|| unauthenticated("the call was not authenticated"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::caller::FlowGrant;
-    use std::collections::BTreeSet;
 
-    fn holder(name: &str, tokens: &[&str]) -> TokenHolder {
-        let caller = Caller { name: name.into(), flows: FlowGrant::All, rights: BTreeSet::new() };
-        let token_sha256 = tokens.iter().map(|token| Sha256::digest(token.as_bytes()).into()).collect();
-        TokenHolder { caller: Arc::new(caller), token_sha256 }
-    }
-
-    fn call(header: Option<&str>) -> Result<String, String> {
-        let holders = [holder("orders", &["old", "new"]), holder("loans", &["loans"])];
-        let mut request = Request::new(());
-        if let Some(header) = header {
-            request.metadata_mut().insert("authorization", header.parse().unwrap());
+    #[test]
+    fn only_health_and_reflection_can_be_open() {
+        let (all, none) = (Open { health: true, reflection: true }, Open { health: false, reflection: false });
+        for path in ["/grpc.health.v1.Health/Check", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"] {
+            assert!(all.covers(path) && !none.covers(path), "{path}");
         }
-        let request =
-            Authenticator::Tokens(holders.into()).call(request).map_err(|status| status.message().to_owned())?;
-        Ok(caller_of(&request).unwrap().name.clone())
+        for path in ["/faceid.v1.VerificationService/GetResult", "/grpc.health.v1.Healthy/Check", "/", ""] {
+            assert!(!all.covers(path), "{path}");
+        }
     }
 
     #[test]
-    fn every_live_token_names_its_caller() {
-        assert_eq!(call(Some("Bearer old")).unwrap(), "orders");
-        assert_eq!(call(Some("bearer new")).unwrap(), "orders");
-        assert_eq!(call(Some("Bearer loans")).unwrap(), "loans");
-    }
-
-    #[test]
-    fn anything_else_is_refused_with_what_to_do() {
-        assert!(call(None).unwrap_err().contains("send"));
-        assert!(call(Some("Basic b2xk")).unwrap_err().contains("Bearer <token>"));
-        assert!(call(Some("old")).unwrap_err().contains("Bearer <token>"));
-        assert!(call(Some("Bearer ")).unwrap_err().contains("no caller"));
-        assert!(call(Some("Bearer wrong")).unwrap_err().contains("no caller"));
+    fn creates_are_known_by_their_path() {
+        assert!(is_create("/faceid.v1.VerificationService/CreateVerification"));
+        assert!(!is_create("/faceid.v1.VerificationService/GetResult"));
     }
 }

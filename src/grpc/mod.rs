@@ -3,20 +3,24 @@
 mod caller;
 mod convert;
 mod convert_result;
+mod listener;
 pub mod observe;
 mod status;
+pub mod tls;
 mod usage_service;
 mod verification_service;
 
-pub use caller::{Authenticator, TokenHolder};
+pub use caller::Open;
 
-use crate::app::App;
+use crate::{app::App, auth::Authenticator};
+use caller::AuthLayer;
 use observe::ObserveLayer;
 use std::sync::Arc;
-use tokio_util::task::TaskTracker;
+use tls::ServerTls;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{
     codec::CompressionEncoding,
-    service::interceptor::InterceptedService,
     transport::server::{Router, Server},
 };
 use tonic_health::server::HealthReporter;
@@ -44,15 +48,19 @@ pub const HEALTH_NAMES: [&str; 3] = ["", verification_service_server::SERVICE_NA
 /// A request with the largest photo has 2.3 MiB.
 const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
+/// From the outside in: every call is observed, also one that is refused.
+type Layers = Stack<AuthLayer, Stack<ObserveLayer, Identity>>;
+
 /// The server with all services, and the handle on its health. Our RPCs that are not yet answered are tracked in `in_flight`.
 ///
 /// # Errors
 /// When the built-in descriptors are broken, which a test would show.
 pub async fn server(
     app: Arc<App>,
-    authenticator: Authenticator,
+    authenticator: Arc<Authenticator>,
+    open: Open,
     in_flight: TaskTracker,
-) -> Result<(Router<Stack<ObserveLayer, Identity>>, HealthReporter), tonic_reflection::server::Error> {
+) -> Result<(Router<Layers>, HealthReporter), tonic_reflection::server::Error> {
     let verification = VerificationServiceServer::new(VerificationApi::new(Arc::clone(&app)))
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .accept_compressed(CompressionEncoding::Gzip)
@@ -74,10 +82,24 @@ pub async fn server(
     ];
     let router = Server::builder()
         .layer(ObserveLayer::new(&observed, in_flight)?)
-        .add_service(InterceptedService::new(verification, authenticator.clone()))
-        .add_service(InterceptedService::new(usage, authenticator))
+        .layer(AuthLayer::new(authenticator, open))
+        .add_service(verification)
+        .add_service(usage)
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
     Ok((router, health))
+}
+
+/// Serves on a listener until `stop`, with TLS where there is any.
+///
+/// # Errors
+/// When the server fails, which it should not.
+pub async fn serve(
+    router: Router<Layers>,
+    listener: TcpListener,
+    tls: Option<Arc<ServerTls>>,
+    stop: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    router.serve_with_incoming_shutdown(listener::connections(listener, tls), stop.cancelled_owned()).await
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     app::{Error, Reason, VendorFailure},
+    auth::{Refused, quota::OverQuota},
     domain::fault::Fault,
 };
 use std::{collections::HashMap, time::Duration};
@@ -36,6 +37,32 @@ pub(super) fn unauthenticated(message: &str) -> Status {
     Status::with_error_details(Code::Unauthenticated, message, details)
 }
 
+/// The status of a call that showed no caller that is known.
+pub(super) fn refused(refused: &Refused) -> Status {
+    match refused {
+        Refused::Unauthenticated(message) => unauthenticated(message),
+        Refused::KeysUnavailable => {
+            let mut details = ErrorDetails::with_error_info(Reason::JwtKeysUnavailable.name(), DOMAIN, HashMap::new());
+            details.set_retry_info(Some(RETRY_DELAY));
+            Status::with_error_details(code(Reason::JwtKeysUnavailable), refused.to_string(), details)
+        }
+    }
+}
+
+/// The status of a call over its caller's quota.
+pub(super) fn over_quota(over: &OverQuota) -> Status {
+    let OverQuota { caller, setting, per_minute, retry_after } = over;
+    tracing::debug!(caller, setting, "call over its caller's quota");
+    metrics::counter!("faceid_caller_quota_refusals_total", "caller" => caller.clone(), "setting" => *setting)
+        .increment(1);
+    let message =
+        format!("caller {caller} may make {per_minute} calls a minute ({setting}); call again when RetryInfo says");
+    let mut details = ErrorDetails::with_error_info(Reason::CallerQuotaExceeded.name(), DOMAIN, HashMap::new());
+    details.set_retry_info(Some(*retry_after));
+    details.set_quota_failure(vec![QuotaViolation::new(format!("caller:{caller}"), *setting)]);
+    Status::with_error_details(code(Reason::CallerQuotaExceeded), message, details)
+}
+
 /// The status of a message that is not what the contract says, before any use case is asked.
 pub(super) fn invalid(field: &str, problem: &str) -> Status {
     status(&Error::InvalidFields(vec![Fault { field: field.to_owned(), problem: problem.to_owned() }]))
@@ -57,11 +84,15 @@ fn code(reason: Reason) -> Code {
         | Reason::FlowMisconfigured
         | Reason::VendorTokenGone
         | Reason::VendorRefused => Code::FailedPrecondition,
-        Reason::VendorThrottled | Reason::VendorQuotaExhausted => Code::ResourceExhausted,
+        Reason::VendorThrottled
+        | Reason::VendorQuotaExhausted
+        | Reason::CallerQuotaExceeded
+        | Reason::PersonLimitReached => Code::ResourceExhausted,
         Reason::ClockSkewed
         | Reason::VendorUnavailable
         | Reason::Overloaded
         | Reason::StoreUnavailable
+        | Reason::JwtKeysUnavailable
         | Reason::Stopping => Code::Unavailable,
         Reason::Internal => Code::Internal,
     }
@@ -81,6 +112,9 @@ fn message(error: &Error, reason: Reason) -> String {
         | Reason::Redacted
         | Reason::StillPending
         | Reason::Stopping
+        | Reason::JwtKeysUnavailable
+        | Reason::CallerQuotaExceeded
+        | Reason::PersonLimitReached
         | Reason::CredentialAbsent => return error.to_string(),
         Reason::Internal => return "internal error: see the gateway's log".into(),
         Reason::StoreUnavailable => return "the gateway's store is unavailable: try again".into(),
@@ -118,11 +152,10 @@ fn details(error: &Error, reason: Reason, vendor: Option<VendorFailure<'_>>) -> 
     }
     let code = code(reason);
     if matches!(code, Code::Unavailable | Code::ResourceExhausted) {
-        let known = vendor.and_then(|vendor| vendor.retry_after);
-        details.set_retry_info(Some(known.unwrap_or(RETRY_DELAY)));
+        details.set_retry_info(Some(retry_delay(error)));
     }
     if code == Code::ResourceExhausted {
-        details.set_quota_failure(vec![QuotaViolation::new("tencent-account", "calls to the vendor per second")]);
+        details.set_quota_failure(vec![quota_violation(error)]);
     }
     if code == Code::FailedPrecondition {
         let subject = vendor.map_or("faceid-gateway", |vendor| vendor.action);
@@ -130,6 +163,20 @@ fn details(error: &Error, reason: Reason, vendor: Option<VendorFailure<'_>>) -> 
         details.set_precondition_failure(vec![violation]);
     }
     details
+}
+
+fn retry_delay(error: &Error) -> Duration {
+    match error {
+        Error::PersonLimitReached(reached) => reached.retry_after.unsigned_abs(),
+        _ => error.vendor_failure().and_then(|vendor| vendor.retry_after).unwrap_or(RETRY_DELAY),
+    }
+}
+
+fn quota_violation(error: &Error) -> QuotaViolation {
+    match error {
+        Error::PersonLimitReached(reached) => QuotaViolation::new("id-card", reached.to_string()),
+        _ => QuotaViolation::new("tencent-account", "calls to the vendor per second"),
+    }
 }
 
 fn violation(fault: &Fault) -> FieldViolation {

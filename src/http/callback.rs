@@ -63,6 +63,9 @@ fn refusal(error: &Error) -> Response {
         | Reason::FlowNotGranted
         | Reason::RightMissing
         | Reason::RequestIdReused
+        | Reason::CallerQuotaExceeded
+        | Reason::PersonLimitReached
+        | Reason::JwtKeysUnavailable
         | Reason::AlreadyFinal
         | Reason::StillPending
         | Reason::CredentialAbsent

@@ -126,6 +126,13 @@ pub trait Store: Send + Sync {
     /// Charged attempts that were made in a time, by verification, of the flows with this RuleId.
     async fn charges(&self, rule_id: &str, from_ms: i64, before_ms: i64) -> Result<Vec<ChargeRow>, Error>;
 
+    /// When the ID card with one of these hashes was used after a time: at the attempts of each verification that was created
+    /// after it, or, without attempts, at its creation.
+    async fn id_card_uses(&self, hashes: Vec<Vec<u8>>, after_ms: i64) -> Result<Vec<i64>, Error>;
+
+    /// Erases the ID cards' hashes of verifications that were created before a time. Gives their number.
+    async fn forget_id_cards(&self, before_ms: i64) -> Result<u64, Error>;
+
     /// Puts a sealed credential under a name, in place of another one.
     async fn put_credential(&self, name: &str, sealed_key_pair: Vec<u8>) -> Result<(), Error>;
 

@@ -8,6 +8,7 @@
 //! ```
 
 use crate::domain::{
+    identity::IdNumber,
     ids::{BizToken, VerificationId},
     redirect::MAC_BYTES,
 };
@@ -45,6 +46,7 @@ struct Key {
     lookup: Zeroizing<[u8; KEY_BYTES]>,
     fingerprint: Zeroizing<[u8; KEY_BYTES]>,
     cursor: Zeroizing<[u8; KEY_BYTES]>,
+    id_card: Zeroizing<[u8; KEY_BYTES]>,
 }
 
 /// Where a sealed value belongs.
@@ -174,6 +176,16 @@ impl Keyring {
             .fold(false, |found, key| found | bool::from(hmac(&key.fingerprint, request).as_slice().ct_eq(fingerprint)))
     }
 
+    /// The hash by which the uses of an ID card are counted.
+    pub fn id_card_hash(&self, number: &IdNumber) -> Vec<u8> {
+        hmac(&self.first().id_card, number.expose().as_bytes())
+    }
+
+    /// The hashes under which an ID card may have been counted, by any key of the ring.
+    pub fn id_card_hashes(&self, number: &IdNumber) -> Vec<Vec<u8>> {
+        self.keys.iter().map(|key| hmac(&key.id_card, number.expose().as_bytes())).collect()
+    }
+
     /// Writes a place in a list or a log as text that a caller can only give back, and only in the same `context`.
     pub fn write_cursor(&self, context: &str, place: &[u8]) -> String {
         let mac = self.first().cursor_mac(context, place);
@@ -212,6 +224,7 @@ impl Key {
             lookup: for_purpose("lookup"),
             fingerprint: for_purpose("fingerprint"),
             cursor: for_purpose("cursor"),
+            id_card: for_purpose("id card"),
         }
     }
 

@@ -21,7 +21,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 const LEASE: SignedDuration = SignedDuration::from_mins(12);
 /// How much evidence is fetched at once: each has some MB under way.
 const EVIDENCE_CONCURRENCY: usize = 4;
-/// How often blobs are looked for that no row tells of.
+/// How often is looked for blobs that no row tells of, and for hashes of ID cards that do not count any more.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// How many webhooks are sent at once: one slow receiver must not hold up the others.
@@ -152,6 +152,10 @@ async fn run(app: &Arc<App>, work: Work, job: &JobRow) {
 async fn sweep(app: Arc<App>) {
     let mut tick = tokio::time::interval(SWEEP_INTERVAL);
     while app.stopping.run_until_cancelled(tick.tick()).await.is_some() {
+        match app.forget_id_cards().await {
+            Ok(forgotten) => tracing::debug!(forgotten, "forgot hashes of ID cards that do not count any more"),
+            Err(error) => tracing::warn!(error = %error, "hashes of ID cards could not be erased; it is tried again"),
+        }
         match app.stopping.run_until_cancelled(app.sweep_orphans()).await {
             Some(Ok(0)) | None => {}
             Some(Ok(swept)) => tracing::info!(swept, "removed evidence that no row tells of"),

@@ -440,6 +440,9 @@ pub fn config_text(simulator: &Simulator, folder: &TempDir, webhook_of_orders: &
         [tencent]
         endpoint = "http://{}"
         timeout_ms = 2000
+        [id_card_limits]
+        per_minute = 0
+        per_day = 0
         [[credentials]]
         name = "main"
         secret_id = "{}"

@@ -399,6 +399,7 @@ fn row(id: &str, request_id: Option<&str>) -> NewRow {
         request_id: request_id.map(Into::into),
         request_fingerprint: b"fingerprint".to_vec(),
         token_hash: format!("hash of {id}").into_bytes(),
+        id_card_hash: None,
         vendor_request_id: "vendor-1".into(),
         created_at_ms: 1_000,
         sealed_session: vec![0, 255],

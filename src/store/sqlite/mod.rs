@@ -342,6 +342,16 @@ impl Store for SqliteStore {
         self.read("charges", |reader| usage::charges(reader, rule_id, from_ms, before_ms))
     }
 
+    async fn id_card_uses(&self, hashes: Vec<Vec<u8>>, after_ms: i64) -> Result<Vec<i64>, Error> {
+        self.read("id_card_uses", |reader| verifications::id_card_uses(reader, &hashes, after_ms))
+    }
+
+    async fn forget_id_cards(&self, before_ms: i64) -> Result<u64, Error> {
+        self.writer
+            .write("forget_id_cards", move |connection| verifications::forget_id_cards(connection, before_ms))
+            .await
+    }
+
     async fn put_credential(&self, name: &str, sealed_key_pair: Vec<u8>) -> Result<(), Error> {
         let name = name.to_owned();
         self.writer

@@ -21,9 +21,9 @@ pub(super) fn insert(connection: &Connection, new: &NewRow) -> rusqlite::Result<
     connection
         .prepare_cached(
             "INSERT INTO verifications (id, version, caller, flow, rule_id, credential, reference, intention, request_id, \
-             request_fingerprint, token_hash, vendor_request_id, created_at_ms, sealed_session, sealed_subject, state, \
+             request_fingerprint, token_hash, id_card_hash, vendor_request_id, created_at_ms, sealed_session, sealed_subject, state, \
              attempts_exhausted) VALUES (:id, 1, :caller, :flow, :rule_id, :credential, :reference, :intention, \
-             :request_id, :request_fingerprint, :token_hash, :vendor_request_id, :created_at_ms, :sealed_session, \
+             :request_id, :request_fingerprint, :token_hash, :id_card_hash, :vendor_request_id, :created_at_ms, :sealed_session, \
              :sealed_subject, 'pending', 0)",
         )?
         .execute(named_params! {
@@ -37,6 +37,7 @@ pub(super) fn insert(connection: &Connection, new: &NewRow) -> rusqlite::Result<
             ":request_id": new.request_id,
             ":request_fingerprint": new.request_fingerprint,
             ":token_hash": new.token_hash,
+            ":id_card_hash": new.id_card_hash,
             ":vendor_request_id": new.vendor_request_id,
             ":created_at_ms": new.created_at_ms,
             ":sealed_session": new.sealed_session,
@@ -87,7 +88,7 @@ pub(super) fn redact(
     let changed = connection
         .prepare_cached(
             "UPDATE verifications SET version = version + 1, sealed_subject = x'', sealed_result = NULL, \
-             request_fingerprint = x'', \
+             request_fingerprint = x'', id_card_hash = NULL, \
              sealed_session = CASE WHEN ?4 THEN sealed_session ELSE x'' END, \
              redacted_at_ms = coalesce(redacted_at_ms, ?3) WHERE id = ?1 AND version = ?2",
         )?
@@ -103,6 +104,27 @@ pub(super) fn count_charged_attempts(connection: &Connection, id: &str) -> rusql
         )?
         .execute(params![id])?;
     Ok(())
+}
+
+pub(super) fn id_card_uses(connection: &Connection, hashes: &[Vec<u8>], after_ms: i64) -> rusqlite::Result<Vec<i64>> {
+    let sql = format!(
+        "SELECT coalesce(attempts.at_ms, created_at_ms) FROM verifications \
+         LEFT JOIN attempts ON attempts.verification_id = verifications.id \
+         WHERE created_at_ms > ? AND id_card_hash IN ({})",
+        vec!["?"; hashes.len()].join(", ")
+    );
+    let mut values: Vec<&dyn ToSql> = vec![&after_ms];
+    values.extend(hashes.iter().map(|hash| hash as &dyn ToSql));
+    connection.prepare_cached(&sql)?.query_map(values.as_slice(), |row| row.get(0))?.collect()
+}
+
+pub(super) fn forget_id_cards(connection: &Connection, before_ms: i64) -> rusqlite::Result<u64> {
+    let forgotten = connection
+        .prepare_cached(
+            "UPDATE verifications SET id_card_hash = NULL WHERE id_card_hash IS NOT NULL AND created_at_ms < ?1",
+        )?
+        .execute([before_ms])?;
+    Ok(forgotten as u64)
 }
 
 pub(super) fn list(connection: &Connection, filter: &ListFilter) -> rusqlite::Result<Vec<VerificationRow>> {
@@ -153,6 +175,7 @@ fn verification_row(row: &Row<'_>) -> rusqlite::Result<VerificationRow> {
             request_id: row.get("request_id")?,
             request_fingerprint: row.get("request_fingerprint")?,
             token_hash: row.get("token_hash")?,
+            id_card_hash: row.get("id_card_hash")?,
             vendor_request_id: row.get("vendor_request_id")?,
             created_at_ms: row.get("created_at_ms")?,
             sealed_session: row.get("sealed_session")?,
