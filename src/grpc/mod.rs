@@ -40,7 +40,7 @@ use pb::{
 };
 
 /// The contract, as reflection serves it.
-const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/faceid_descriptor.bin"));
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/faceid_descriptor.bin"));
 
 /// The names under which health is told; the empty one is the process.
 pub const HEALTH_NAMES: [&str; 3] = ["", verification_service_server::SERVICE_NAME, usage_service_server::SERVICE_NAME];

@@ -13,7 +13,10 @@ use faceid_gateway::{
 use serde_json::{Value, json};
 use std::{iter, net::SocketAddr, path::PathBuf, sync::Arc};
 use tempfile::TempDir;
-use tonic::{Code, Request, Response, Status, transport::Channel};
+use tonic::{
+    Code, Request, Response, Status,
+    transport::{Channel, Endpoint},
+};
 use tonic_types::StatusExt;
 
 pub const ID_NUMBER: &str = "11010519491231002X";
@@ -48,27 +51,33 @@ impl World {
     pub async fn start_with_tencent(tencent: &str) -> Self {
         let simulator = simulator::start(SimulatorConfig::loopback()).await.expect("simulator starts");
         let folder = TempDir::new().expect("temporary folder");
-        let endpoint = format!("endpoint = \"http://{}\"", simulator.api_addr());
-        let endpoint = if tencent.contains("endpoint =") { String::new() } else { endpoint };
+        let own = format!("endpoint = \"http://{}\"", simulator.api_addr());
+        let own = if tencent.contains("endpoint =") { String::new() } else { own };
         let lines = tencent.replace("SIMULATOR", &format!("http://{}", simulator.api_addr()));
         let text = config_text(&simulator, &folder, "");
         let from = text.find("endpoint = ").expect("an endpoint");
         let to = text.find("timeout_ms = ").expect("a timeout");
-        let text = format!("{}{endpoint}\n{lines}\n{}", &text[..from], &text[to..]);
-        Self::start_configured(simulator, folder, &text).await
+        let text = format!("{}{own}\n{lines}\n{}", &text[..from], &text[to..]);
+        let config = Config::from_toml(&text, "harness", iter::empty()).unwrap_or_else(|error| panic!("{error}"));
+        Self::start_with_config(simulator, folder, config, endpoint).await
     }
 
     /// With these lines of TOML for the caller `orders`.
     pub async fn start_with_webhook(simulator: Simulator, folder: TempDir, webhook: &str) -> Self {
-        let text = config_text(&simulator, &folder, webhook);
-        Self::start_configured(simulator, folder, &text).await
+        let config = config(&simulator, &folder, webhook);
+        Self::start_with_config(simulator, folder, config, endpoint).await
     }
 
-    async fn start_configured(simulator: Simulator, folder: TempDir, text: &str) -> Self {
+    /// With a configuration that the simulator and the folder are part of; `connect` says how [`World::channel`] connects.
+    pub async fn start_with_config(
+        simulator: Simulator,
+        folder: TempDir,
+        config: Config,
+        connect: impl FnOnce(SocketAddr) -> Endpoint,
+    ) -> Self {
         let clock = Arc::new(MovableClock::default());
-        let config = Config::from_toml(text, "harness", iter::empty()).unwrap_or_else(|error| panic!("{error}"));
         let gateway = Gateway::start(config, Arc::clone(&clock) as _).await.expect("gateway starts");
-        let channel = connect(gateway.grpc_addr).await;
+        let channel = connect(gateway.grpc_addr).connect().await.expect("gateway is reached");
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
         Self { gateway, simulator, folder, clock, http: http.expect("HTTP client"), channel }
     }
@@ -268,9 +277,12 @@ impl World {
     }
 }
 
+pub fn endpoint(address: SocketAddr) -> Endpoint {
+    Channel::from_shared(format!("http://{address}")).expect("an address is a URI")
+}
+
 pub async fn connect(address: SocketAddr) -> Channel {
-    let endpoint = Channel::from_shared(format!("http://{address}")).expect("an address is a URI");
-    endpoint.connect().await.expect("gateway is reached")
+    endpoint(address).connect().await.expect("gateway is reached")
 }
 
 /// A number, read past the gateway whose data is in `folder`.
@@ -369,13 +381,13 @@ pub fn invalid(fields: &[&str]) -> Refusal {
     }
 }
 
-fn config(simulator: &Simulator, folder: &TempDir, webhook_of_orders: &str) -> Config {
-    let text = config_text(simulator, folder, webhook_of_orders);
+fn config(simulator: &Simulator, folder: &TempDir, lines_of_orders: &str) -> Config {
+    let text = config_text(simulator, folder, lines_of_orders);
     Config::from_toml(&text, "harness", iter::empty()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The configuration of a gateway whose data is in `folder`, with these lines of TOML for the caller `orders`.
-pub fn config_text(simulator: &Simulator, folder: &TempDir, webhook_of_orders: &str) -> String {
+pub fn config_text(simulator: &Simulator, folder: &TempDir, lines_of_orders: &str) -> String {
     let database = folder.path().join("gateway.db");
     let free_port = || {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -417,10 +429,10 @@ pub fn config_text(simulator: &Simulator, folder: &TempDir, webhook_of_orders: &
         ("finance", FINANCE, "[]", r#"["admin"]"#),
     ]
     .map(|(name, token, flows, rights)| {
-        let webhook = if name == "orders" { webhook_of_orders } else { "" };
+        let more = if name == "orders" { lines_of_orders } else { "" };
         let hash = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(token.as_bytes()));
         format!(
-            "[[callers]]\nname = \"{name}\"\ntoken_sha256 = [\"{hash}\"]\nflows = {flows}\nrights = {rights}\n{webhook}"
+            "[[callers]]\nname = \"{name}\"\ntoken_sha256 = [\"{hash}\"]\nflows = {flows}\nrights = {rights}\n{more}"
         )
     })
     .concat();
