@@ -221,3 +221,104 @@ fn read_webhook(section: &mut Section, faults: &mut Faults) -> Option<Endpoint> 
     });
     faults.check(&path, Endpoint::new(target?, secrets?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, ConfigError};
+    use crate::auth::{identity::Identity, jwks::JwksSource};
+
+    const BASE: &str = r#"
+        [vault]
+        keys = "k1:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
+        [[flows]]
+        name = "onboarding"
+        rule_id = "1"
+        credential = "main"
+        access_mode = "wechat_h5_normal"
+        comparison = "authority"
+    "#;
+    const TOKEN: &str = "token_sha256 = [\"abababababababababababababababababababababababababababababababab\"]";
+
+    fn load(more: &str) -> Result<Config, Vec<String>> {
+        match Config::from_toml(&format!("{BASE}{more}"), "test", std::iter::empty()) {
+            Ok(config) => Ok(config),
+            Err(ConfigError::Faults(faults)) => Err(faults.iter().map(ToString::to_string).collect()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn faults(more: &str) -> Vec<String> {
+        let faults = load(more).err().unwrap_or_default();
+        faults.into_iter().map(|fault| fault.split(": ").next().unwrap_or_default().to_owned()).collect()
+    }
+
+    #[test]
+    fn all_modes_stand_together() {
+        let config = load(
+            r#"
+            [grpc.tls]
+            cert_file = "tls.crt"
+            key_file = "tls.key"
+            client_ca_file = "ca.crt"
+            client_cert = "required"
+            [auth]
+            mode = ["tokens", "jwt", "mtls"]
+            open = ["health"]
+            [auth.jwt]
+            jwks_url = "https://issuer.example.com/jwks.json"
+            issuer = "https://issuer.example.com"
+            audience = ["faceid", "faceid-gateway"]
+            [auth.mtls]
+            trusted_proxies = ["127.0.0.6", "10.0.0.0/8"]
+            [[callers]]
+            name = "orders"
+            jwt_subject = "orders"
+            identities = ["spiffe://mesh/ns/shop/sa/orders", "dns:Orders.internal"]
+            creates_per_minute = 60
+            "#,
+        )
+        .unwrap_or_else(|faults| panic!("{faults:#?}"));
+        let modes = config.auth.expect("authentication is on");
+        assert!(modes.tokens && modes.mtls.is_some_and(|proxies| !proxies.is_empty()));
+        let jwt = modes.jwt.expect("JWT");
+        assert!(matches!(jwt.keys, JwksSource::Url(_)));
+        assert_eq!(jwt.audiences, ["faceid", "faceid-gateway"]);
+        assert_eq!((jwt.leeway.as_secs(), jwt.refresh_interval.as_secs()), (30, 300));
+        assert!(config.open.health && !config.open.reflection);
+        assert!(config.grpc_tls.and_then(|tls| tls.client_ca).is_some_and(|ca| ca.required));
+        let known = &config.callers[0].known;
+        assert_eq!(known.identities[1], Identity::Dns("orders.internal".into()));
+        assert_eq!(known.quota.creates_per_minute.map(std::num::NonZeroU32::get), Some(60));
+        assert!(known.quota.requests_per_minute.is_none());
+    }
+
+    #[test]
+    fn a_mode_is_one_or_several_that_fit_together() {
+        assert_eq!(faults("[auth]\nmode = []"), ["auth.mode"]);
+        assert_eq!(faults("[auth]\nmode = [\"none\", \"tokens\"]"), ["auth.mode"]);
+        assert_eq!(faults("[auth]\nmode = \"none\"\nopen = [\"all\"]"), ["auth.open[0]"]);
+        assert_eq!(faults("[auth]\nmode = \"none\"\n[auth.jwt]\nissuer = \"x\""), ["auth.jwt"]);
+        let caller = format!("[[callers]]\nname = \"orders\"\n{TOKEN}\nidentities = [\"dns:a\"]\n");
+        let mtls = format!("{caller}[auth]\nmode = [\"tokens\", \"mtls\"]\n");
+        assert_eq!(faults(&mtls), ["auth.mode"], "nobody could show a certificate");
+        assert!(faults(&format!("{mtls}[auth.mtls]\ntrusted_proxies = [\"127.0.0.1\"]")).is_empty());
+        let jwt =
+            format!("{caller}[auth]\nmode = [\"tokens\", \"jwt\"]\n[auth.jwt]\njwks_url = \"http://a.example/\"\n");
+        assert_eq!(faults(&jwt), ["auth.jwt.jwks_url", "auth.jwt.issuer", "auth.jwt.audience"]);
+        assert_eq!(
+            faults("[auth]\nmode = \"none\"\n[grpc.tls]\ncert_file = \"a\"\nclient_cert = \"required\""),
+            ["grpc.tls.key_file", "grpc.tls.client_cert"]
+        );
+    }
+
+    #[test]
+    fn a_caller_can_call_and_shares_nothing_with_another() {
+        let tokens = "[auth]\nmode = \"tokens\"\n";
+        assert_eq!(faults(&format!("{tokens}[[callers]]\nname = \"orders\"\njwt_subject = \"x\"")), ["callers[0]"]);
+        let two = format!("{tokens}[[callers]]\nname = \"a\"\n{TOKEN}\n[[callers]]\nname = \"b\"\n{TOKEN}");
+        assert_eq!(faults(&two), ["callers[1].token_sha256"]);
+        let proxy = "[auth]\nmode = \"mtls\"\n[auth.mtls]\ntrusted_proxies = [\"spiffe://m/p\"]\n[[callers]]\nname = \"a\"\n\
+                     identities = [\"spiffe://m/p\"]";
+        assert_eq!(faults(proxy), ["callers[0].identities"]);
+    }
+}
