@@ -39,14 +39,14 @@ def gateway_toml(values, *args):
     return tomllib.loads(objects(values, *args)["ConfigMap"]["data"]["gateway.toml"])
 
 
-@pytest.mark.parametrize("values", ["sqlite", "external"])
+@pytest.mark.parametrize("values", ["sqlite", "external", "mtls"])
 def test_lints_without_a_warning(values):
     done = helm(["lint", "--strict"], values)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("kubernetes", KUBERNETES)
-@pytest.mark.parametrize("values", ["sqlite", "external"])
+@pytest.mark.parametrize("values", ["sqlite", "external", "mtls"])
 def test_is_valid_for_kubernetes(values, kubernetes, tmp_path):
     manifest = tmp_path / "manifest.yaml"
     manifest.write_text(template(values, "--kube-version", f"{kubernetes}.0"))
@@ -117,7 +117,15 @@ def test_service_names_the_protocol_of_each_port():
     assert (ports["http"]["port"], ports["http"]["targetPort"], ports["http"]["appProtocol"]) == (80, "http", "http")
 
 
-@pytest.mark.parametrize("values", ["sqlite", "external"])
+def test_probes_ask_the_http_port_where_grpc_probes_cannot():
+    for args in (["mtls"], ["sqlite", "--set-json", "auth.open=[]"]):
+        (container,) = objects(*args)["StatefulSet"]["spec"]["template"]["spec"]["containers"]
+        paths = [container[probe]["httpGet"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")]
+        assert [probe["path"] for probe in paths] == ["/livez", "/livez", "/readyz"]
+        assert {probe["port"] for probe in paths} == {"http"}
+
+
+@pytest.mark.parametrize("values", ["sqlite", "external", "mtls"])
 def test_every_secret_file_of_the_configuration_is_mounted(values):
     made = objects(values)
     pod = (made.get("StatefulSet") or made["Deployment"])["spec"]["template"]["spec"]
@@ -128,6 +136,7 @@ def test_every_secret_file_of_the_configuration_is_mounted(values):
     named = {config["vault"]["keys_file"]}
     for credential in config["credentials"]:
         named |= {credential["secret_id_file"], credential["secret_key_file"]}
+    named |= {file for key, file in config["grpc"].get("tls", {}).items() if key.endswith("_file")}
     named |= {c["webhook_secrets_file"] for c in config["callers"] if "webhook_secrets_file" in c}
     assert named == mounted
 
@@ -144,7 +153,8 @@ def test_configuration_carries_the_values_over():
     }
     assert config["log"] == {"level": "debug", "format": "text"}
     assert config["telemetry"] == {"otlp_endpoint": "http://otel-collector.observability:4317"}
-    assert config["auth"] == {"mode": "tokens"}
+    assert config["auth"] == {"mode": ["tokens"], "open": ["health", "reflection"]}
+    assert config["id_card_limits"] == {"per_minute": 15, "per_day": 30}
     assert config["flows"][0] == {
         "name": "onboarding",
         "rule_id": "1",
@@ -168,6 +178,28 @@ def test_configuration_carries_the_values_over():
     assert config["callers"][0]["webhook_allow_private"] is True
     assert config["callers"][0]["webhook_secrets_file"].endswith("/webhooks/orders")
     assert "webhook_url" not in config["callers"][1]
+    assert (config["callers"][1]["requests_per_minute"], config["callers"][1]["creates_per_minute"]) == (600, 60)
+
+
+def test_configuration_has_every_way_to_show_who_calls():
+    config = gateway_toml("mtls")
+    assert config["grpc"]["tls"]["client_cert"] == "required"
+    assert config["auth"] == {
+        "mode": ["tokens", "jwt", "mtls"],
+        "open": ["health"],
+        "jwt": {
+            "jwks_url": "https://issuer.example.com/jwks.json",
+            "issuer": "https://issuer.example.com",
+            "audience": ["faceid"],
+            "leeway_s": 10,
+            "refresh_s": 60,
+        },
+        "mtls": {"trusted_proxies": ["127.0.0.6", "spiffe://mesh/ns/istio-system/sa/gateway"]},
+    }
+    assert config["id_card_limits"] == {"per_minute": 5, "per_day": 0}
+    assert config["callers"][0]["jwt_subject"] == ["orders", "orders-batch"]
+    assert config["callers"][1]["identities"] == ["spiffe://mesh/ns/bank/sa/loans", "dns:loans.internal"]
+    assert config["callers"][1]["requests_per_minute"] == 0
 
 
 def test_strings_come_through_toml_as_they_are():
@@ -194,6 +226,16 @@ def test_new_configuration_makes_new_pods():
     assert checksum() != checksum("--set", "log.level=debug")
 
 
+def test_callers_are_read_again_without_new_pods_but_for_their_webhooks():
+    def checksum(*args):
+        return objects("external", *args)["Deployment"]["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
+
+    token = f"callers[1].tokenSha256[0]={'ab' * 32}"
+    assert gateway_toml("external", "--set", token)["callers"][1]["token_sha256"] == ["ab" * 32]
+    assert checksum() == checksum("--set", token)
+    assert checksum() != checksum("--set", "callers[0].webhook.existingSecret=other")
+
+
 @pytest.mark.parametrize(
     ("values", "args", "message"),
     [
@@ -216,6 +258,26 @@ def test_new_configuration_makes_new_pods():
             "sqlite", ["--set-json", "callers=[]"],
             "callers is empty",
             id="no-callers",
+        ),
+        pytest.param(
+            "sqlite", ["--set-json", 'auth.modes=["jwt"]'],
+            "auth.jwt.jwksUrl, issuer and audience are required with the mode jwt",
+            id="jwt-of-nobody",
+        ),
+        pytest.param(
+            "sqlite", ["--set-json", 'auth.modes=["tokens","mtls"]'],
+            "the mode mtls needs grpc.tls.existingSecret and grpc.tls.clientCa.name, or auth.trustedProxies",
+            id="mtls-without-certificates",
+        ),
+        pytest.param(
+            "mtls", ["--set-json", 'auth.modes=["tokens","jwt"]'],
+            'callers: "loans" has no tokenSha256, jwtSubjects or identities of a mode in auth.modes',
+            id="caller-that-cannot-call",
+        ),
+        pytest.param(
+            "sqlite", ["--set-json", 'auth.modes=["none"]'],
+            "auth/modes/0",
+            id="no-authentication",
         ),
         pytest.param(
             "sqlite", ["--set", "flows[0].credential=other"],

@@ -2,8 +2,26 @@
 The gateway's configuration file. A TOML string is a JSON string, so toRawJson writes them (and lists of them).
 */}}
 {{- define "faceid-gateway.toml" -}}
+{{ include "faceid-gateway.settings.toml" . }}
+{{- include "faceid-gateway.callers.toml" . }}
+{{- end }}
+
+{{/* What needs new pods when it changes. */}}
+{{- define "faceid-gateway.settings.toml" -}}
 [grpc]
 listen = "0.0.0.0:50051"
+{{- with .Values.grpc.tls }}
+{{- if .existingSecret }}
+
+[grpc.tls]
+cert_file = "/var/run/secrets/faceid-gateway/tls/tls.crt"
+key_file = "/var/run/secrets/faceid-gateway/tls/tls.key"
+{{- if .clientCa.name }}
+client_ca_file = "/var/run/secrets/faceid-gateway/tls/ca.crt"
+client_cert = {{ toRawJson .clientCert }}
+{{- end }}
+{{- end }}
+{{- end }}
 
 [http]
 listen = "0.0.0.0:8080"
@@ -38,7 +56,26 @@ poll_after_minutes = {{ toRawJson .Values.reconcile.pollAfterMinutes }}
 concurrency = {{ int .Values.reconcile.concurrency }}
 
 [auth]
-mode = "tokens"
+mode = {{ toRawJson .Values.auth.modes }}
+open = {{ toRawJson .Values.auth.open }}
+{{- if has "jwt" .Values.auth.modes }}
+
+[auth.jwt]
+jwks_url = {{ toRawJson .Values.auth.jwt.jwksUrl }}
+issuer = {{ toRawJson .Values.auth.jwt.issuer }}
+audience = {{ toRawJson .Values.auth.jwt.audience }}
+leeway_s = {{ int .Values.auth.jwt.leewaySeconds }}
+refresh_s = {{ int .Values.auth.jwt.refreshSeconds }}
+{{- end }}
+{{- if has "mtls" .Values.auth.modes }}
+
+[auth.mtls]
+trusted_proxies = {{ toRawJson .Values.auth.trustedProxies }}
+{{- end }}
+
+[id_card_limits]
+per_minute = {{ int .Values.idCardLimits.perMinute }}
+per_day = {{ int .Values.idCardLimits.perDay }}
 
 [log]
 level = {{ toRawJson .Values.log.level }}
@@ -75,12 +112,20 @@ evidence_retention_days = {{ int . }}
 result_retention_days = {{ int . }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* What the gateway reads again by itself, but for the webhooks. */}}
+{{- define "faceid-gateway.callers.toml" -}}
 {{- range .Values.callers }}
 {{- $caller := .name }}
 
 [[callers]]
 name = {{ toRawJson .name }}
-token_sha256 = {{ toRawJson .tokenSha256 }}
+token_sha256 = {{ toRawJson (default list .tokenSha256) }}
+jwt_subject = {{ toRawJson (default list .jwtSubjects) }}
+identities = {{ toRawJson (default list .identities) }}
+requests_per_minute = {{ int .requestsPerMinute }}
+creates_per_minute = {{ int .createsPerMinute }}
 flows = {{ toRawJson .flows }}
 rights = {{ toRawJson (default list .rights) }}
 {{- with .webhook }}

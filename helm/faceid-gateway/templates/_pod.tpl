@@ -2,8 +2,10 @@
 {{- define "faceid-gateway.pod" -}}
 metadata:
   annotations:
-    # New configuration, new pods.
-    checksum/config: {{ include "faceid-gateway.toml" . | sha256sum }}
+    # New settings or webhooks, new pods. Callers are read again by those that run.
+    {{- $webhooks := list }}
+    {{- range .Values.callers }}{{ $webhooks = append $webhooks (list .name .webhook) }}{{ end }}
+    checksum/config: {{ printf "%s%s" (include "faceid-gateway.settings.toml" .) (toRawJson $webhooks) | sha256sum }}
     {{- with .Values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -53,6 +55,7 @@ spec:
           containerPort: 50051
         - name: http
           containerPort: 8080
+      {{- if include "faceid-gateway.grpcProbes" . }}
       # The health service answers once the database is migrated; up to 60 seconds for that.
       startupProbe:
         grpc:
@@ -74,6 +77,29 @@ spec:
         periodSeconds: 5
         timeoutSeconds: 2
         failureThreshold: 2
+      {{- else }}
+      # Kubernetes' gRPC probes know neither TLS nor tokens: these ask the HTTP port, which tells the same.
+      startupProbe:
+        httpGet:
+          path: /livez
+          port: http
+        periodSeconds: 1
+        failureThreshold: 60
+      livenessProbe:
+        httpGet:
+          path: /livez
+          port: http
+        periodSeconds: 10
+        timeoutSeconds: 3
+        failureThreshold: 6
+      readinessProbe:
+        httpGet:
+          path: /readyz
+          port: http
+        periodSeconds: 5
+        timeoutSeconds: 2
+        failureThreshold: 2
+      {{- end }}
       lifecycle:
         preStop:
           sleep:
@@ -130,6 +156,24 @@ spec:
               items:
                 - key: {{ default "secrets" .webhook.secretsKey }}
                   path: webhooks/{{ .name }}
+          {{- end }}
+          {{- end }}
+          {{- with .Values.grpc.tls }}
+          {{- if .existingSecret }}
+          - secret:
+              name: {{ .existingSecret }}
+              items:
+                - key: tls.crt
+                  path: tls/tls.crt
+                - key: tls.key
+                  path: tls/tls.key
+          {{- if .clientCa.name }}
+          - secret:
+              name: {{ .clientCa.name }}
+              items:
+                - key: {{ .clientCa.key }}
+                  path: tls/ca.crt
+          {{- end }}
           {{- end }}
           {{- end }}
     - name: tmp

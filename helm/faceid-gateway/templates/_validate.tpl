@@ -44,6 +44,23 @@ What the schema cannot say: what is missing, and what contradicts what. All faul
 {{- end }}
 {{- end }}
 {{- end }}
+{{- if has "jwt" $v.auth.modes }}
+{{- if or (not $v.auth.jwt.jwksUrl) (not $v.auth.jwt.issuer) (not $v.auth.jwt.audience) }}
+{{- $faults = append $faults "auth.jwt.jwksUrl, issuer and audience are required with the mode jwt" }}
+{{- end }}
+{{- end }}
+{{- if and (has "mtls" $v.auth.modes) (not $v.auth.trustedProxies) (or (not $v.grpc.tls.existingSecret) (not $v.grpc.tls.clientCa.name)) }}
+{{- $faults = append $faults "the mode mtls needs grpc.tls.existingSecret and grpc.tls.clientCa.name, or auth.trustedProxies" }}
+{{- end }}
+{{- if and $v.grpc.tls.clientCa.name (not $v.grpc.tls.existingSecret) }}
+{{- $faults = append $faults "grpc.tls.clientCa needs grpc.tls.existingSecret: clients show a certificate only to a server that has one" }}
+{{- end }}
+{{- range $caller := $v.callers }}
+{{- $shows := or (and (has "tokens" $v.auth.modes) $caller.tokenSha256) (and (has "jwt" $v.auth.modes) $caller.jwtSubjects) (and (has "mtls" $v.auth.modes) $caller.identities) }}
+{{- if not $shows }}
+{{- $faults = append $faults (printf "callers: %q has no tokenSha256, jwtSubjects or identities of a mode in auth.modes" $caller.name) }}
+{{- end }}
+{{- end }}
 {{- if le (int $v.termination.gracePeriodSeconds) (int $v.termination.preStopSleepSeconds) }}
 {{- $faults = append $faults "termination.gracePeriodSeconds must be longer than termination.preStopSleepSeconds: nothing would be left to drain in" }}
 {{- end }}
