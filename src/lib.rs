@@ -2,7 +2,7 @@
 //!
 //! # Follow one verification
 //!
-//! 1. A caller's CreateVerification arrives in [`grpc`], which decodes it and knows the caller.
+//! 1. A caller's CreateVerification arrives in [`grpc`], which decodes it and knows the caller by [`auth`].
 //! 2. [`app`] checks it with the rules of [`domain`], has [`tencent`] open a flow (signed by [`tc3`]), seals what came back with
 //!    [`vault`], and keeps it in the [`store`]: one durable insert, then the answer.
 //! 3. The user's browser visits the vendor and comes back to the caller's page (HandleCallback) or to [`http`] (`/callback`).
@@ -14,13 +14,14 @@
 //!
 //! ```text
 //! grpc, http, worker → app → { domain, tencent, vault, store, evidence, webhook }
+//! grpc → { auth, reload }       auth → { domain, reload }
 //! tencent → { tc3, domain }     vault → { store, domain }     evidence → vault
-//! domain, tc3, store, webhook, simulator → nothing of ours
+//! domain, tc3, store, webhook, reload, simulator → nothing of ours
 //! config → what it configures   serve builds everything       cli → serve, simulator
 //! ```
 //!
 //! The modules in reading order: [`domain`], [`app`], [`tencent`], [`tc3`], [`vault`], [`store`], [`evidence`], [`webhook`],
-//! [`grpc`], [`http`], [`worker`], [`config`], [`serve`], [`telemetry`], [`cli`], and, apart from all of them,
+//! [`auth`], [`reload`], [`grpc`], [`http`], [`worker`], [`config`], [`serve`], [`telemetry`], [`cli`], and, apart from all of them,
 //! [`simulator`].
 
 pub mod app;
