@@ -297,6 +297,7 @@ impl Matrix {
             ("JWT without end", &plain, vec![jwt(json!({"exp": null}))]),
             ("JWT of an unknown subject", &plain, vec![jwt(json!({"sub": "nobody"}))]),
             ("forged JWT", &plain, vec![bearer(&strange_key.token("privileged", now_s, json!({})))]),
+            ("JWT by shared secret", &plain, vec![bearer(&key.token_with_public_secret("privileged", now_s))]),
             ("unknown certificate", &stranger, vec![]),
             ("untrusted proxy", &stranger, vec![forwarded()]),
             ("proxy without certificate", &plain, vec![forwarded()]),

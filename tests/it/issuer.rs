@@ -46,9 +46,19 @@ impl IssuerKey {
                 all_claims.insert(name, value)
             };
         }
-        let header = Header { kid: Some(self.id.clone()), ..Header::new(Algorithm::ES256) };
         let key = EncodingKey::from_ec_der(&self.pair.serialize_der());
-        encode(&header, &all, &key).expect("a token")
+        encode(&self.header(Algorithm::ES256), &all, &key).expect("a token")
+    }
+
+    /// A token whose signature is a MAC, with what everybody knows of this key as the shared secret.
+    pub fn token_with_public_secret(&self, subject: &str, now_s: i64) -> String {
+        let claims = json!({"iss": ISSUER, "aud": AUDIENCE, "sub": subject, "exp": now_s + 300});
+        let secret = EncodingKey::from_secret(self.pair.public_key_raw());
+        encode(&self.header(Algorithm::HS256), &claims, &secret).expect("a token")
+    }
+
+    fn header(&self, algorithm: Algorithm) -> Header {
+        Header { kid: Some(self.id.clone()), ..Header::new(algorithm) }
     }
 }
 
