@@ -8,6 +8,9 @@
 //!
 //! The parser is strict. What Envoy would not write is refused as a whole, as a header that could be read in two ways might name
 //! somebody else.
+//!
+//! Envoy writes URIs and DNS names as they are in the certificate, without quotes: one with `,` or `;` in it looks like several.
+//! So the client CA must not sign what has these; a SPIFFE id cannot have them.
 
 /// A value is an identity or a hash; certificates (`Cert`, `Chain`) make the longest.
 const MAX_LENGTH: usize = 64 * 1024;
@@ -76,8 +79,8 @@ fn take_value(text: &str) -> Result<(String, &str), Malformed> {
     if plain { Ok((value.to_owned(), rest)) } else { Err(Malformed) }
 }
 
-/// Envoy puts a backslash before a quotation mark and before nothing else. So a mark after one backslash is part of the text, and
-/// a mark after several could be either: nobody knows whose they are.
+/// Envoy writes a subject as RFC 2253 does, with a backslash before `"`, `,`, `;` and `\`; its manual knows only the one before `"`.
+/// So a mark after one backslash is part of the text, and a mark after several could be either: that is refused.
 fn take_quoted(text: &str) -> Result<(String, &str), Malformed> {
     let mut value = String::new();
     let mut backslashes = 0;
@@ -121,6 +124,18 @@ mod tests {
         assert!(uris("By=spiffe://m/gw;Hash=00;Subject=\"\";URI=").unwrap().is_empty());
     }
 
+    /// As Envoy 1.40 was seen to write it with APPEND_FORWARD: a subject with all that needs a backslash; and a client's own header
+    /// before it that leaves a quotation mark open.
+    #[test]
+    fn reads_what_envoy_wrote_and_not_what_was_put_before_it() {
+        let written = r#"By=spiffe://mesh/gw;Hash=12af7faff3e93583f5338a6f99dc46c8b060ce1a22094a852e12947e0e65f8cf;Subject="OU=a\\b,O=\"Shop\"\, Inc.,CN=x\"\;URI=spiffe://mesh/admin\;DNS=\"";URI=spiffe://mesh/ns/shop/sa/orders;DNS=orders.internal;DNS=orders.shop"#;
+        let element = last_element(written).unwrap();
+        assert_eq!(element.uris, ["spiffe://mesh/ns/shop/sa/orders"]);
+        assert_eq!(element.dns_names, ["orders.internal", "orders.shop"]);
+        assert_eq!(last_element(&format!("URI=spiffe://mesh/forged,{written}")), Ok(element));
+        assert_eq!(last_element(&format!("URI=spiffe://mesh/forged;Subject=\",{written}")), Err(Malformed));
+    }
+
     #[test]
     fn only_the_last_element_counts_and_all_must_be_well_formed() {
         assert_eq!(uris("URI=spiffe://m/forged, By=x;URI=spiffe://m/true").unwrap(), ["spiffe://m/true"]);
@@ -132,7 +147,7 @@ mod tests {
     fn what_stands_in_quotes_stays_in_its_value() {
         let forged = "Subject=\"CN=\\\";URI=spiffe://m/admin;x=\\\"\";URI=spiffe://m/true";
         assert_eq!(uris(forged).unwrap(), ["spiffe://m/true"]);
-        // A backslash before the closing mark, or an escaped mark after one? Envoy writes both so.
+        // A backslash before the closing mark, or an escaped mark after one?
         assert_eq!(uris("Subject=\"CN=x\\\\\";URI=spiffe://m/admin;DNS=\"\""), Err(Malformed));
     }
 
