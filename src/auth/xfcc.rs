@@ -189,6 +189,14 @@ mod tests {
         }
 
         #[test]
+        fn what_was_sent_before_names_nobody(sent in "([,;\"\\\\]|URI=|DNS=|Subject=|By=|spiffe://m/admin){0,12}") {
+            let own = "By=spiffe://m/gw;Hash=00;Subject=\"OU=a\\\\b,CN=true\";URI=spiffe://m/true";
+            if let Ok(uris) = uris(&format!("{sent},{own}")) {
+                prop_assert_eq!(uris, ["spiffe://m/true"]);
+            }
+        }
+
+        #[test]
         fn no_header_panics(header in "[URIuri=\";,\\\\ a]{0,40}|.{0,60}") {
             let _ = last_element(&header);
         }
