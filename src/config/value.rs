@@ -10,7 +10,9 @@ use crate::{
 };
 use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
-use std::{collections::BTreeSet, net::SocketAddr, num::NonZeroU32, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet, net::SocketAddr, num::NonZeroU32, ops::RangeInclusive, path::PathBuf, time::Duration,
+};
 use tracing_subscriber::EnvFilter;
 use url::{Host, Url};
 

@@ -174,7 +174,7 @@ impl World {
 
     /// Waits until a condition holds; the test runner's own time limit ends a wait in vain.
     pub async fn until(&self, what: &str, mut condition: impl AsyncFnMut() -> bool) {
-        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(90);
         while !condition().await {
             assert!(tokio::time::Instant::now() < deadline, "waited in vain for {what}");
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -451,7 +451,7 @@ pub fn config_text(simulator: &Simulator, folder: &TempDir, lines_of_orders: &st
         keys = "test:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
         [tencent]
         endpoint = "http://{}"
-        timeout_ms = 2000
+        timeout_ms = 4000
         [id_card_limits]
         per_minute = 0
         per_day = 0

@@ -19,7 +19,7 @@ fn outages() -> Vec<Value> {
         json!({"kind": "huge", "content_length": true}),
         json!({"kind": "wrong_types"}),
         json!({"kind": "reset"}),
-        json!({"kind": "delay", "ms": 2500}),
+        json!({"kind": "delay", "ms": 4500}),
         json!({"kind": "error_code", "code": "InternalError"}),
     ]
 }
