@@ -1,0 +1,174 @@
+//! Harmless calls that tell whether a key pair and a RuleId are good.
+//!
+//! The vendor has no action for either. But it verifies the signature before it looks at what is asked: a refusal of the question
+//! is proof that the key was taken.
+
+use super::{
+    client::{CallOptions, Client, Urgency},
+    error::{Error, ErrorClass, ErrorKind, classify},
+    wire::{DetectAuthRequest, GetDetectInfoEnhancedRequest},
+};
+use crate::domain::key_pair::KeyPair;
+
+/// Of the form of a BizToken, and none: the vendor makes random ones.
+const NOBODYS_TOKEN: &str = "00000000-0000-0000-0000-000000000000";
+const NO_RULE: &str = "0";
+const TEXT: &str = "1";
+
+/// What a call tells of the key pair that signed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyVerdict {
+    /// The vendor took the signature.
+    Fine,
+    /// The vendor knows the key, and refuses its account: in arrears, not activated.
+    AccountBlocked,
+    /// The vendor does not take the key, or its rights do not reach.
+    Refused,
+    /// Nothing: the call failed before, or for another reason.
+    Undecided,
+}
+
+/// What a call tells of the RuleId that it named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleVerdict {
+    /// A token was opened.
+    Opened,
+    /// The rule is known: the vendor asks for what this rule demands (name, ID number, photo) and the probe does not have.
+    KnownByItsDemands,
+    /// Unknown to this account, or disabled in the console.
+    Refused,
+    /// Nothing: the call failed before, or for another reason.
+    Undecided,
+}
+
+/// What an error tells of the key pair.
+pub fn judge_key(error: &ErrorKind) -> KeyVerdict {
+    let ErrorKind::Refused { code, .. } = error else { return KeyVerdict::Undecided };
+    match classify(code) {
+        ErrorClass::Token | ErrorClass::Flow => KeyVerdict::Fine,
+        ErrorClass::Credential => KeyVerdict::Refused,
+        ErrorClass::Account if code.starts_with("UnauthorizedOperation") => KeyVerdict::AccountBlocked,
+        // Only what is said of a value: other faults of a request (no such action, a missing header) are found at the door.
+        ErrorClass::Request | ErrorClass::Unknown if is_about_a_value(code) => KeyVerdict::Fine,
+        ErrorClass::Account
+        | ErrorClass::Request
+        | ErrorClass::Unknown
+        | ErrorClass::Clock
+        | ErrorClass::Throttled
+        | ErrorClass::Quota
+        | ErrorClass::Overload
+        | ErrorClass::Transient => KeyVerdict::Undecided,
+    }
+}
+
+/// What an error tells of the RuleId.
+pub fn judge_rule(error: &ErrorKind) -> RuleVerdict {
+    let ErrorKind::Refused { code, .. } = error else { return RuleVerdict::Undecided };
+    match classify(code) {
+        ErrorClass::Flow => RuleVerdict::Refused,
+        // Whether name, ID number and photo must be there is a matter of the rule: who asks for them has found it.
+        ErrorClass::Request | ErrorClass::Unknown if is_about_a_value(code) => RuleVerdict::KnownByItsDemands,
+        ErrorClass::Token
+        | ErrorClass::Credential
+        | ErrorClass::Account
+        | ErrorClass::Request
+        | ErrorClass::Unknown
+        | ErrorClass::Clock
+        | ErrorClass::Throttled
+        | ErrorClass::Quota
+        | ErrorClass::Overload
+        | ErrorClass::Transient => RuleVerdict::Undecided,
+    }
+}
+
+fn is_about_a_value(code: &str) -> bool {
+    code == "InvalidParameterValue" || code.starts_with("InvalidParameterValue.")
+}
+
+fn of(credential: &str) -> CallOptions<'_> {
+    CallOptions { credential, urgency: Urgency::within(None) }
+}
+
+impl Client {
+    /// Asks about a token that nobody has: costs nothing and changes nothing. With the refusal that led to the verdict; an
+    /// answer would be as good.
+    pub async fn check_key(&self, credential: &str, pair: &KeyPair) -> (KeyVerdict, Option<Error>) {
+        let question = GetDetectInfoEnhancedRequest {
+            biz_token: NOBODYS_TOKEN,
+            rule_id: NO_RULE,
+            info_type: TEXT,
+            ..GetDetectInfoEnhancedRequest::default()
+        };
+        match self.get_detect_info_enhanced(pair, &question, of(credential)).await {
+            Ok(_) => (KeyVerdict::Fine, None),
+            Err(error) => (judge_key(&error.kind), Some(error)),
+        }
+    }
+
+    /// Opens a token of the rule that nobody will see: free, without anybody's data and without a page to return to; it
+    /// ends by itself after 7,200 s. With the refusal, if it was one.
+    pub async fn check_rule(
+        &self,
+        credential: &str,
+        pair: &KeyPair,
+        rule_id: &str,
+    ) -> (RuleVerdict, Option<Error>) {
+        let request = DetectAuthRequest { rule_id, ..DetectAuthRequest::default() };
+        match self.detect_auth(pair, &request, of(credential)).await {
+            Ok(_) => (RuleVerdict::Opened, None),
+            Err(error) => (judge_rule(&error.kind), Some(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: &str) -> ErrorKind {
+        ErrorKind::Refused { code: code.into(), request_id: String::new() }
+    }
+
+    #[test]
+    fn a_refused_question_is_a_taken_key_and_a_refused_key_is_not() {
+        for (code, expected) in [
+            ("FailedOperation.InvalidTokenParameter", KeyVerdict::Fine),
+            ("InvalidParameterValue.BizTokenIllegal", KeyVerdict::Fine),
+            ("InvalidParameterValue.BizTokenExpired", KeyVerdict::Fine),
+            ("InvalidParameterValue.RuleIdNotExist", KeyVerdict::Fine),
+            ("InvalidParameterValue.RuleIdDisabled", KeyVerdict::Fine),
+            ("InvalidParameterValue", KeyVerdict::Fine),
+            ("InvalidParameterValue.SomethingNew", KeyVerdict::Fine),
+            ("UnauthorizedOperation.Arrears", KeyVerdict::AccountBlocked),
+            ("UnauthorizedOperation.Nonactivated", KeyVerdict::AccountBlocked),
+            ("AuthFailure.SignatureFailure", KeyVerdict::Refused),
+            ("AuthFailure.SecretIdNotFound", KeyVerdict::Refused),
+            ("AuthFailure.UnauthorizedOperation", KeyVerdict::Refused),
+            ("AuthFailure.SignatureExpire", KeyVerdict::Undecided),
+            ("MissingParameter", KeyVerdict::Undecided),
+            ("InvalidAction", KeyVerdict::Undecided),
+            ("IpNotInWhitelist", KeyVerdict::Undecided),
+            ("RequestLimitExceeded", KeyVerdict::Undecided),
+            ("InternalError", KeyVerdict::Undecided),
+            ("Brand.New", KeyVerdict::Undecided),
+        ] {
+            assert_eq!(judge_key(&refused(code)), expected, "{code}");
+        }
+        assert_eq!(judge_key(&ErrorKind::HttpStatus(502)), KeyVerdict::Undecided);
+    }
+
+    #[test]
+    fn a_rule_is_known_when_it_makes_demands() {
+        for (code, expected) in [
+            ("InvalidParameterValue.RuleIdNotExist", RuleVerdict::Refused),
+            ("InvalidParameterValue.RuleIdDisabled", RuleVerdict::Refused),
+            ("InvalidParameterValue", RuleVerdict::KnownByItsDemands),
+            ("MissingParameter", RuleVerdict::Undecided),
+            ("AuthFailure.SignatureFailure", RuleVerdict::Undecided),
+            ("RequestLimitExceeded", RuleVerdict::Undecided),
+        ] {
+            assert_eq!(judge_rule(&refused(code)), expected, "{code}");
+        }
+        assert_eq!(judge_rule(&ErrorKind::HttpStatus(502)), RuleVerdict::Undecided);
+    }
+}
