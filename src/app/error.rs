@@ -3,7 +3,7 @@
 use crate::{
     domain::{caller::Right, fault::Fault, id_card_limits::LimitReached, verification::AlreadyFinal},
     evidence, store,
-    tencent::{self, ErrorClass},
+    tencent::{self, ErrorClass, catalogue},
     vault::{credential::CredentialError, keyring::OpenError},
 };
 use std::{sync::Arc, time::Duration};
@@ -87,6 +87,7 @@ impl Error {
                 request_id: error.request_id(),
                 tries: error.tries,
                 retry_after: error.kind.retry_after(),
+                known: error.kind.known(),
             }),
             _ => None,
         }
@@ -136,7 +137,7 @@ impl Error {
 #[derive(Clone, Copy)]
 pub struct VendorFailure<'a> {
     pub action: &'static str,
-    /// The vendor's last code where it gave a documented one, else a word for what went wrong.
+    /// The vendor's last code, or a word for what went wrong.
     pub code: &'a str,
     /// What the vendor's support asks for.
     pub request_id: Option<&'a str>,
@@ -144,6 +145,8 @@ pub struct VendorFailure<'a> {
     pub tries: u32,
     /// When it is worth asking again, where that is known.
     pub retry_after: Option<Duration>,
+    /// Who should do what.
+    pub known: &'static catalogue::Entry,
 }
 
 /// What happened, by name. The names are part of the contract (`ErrorInfo.reason`).

@@ -1,6 +1,7 @@
 //! The rules of a verification: who may be verified how, what an answer of the vendor means, when a result is final. No
 //! I/O, nothing async, and nothing of ours above it.
 
+pub mod acts;
 pub mod bill_day;
 pub mod caller;
 pub mod clock;

@@ -8,6 +8,8 @@ pub mod observe;
 mod status;
 pub mod tls;
 mod usage_service;
+#[cfg(test)]
+mod vendor_errors_page;
 mod verification_service;
 
 pub use caller::Open;

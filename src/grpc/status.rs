@@ -7,7 +7,10 @@ use crate::{
 };
 use std::{collections::HashMap, time::Duration};
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViolation, StatusExt};
+use tonic_types::{
+    BadRequest, ErrorDetail, ErrorDetails, ErrorInfo, FieldViolation, LocalizedMessage, PreconditionFailure,
+    PreconditionViolation, QuotaFailure, QuotaViolation, RequestInfo, RetryInfo, StatusExt,
+};
 
 /// `ErrorInfo.domain` of every error.
 pub(super) const DOMAIN: &str = "faceid-gateway";
@@ -28,7 +31,7 @@ pub(super) fn status(error: &Error) -> Status {
     } else {
         tracing::debug!(reason = reason.name(), "call refused");
     }
-    Status::with_error_details(code, message(error, reason), details(error, reason, vendor))
+    Status::with_error_details_vec(code, message(error, reason), details(error, reason, vendor))
 }
 
 /// The status of a call that showed no valid token.
@@ -98,69 +101,48 @@ fn code(reason: Reason) -> Code {
     }
 }
 
-/// What the caller reads. Internals stay in the log.
+/// What the caller reads, in English. Internals stay in the log.
 fn message(error: &Error, reason: Reason) -> String {
-    let hint = match reason {
-        Reason::InvalidFields
-        | Reason::CallbackNotBound
-        | Reason::Unauthenticated
-        | Reason::FlowNotGranted
-        | Reason::RightMissing
-        | Reason::VerificationNotFound
-        | Reason::RequestIdReused
-        | Reason::AlreadyFinal
-        | Reason::Redacted
-        | Reason::StillPending
-        | Reason::Stopping
-        | Reason::JwtKeysUnavailable
-        | Reason::CallerQuotaExceeded
-        | Reason::PersonLimitReached
-        | Reason::CredentialAbsent => return error.to_string(),
-        Reason::Internal => return "internal error: see the gateway's log".into(),
-        Reason::StoreUnavailable => return "the gateway's store is unavailable: try again".into(),
-        Reason::ClockSkewed => "the gateway's clock is more than 5 minutes off: an operator must set it",
-        Reason::CredentialRefused => "an operator must check the flow's credential (SecretId, SecretKey, CAM policy)",
-        Reason::VendorAccountBlocked => "an operator must check the Tencent account (activation, payment, blocked)",
-        Reason::FlowMisconfigured => "an operator must check the flow's rule_id against the vendor's console",
-        Reason::VendorTokenGone => "the vendor does not know this token any more; it keeps results for 3 days",
-        Reason::VendorThrottled | Reason::VendorQuotaExhausted => {
-            "too many calls for this Tencent account: try again later"
-        }
-        Reason::Overloaded => "the gateway has as many calls to the vendor under way as it may: try again later",
-        Reason::VendorUnavailable => "the vendor could not be asked: try again",
-        Reason::VendorRefused => "the vendor refused the request; its documentation of the code says why",
-    };
-    format!("{error}; {hint}")
+    match (reason, error.vendor_failure()) {
+        (Reason::Internal, _) => "internal error: see the gateway's log".into(),
+        (Reason::StoreUnavailable, _) => "the gateway's store is unavailable: try again".into(),
+        (_, Some(vendor)) => format!("{error}. {}", vendor.known.hint_en),
+        (_, None) => error.to_string(),
+    }
 }
 
-fn details(error: &Error, reason: Reason, vendor: Option<VendorFailure<'_>>) -> ErrorDetails {
-    let mut metadata = HashMap::new();
-    let mut details = ErrorDetails::new();
+fn details(error: &Error, reason: Reason, vendor: Option<VendorFailure<'_>>) -> Vec<ErrorDetail> {
+    let mut info = ErrorInfo::new(reason.name(), DOMAIN, HashMap::new());
+    let mut details = Vec::new();
     if let Some(vendor) = vendor {
-        metadata.insert("vendor_action".to_owned(), vendor.action.to_owned());
-        metadata.insert("vendor_code".to_owned(), vendor.code.to_owned());
+        info.metadata.insert("vendor_action".to_owned(), vendor.action.to_owned());
+        info.metadata.insert("vendor_code".to_owned(), vendor.code.to_owned());
+        info.metadata.insert("tries".to_owned(), vendor.tries.to_string());
+        info.metadata.insert("acts".to_owned(), vendor.known.acts.name().to_owned());
         if let Some(request_id) = vendor.request_id {
-            metadata.insert("vendor_request_id".to_owned(), request_id.to_owned());
-            details.set_request_info(request_id, "");
+            info.metadata.insert("vendor_request_id".to_owned(), request_id.to_owned());
+            details.push(RequestInfo::new(request_id, "").into());
         }
-        metadata.insert("tries".to_owned(), vendor.tries.to_string());
+        details.push(LocalizedMessage::new("en-US", vendor.known.hint_en).into());
+        details.push(LocalizedMessage::new("zh-CN", vendor.known.hint_zh).into());
     }
-    details.set_error_info(reason.name(), DOMAIN, metadata);
+    details.insert(0, info.into());
     let faults = error.faults();
     if !faults.is_empty() {
-        details.set_bad_request(faults.iter().map(violation).collect::<Vec<_>>());
+        details.push(BadRequest::new(faults.iter().map(violation).collect::<Vec<_>>()).into());
     }
     let code = code(reason);
     if matches!(code, Code::Unavailable | Code::ResourceExhausted) {
-        details.set_retry_info(Some(retry_delay(error)));
+        details.push(RetryInfo::new(Some(retry_delay(error))).into());
     }
     if code == Code::ResourceExhausted {
-        details.set_quota_failure(vec![quota_violation(error)]);
+        details.push(QuotaFailure::new(vec![quota_violation(error)]).into());
     }
     if code == Code::FailedPrecondition {
         let subject = vendor.map_or("faceid-gateway", |vendor| vendor.action);
-        let violation = PreconditionViolation::new(reason.name(), subject, message(error, reason));
-        details.set_precondition_failure(vec![violation]);
+        let description = vendor.map_or_else(|| error.to_string(), |vendor| vendor.known.hint_en.to_owned());
+        let violation = PreconditionViolation::new(reason.name(), subject, description);
+        details.push(PreconditionFailure::new(vec![violation]).into());
     }
     details
 }
@@ -225,6 +207,37 @@ mod tests {
             assert_eq!(details.retry_info().is_some(), matches!(code, Code::Unavailable | Code::ResourceExhausted));
             assert_eq!(details.quota_failure().is_some(), code == Code::ResourceExhausted);
             assert_eq!(details.precondition_failure().is_some(), code == Code::FailedPrecondition);
+        }
+    }
+
+    /// Every entry of the catalogue, and a code of each family that is not in it.
+    fn every_code() -> impl Iterator<Item = String> {
+        let listed = tencent::catalogue::CODES.iter().map(|entry| entry.code.to_owned());
+        let families = tencent::catalogue::FAMILIES.iter().map(|entry| entry.code.replace('*', "BrandNew"));
+        listed.chain(families).chain(["Brand.New".to_owned()])
+    }
+
+    #[test]
+    fn every_vendor_error_says_who_should_do_what_in_both_languages() {
+        for vendor_code in every_code() {
+            let status = refused(&vendor_code);
+            let details = status.get_error_details_vec();
+            let known = tencent::catalogue::of_code(&vendor_code);
+            let hints: Vec<(&str, &str)> = details
+                .iter()
+                .filter_map(|detail| match detail {
+                    ErrorDetail::LocalizedMessage(hint) => Some((hint.locale.as_str(), hint.message.as_str())),
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(hints, [("en-US", known.hint_en), ("zh-CN", known.hint_zh)], "{vendor_code}");
+            let ErrorDetail::ErrorInfo(info) = &details[0] else { panic!("{vendor_code}: ErrorInfo comes first") };
+            assert_eq!(info.metadata["vendor_code"], vendor_code);
+            assert_eq!(info.metadata["acts"], known.acts.name(), "{vendor_code}");
+            assert!(status.message().contains(known.hint_en), "{vendor_code}");
+            // Peers refuse headers over 8 KB, and both travel there: the details in base64, the message percent-encoded.
+            let sent = status.details().len() * 4 / 3 + status.message().len() * 3;
+            assert!(sent < 4096, "{vendor_code}: {sent} bytes");
         }
     }
 

@@ -1,5 +1,6 @@
 //! What can go wrong with a call to the vendor, and what that means.
 
+use super::catalogue::{self, Entry};
 use crate::tc3::TimestampOutOfRange;
 use std::{sync::Arc, time::Duration};
 
@@ -36,7 +37,7 @@ impl Error {
     pub fn code(&self) -> &str {
         match &self.earlier {
             Some(earlier) if self.kind.request_id().is_none() => &earlier.code,
-            _ => self.kind.label(),
+            _ => self.kind.code(),
         }
     }
 
@@ -81,20 +82,30 @@ impl ErrorKind {
         Self::Unreachable(Arc::new(error.without_url()))
     }
 
+    /// What is known of the failure: its class, and who should do what.
+    pub fn known(&self) -> &'static Entry {
+        match self {
+            Self::Refused { code, .. } => catalogue::of_code(code),
+            Self::Timeout { .. } => &catalogue::TIMEOUT,
+            Self::Unreachable(_) => &catalogue::UNREACHABLE,
+            Self::HttpStatus(_) => &catalogue::HTTP_STATUS,
+            Self::TooLarge { .. } => &catalogue::TOO_LARGE,
+            Self::Unintelligible { .. } => &catalogue::UNINTELLIGIBLE,
+            Self::Signing(_) => &catalogue::SIGNING,
+            Self::QuotaExhausted { .. } => &catalogue::QUOTA_EXHAUSTED,
+            Self::Overloaded { .. } => &catalogue::OVERLOADED,
+            Self::CircuitOpen { .. } => &catalogue::CIRCUIT_OPEN,
+        }
+    }
+
     /// What the failure means.
     pub fn class(&self) -> ErrorClass {
-        match self {
-            Self::Refused { code, .. } => classify(code),
-            Self::Timeout { .. }
-            | Self::Unreachable(_)
-            | Self::HttpStatus(_)
-            | Self::TooLarge { .. }
-            | Self::Unintelligible { .. }
-            | Self::CircuitOpen { .. } => ErrorClass::Transient,
-            Self::Signing(_) => ErrorClass::Clock,
-            Self::QuotaExhausted { .. } => ErrorClass::Quota,
-            Self::Overloaded { .. } => ErrorClass::Overload,
-        }
+        self.known().class
+    }
+
+    /// The vendor's code, or a word for what went wrong.
+    pub fn code(&self) -> &str {
+        if let Self::Refused { code, .. } = self { code } else { self.known().code }
     }
 
     /// Whether this is the way to the vendor rather than the vendor's word: no answer, or somebody else's.
@@ -131,19 +142,7 @@ impl ErrorKind {
 
     /// A short name for metrics: few values, whatever the vendor answers.
     pub fn label(&self) -> &str {
-        match self {
-            Self::Refused { code, .. } if classify(code) == ErrorClass::Unknown => "unknown_code",
-            Self::Refused { code, .. } => code,
-            Self::Timeout { .. } => "timeout",
-            Self::Unreachable(_) => "unreachable",
-            Self::HttpStatus(_) => "http_status",
-            Self::TooLarge { .. } => "too_large",
-            Self::Unintelligible { .. } => "unintelligible",
-            Self::Signing(_) => "signing",
-            Self::QuotaExhausted { .. } => "quota_exhausted",
-            Self::Overloaded { .. } => "overloaded",
-            Self::CircuitOpen { .. } => "circuit_open",
-        }
+        if self.class() == ErrorClass::Unknown { "unknown_code" } else { self.code() }
     }
 
     /// The vendor's id of the call, where it gave one.
@@ -193,56 +192,7 @@ pub enum ErrorClass {
 
 /// Classes an error code of the vendor's API.
 pub fn classify(code: &str) -> ErrorClass {
-    match code {
-        "AuthFailure.SignatureExpire" => ErrorClass::Clock,
-        "AuthFailure.SignatureFailure"
-        | "AuthFailure.SecretIdNotFound"
-        | "AuthFailure.InvalidSecretId"
-        | "AuthFailure.InvalidAuthorization"
-        | "AuthFailure.TokenFailure"
-        | "AuthFailure.UnauthorizedOperation"
-        | "AuthFailure.MFAFailure"
-        | "FailedOperation.StsUnAuthErrError" => ErrorClass::Credential,
-        "UnauthorizedOperation"
-        | "UnauthorizedOperation.ActivateError"
-        | "UnauthorizedOperation.Activating"
-        | "UnauthorizedOperation.Arrears"
-        | "UnauthorizedOperation.ChargeStatusException"
-        | "UnauthorizedOperation.NonAuthorize"
-        | "UnauthorizedOperation.Nonactivated"
-        | "IpInBlacklist"
-        | "IpNotInWhitelist" => ErrorClass::Account,
-        "InvalidParameterValue.RuleIdNotExist" | "InvalidParameterValue.RuleIdDisabled" => ErrorClass::Flow,
-        "InvalidParameterValue.BizTokenExpired"
-        | "InvalidParameterValue.BizTokenIllegal"
-        | "FailedOperation.InvalidTokenParameter" => ErrorClass::Token,
-        "RequestLimitExceeded"
-        | "RequestLimitExceeded.UinLimitExceeded"
-        | "RequestLimitExceeded.GlobalRegionUinLimitExceeded"
-        | "RequestLimitExceeded.IPLimitExceeded"
-        | "FailedOperation.RequestLimitExceeded"
-        | "LimitExceeded" => ErrorClass::Throttled,
-        "InternalError"
-        | "InternalError.UnKnown"
-        | "InternalError.EncryptSystemError"
-        | "FailedOperation.DbError"
-        | "FailedOperation.UnKnown"
-        | "FailedOperation.EncryptSystemError"
-        | "FailedOperation.FileSaveError"
-        | "ServiceUnavailable" => ErrorClass::Transient,
-        "FailedOperation.DecryptSystemError"
-        | "InvalidParameter"
-        | "InvalidParameterValue"
-        | "InvalidParameter.UnsupportEncryptField"
-        | "MissingParameter"
-        | "UnknownParameter"
-        | "UnsupportedOperation"
-        | "InvalidAction"
-        | "NoSuchVersion"
-        | "RequestSizeLimitExceeded"
-        | "ResponseSizeLimitExceeded" => ErrorClass::Request,
-        _unlisted => ErrorClass::Unknown,
-    }
+    catalogue::of_code(code).class
 }
 
 #[cfg(test)]
@@ -267,7 +217,9 @@ mod tests {
                 other => panic!("{code} has class {other}"),
             };
             assert_eq!(classify(code), expected, "{code}");
+            assert_eq!(catalogue::of_code(code).code, code, "it has an entry of its own");
         }
+        assert_eq!(catalogue::CODES.len(), table.lines().skip(1).count(), "no entry is twice or made up");
         for unlisted in ["InvalidParameterValue.SomethingNew", "internalerror", ""] {
             assert_eq!(classify(unlisted), ErrorClass::Unknown, "{unlisted}");
         }

@@ -6,6 +6,7 @@
 
 mod attempt;
 mod breaker;
+pub mod catalogue;
 pub mod client;
 pub mod clock_offset;
 mod endpoints;

@@ -107,12 +107,7 @@ impl Client {
 
     /// Opens a token of the rule that nobody will see: free, without anybody's data and without a page to return to; it
     /// ends by itself after 7,200 s. With the refusal, if it was one.
-    pub async fn check_rule(
-        &self,
-        credential: &str,
-        pair: &KeyPair,
-        rule_id: &str,
-    ) -> (RuleVerdict, Option<Error>) {
+    pub async fn check_rule(&self, credential: &str, pair: &KeyPair, rule_id: &str) -> (RuleVerdict, Option<Error>) {
         let request = DetectAuthRequest { rule_id, ..DetectAuthRequest::default() };
         match self.detect_auth(pair, &request, of(credential)).await {
             Ok(_) => (RuleVerdict::Opened, None),

@@ -1,0 +1,284 @@
+//! What each error of the vendor means, and who should do what: the one table behind the class, the hints that callers get, and
+//! docs/VENDOR_ERRORS.md.
+
+use super::error::ErrorClass;
+use crate::domain::acts::Acts;
+
+/// What is known of an error.
+#[derive(Debug)]
+pub struct Entry {
+    /// The vendor's code; `Family.*` for those of a family that are not listed; `*` for all others; or, when there was no
+    /// answer, our word for what happened.
+    pub code: &'static str,
+    pub class: ErrorClass,
+    pub acts: Acts,
+    /// What to do, for people. Without personal data.
+    pub hint_en: &'static str,
+    pub hint_zh: &'static str,
+}
+
+/// What is known of a code of the vendor: of itself, else of its family, else of unknown codes.
+pub fn of_code(code: &str) -> &'static Entry {
+    let family = code.split('.').next().unwrap_or_default();
+    let is_family = |entry: &&Entry| entry.code.strip_suffix(".*") == Some(family);
+    let listed = CODES.iter().find(|entry| entry.code == code);
+    listed.or_else(|| FAMILIES.iter().find(is_family)).unwrap_or(&UNKNOWN)
+}
+
+const fn entry(
+    code: &'static str,
+    class: ErrorClass,
+    acts: Acts,
+    hint_en: &'static str,
+    hint_zh: &'static str,
+) -> Entry {
+    Entry { code, class, acts, hint_en, hint_zh }
+}
+
+use Acts::{Caller, Operator, Vendor};
+use ErrorClass::{Account, Clock, Credential, Flow, Overload, Quota, Request, Throttled, Token, Transient, Unknown};
+
+/// Every documented code.
+#[rustfmt::skip]
+pub static CODES: &[Entry] = &[
+    entry("AuthFailure.SignatureExpire", Clock, Operator,
+        "The gateway's clock is more than 5 minutes off: set it (NTP), and see `doctor`.",
+        "网关所在机器的时钟偏差超过 5 分钟：请校准时钟（NTP），可用 `doctor` 查看偏差。"),
+    entry("AuthFailure.SignatureFailure", Credential, Operator,
+        "The SecretKey does not belong to the SecretId: set the credential's key pair again.",
+        "SecretKey 与 SecretId 不匹配：请重新配置该凭证的密钥对。"),
+    entry("AuthFailure.SecretIdNotFound", Credential, Operator,
+        "Tencent does not know the SecretId: it was deleted, disabled or mistyped; look under API keys in the CAM console.",
+        "SecretId 不存在：可能已被删除、禁用或填写有误，请在访问管理（CAM）控制台的 API 密钥中核对。"),
+    entry("AuthFailure.InvalidSecretId", Credential, Operator,
+        "The SecretId is not that of a cloud API key: make one in the CAM console and use that.",
+        "SecretId 不是云 API 密钥：请在访问管理（CAM）控制台新建 API 密钥并使用它。"),
+    entry("AuthFailure.InvalidAuthorization", Credential, Operator,
+        "The signature header is malformed: check the credential for stray characters, and what a proxy does to headers.",
+        "签名请求头格式不正确：请检查凭证中是否混入多余字符，以及中间代理是否改写了请求头。"),
+    entry("AuthFailure.TokenFailure", Credential, Operator,
+        "The temporary token is wrong or has ended: renew the credential.",
+        "临时凭证的 Token 不正确或已过期：请更新凭证。"),
+    entry("AuthFailure.UnauthorizedOperation", Credential, Operator,
+        "The key is good but has no right to this action: grant its CAM user the FaceID actions (faceid:*).",
+        "密钥有效，但无权调用该接口：请在访问管理（CAM）中为对应用户授予人脸核身权限（faceid:*）。"),
+    entry("AuthFailure.MFAFailure", Credential, Operator,
+        "The account demands multi-factor authentication of this key: use the key of a CAM user for programs.",
+        "账号要求该密钥通过多因素认证（MFA）：请改用供程序调用的 CAM 子用户密钥。"),
+    entry("FailedOperation.StsUnAuthErrError", Credential, Operator,
+        "The account has not authorised FaceID to store files in its COS: authorise it in the console.",
+        "账号尚未授权人脸核身访问其对象存储（COS）：请在控制台完成授权。"),
+
+    entry("UnauthorizedOperation", Account, Operator,
+        "The Tencent account may not use FaceID: check activation, payment and rights in the console.",
+        "腾讯云账号无权使用人脸核身：请在控制台检查开通状态、费用和权限。"),
+    entry("UnauthorizedOperation.ActivateError", Account, Operator,
+        "The activation of FaceID has failed: repeat it in the console, or ask Tencent's support.",
+        "人脸核身服务开通失败：请在控制台重新开通，或联系腾讯云客服。"),
+    entry("UnauthorizedOperation.Activating", Account, Operator,
+        "FaceID is being activated: wait until the console says that it is.",
+        "人脸核身服务正在开通：请等待控制台显示开通完成。"),
+    entry("UnauthorizedOperation.Arrears", Account, Operator,
+        "The Tencent account is in arrears: pay in the console, then calls are served again.",
+        "腾讯云账号已欠费：请在控制台充值，充值后即可恢复调用。"),
+    entry("UnauthorizedOperation.ChargeStatusException", Account, Operator,
+        "The billing state of the account is not normal: check the billing center, or ask Tencent's support.",
+        "账号计费状态异常：请在费用中心检查，或联系腾讯云客服。"),
+    entry("UnauthorizedOperation.NonAuthorize", Account, Operator,
+        "The account has not gone through real-name verification: do that in the console.",
+        "账号尚未完成实名认证：请在控制台完成认证。"),
+    entry("UnauthorizedOperation.Nonactivated", Account, Operator,
+        "FaceID is not activated for this account: activate it in the console.",
+        "该账号未开通人脸核身服务：请在控制台开通。"),
+    entry("IpInBlacklist", Account, Operator,
+        "The gateway's outgoing address is on a blacklist of the account: take it off, or leave by another one.",
+        "网关的出口 IP 在黑名单中：请将其移出，或更换出口 IP。"),
+    entry("IpNotInWhitelist", Account, Operator,
+        "The gateway's outgoing address is not on the account's whitelist: add it.",
+        "网关的出口 IP 不在白名单中：请将其加入白名单。"),
+
+    entry("InvalidParameterValue.RuleIdNotExist", Flow, Operator,
+        "The flow's rule_id is unknown to this Tencent account: compare it, and the flow's credential, with the console.",
+        "流程的 rule_id 在该腾讯云账号下不存在：请与控制台核对 rule_id 和流程所用的凭证。"),
+    entry("InvalidParameterValue.RuleIdDisabled", Flow, Operator,
+        "The flow's RuleId is disabled: enable it in the FaceID console, or use another one.",
+        "流程的 RuleId 已停用：请在人脸核身控制台启用，或更换 RuleId。"),
+
+    entry("InvalidParameterValue.BizTokenExpired", Token, Caller,
+        "The token has ended (7,200 s to verify, 3 days for results): create a new verification.",
+        "BizToken 已过期（核身有效期 7,200 秒，结果保留 3 天）：请创建新的核身。"),
+    entry("InvalidParameterValue.BizTokenIllegal", Token, Operator,
+        "The token belongs to another RuleId or account: was the flow's rule_id or credential changed? Put it back until old tokens have ended.",
+        "BizToken 不属于该 RuleId 或账号：流程的 rule_id 或凭证是否改过？请先改回，待旧 BizToken 全部到期后再切换。"),
+    entry("FailedOperation.InvalidTokenParameter", Token, Caller,
+        "The vendor does not know the token (any more; it keeps results for 3 days): create a new verification.",
+        "腾讯云侧没有该 BizToken（结果只保留 3 天）：请创建新的核身。"),
+
+    entry("RequestLimitExceeded", Throttled, Caller,
+        "Too many calls for this action: try again later, with growing pauses. If it lasts, the operator asks Tencent for a higher limit.",
+        "该接口调用过于频繁：请稍后重试并逐步延长间隔。若持续出现，请运维向腾讯云申请提高频率上限。"),
+    entry("RequestLimitExceeded.UinLimitExceeded", Throttled, Caller,
+        "Too many calls for this Tencent account: try again later. If it lasts, the operator asks Tencent for a higher limit.",
+        "该腾讯云账号调用过于频繁：请稍后重试。若持续出现，请运维向腾讯云申请提高频率上限。"),
+    entry("RequestLimitExceeded.GlobalRegionUinLimitExceeded", Throttled, Caller,
+        "Too many calls for this Tencent account, all regions together: try again later. If it lasts, the operator asks for a higher limit.",
+        "该腾讯云账号在所有地域的调用总量过于频繁：请稍后重试。若持续出现，请运维申请提高频率上限。"),
+    entry("RequestLimitExceeded.IPLimitExceeded", Throttled, Operator,
+        "Too many calls from the gateway's outgoing address: find what else calls from it, or spread over several.",
+        "网关出口 IP 的调用过于频繁：请排查同一出口的其他调用方，或使用多个出口 IP。"),
+    entry("FailedOperation.RequestLimitExceeded", Throttled, Caller,
+        "Too many calls at the vendor: try again later, with growing pauses.",
+        "腾讯云侧调用频率超限：请稍后重试并逐步延长间隔。"),
+    entry("LimitExceeded", Throttled, Operator,
+        "A quota of the Tencent account is used up: look it up in the console and raise it.",
+        "腾讯云账号的配额已用尽：请在控制台查看并提升配额。"),
+
+    entry("InternalError", Transient, Vendor,
+        "The vendor's side failed: try again. If it lasts, the operator gives the vendor's request id to Tencent's support.",
+        "腾讯云内部错误：请重试。若持续出现，请运维将腾讯云的 RequestId 提供给腾讯云客服。"),
+    entry("InternalError.UnKnown", Transient, Vendor,
+        "The vendor's side failed for a reason that it does not name: try again. If it lasts, ask Tencent's support.",
+        "腾讯云未知内部错误：请重试。若持续出现，请联系腾讯云客服。"),
+    entry("InternalError.EncryptSystemError", Transient, Vendor,
+        "The vendor's encryption failed: try again. If it lasts, ask Tencent's support.",
+        "腾讯云加密系统异常：请重试。若持续出现，请联系腾讯云客服。"),
+    entry("FailedOperation.DbError", Transient, Vendor,
+        "The vendor's database failed: try again. If it lasts, ask Tencent's support.",
+        "腾讯云数据库异常：请重试。若持续出现，请联系腾讯云客服。"),
+    entry("FailedOperation.UnKnown", Transient, Vendor,
+        "The vendor failed for a reason that it does not name: try again. If it lasts, ask Tencent's support.",
+        "腾讯云未知错误：请重试。若持续出现，请联系腾讯云客服。"),
+    entry("FailedOperation.EncryptSystemError", Transient, Vendor,
+        "The vendor could not encrypt its answer: try again. If it lasts, ask Tencent's support.",
+        "腾讯云加密响应失败：请重试。若持续出现，请联系腾讯云客服。"),
+    entry("FailedOperation.FileSaveError", Transient, Vendor,
+        "The vendor could not save a file: try again. If it lasts, ask Tencent's support.",
+        "腾讯云保存文件失败：请重试。若持续出现，请联系腾讯云客服。"),
+    entry("ServiceUnavailable", Transient, Vendor,
+        "The vendor is down for the moment: try again later.",
+        "腾讯云服务暂时不可用：请稍后重试。"),
+
+    entry("FailedOperation.DecryptSystemError", Request, Operator,
+        "The vendor could not decrypt our fields: compare algorithm and public key with the console.",
+        "腾讯云无法解密请求字段：请与控制台核对加密算法和公钥。"),
+    entry("InvalidParameter", Request, Operator,
+        "The vendor does not take a parameter: compare the flow's settings with the console; else report it as a fault of the gateway.",
+        "腾讯云不接受某个参数：请与控制台核对流程配置；若无误，则为网关缺陷，请上报。"),
+    entry("InvalidParameterValue", Request, Caller,
+        "The vendor does not take a value: check name, ID number and photo. If the flow's rule asks for more than `requires` has, the operator adds it.",
+        "腾讯云不接受某个值：请检查姓名、身份证号和照片。若控制台流程的要求多于 `requires`，请运维补上。"),
+    entry("InvalidParameter.UnsupportEncryptField", Request, Operator,
+        "The vendor does not take this field encrypted: compare the flow's encryption with the vendor's list.",
+        "该字段不支持加密传输：请按腾讯云文档核对流程的加密配置。"),
+    entry("MissingParameter", Request, Caller,
+        "The vendor misses a parameter that the flow's rule demands: supply it; the operator adds it to the flow's `requires`.",
+        "缺少控制台流程所要求的参数：请补充该参数，并请运维将其加入流程的 `requires`。"),
+    entry("UnknownParameter", Request, Operator,
+        "The vendor does not know a parameter: this version of the gateway does not fit its API; report it.",
+        "腾讯云不识别某个参数：当前网关版本与其接口不符，请上报。"),
+    entry("UnsupportedOperation", Request, Operator,
+        "The vendor does not offer this operation to the account or flow: check the product edition in the console.",
+        "该账号或流程不支持此操作：请在控制台确认所购版本。"),
+    entry("InvalidAction", Request, Operator,
+        "The endpoint does not know the action: check tencent.endpoint.",
+        "接入域名不识别该接口：请检查 tencent.endpoint。"),
+    entry("NoSuchVersion", Request, Operator,
+        "The endpoint does not know API version 2018-03-01: check tencent.endpoint.",
+        "接入域名不支持接口版本 2018-03-01：请检查 tencent.endpoint。"),
+    entry("RequestSizeLimitExceeded", Request, Caller,
+        "The request is over 10 MB: send a smaller photo.",
+        "请求超过 10 MB：请缩小照片。"),
+    entry("ResponseSizeLimitExceeded", Request, Operator,
+        "The answer would be too large: have the flow fetch less evidence.",
+        "响应过大：请减少流程抓取的存证种类。"),
+];
+
+/// Codes that are not listed, by what comes before the dot. Their class stays unknown: they are not repeated.
+#[rustfmt::skip]
+pub static FAMILIES: &[Entry] = &[
+    entry("AuthFailure.*", Unknown, Operator,
+        "The vendor does not take the credential, for a reason that this gateway does not know: run `doctor`, and look the code up at Tencent.",
+        "腾讯云拒绝了凭证，但网关不认识该错误码：请运行 `doctor`，并查阅腾讯云错误码文档。"),
+    entry("UnauthorizedOperation.*", Unknown, Operator,
+        "The Tencent account or key may not do this: look the code up at Tencent, and check account and CAM policy.",
+        "腾讯云账号或密钥无权执行该操作：请查阅错误码文档，并检查账号状态和 CAM 策略。"),
+    entry("RequestLimitExceeded.*", Unknown, Caller,
+        "A limit of the vendor that this gateway does not know: try again later; the operator looks the code up.",
+        "触发了网关不认识的频率限制：请稍后重试，并请运维查阅该错误码。"),
+    entry("LimitExceeded.*", Unknown, Operator,
+        "A quota of the Tencent account is used up: look the code up and raise it in the console.",
+        "腾讯云账号的某项配额已用尽：请查阅该错误码，并在控制台提升配额。"),
+    entry("InvalidParameterValue.*", Unknown, Caller,
+        "The vendor does not take a value: check what was sent; the operator looks the code up.",
+        "腾讯云不接受某个值：请检查所传内容，并请运维查阅该错误码。"),
+    entry("InvalidParameter.*", Unknown, Operator,
+        "The vendor does not take a parameter: look the code up, and compare the flow with the console.",
+        "腾讯云不接受某个参数：请查阅该错误码，并与控制台核对流程配置。"),
+    entry("FailedOperation.*", Unknown, Vendor,
+        "The vendor could not do it: look the code up, or give the vendor's request id to Tencent's support.",
+        "腾讯云操作失败：请查阅该错误码，或将 RequestId 提供给腾讯云客服。"),
+    entry("InternalError.*", Unknown, Vendor,
+        "The vendor's side failed: give the vendor's request id to Tencent's support.",
+        "腾讯云内部错误：请将 RequestId 提供给腾讯云客服。"),
+];
+
+/// Every other code.
+pub static UNKNOWN: Entry = entry(
+    "*",
+    Unknown,
+    Operator,
+    "A code that this gateway does not know: look it up at Tencent; the vendor's request id helps its support.",
+    "网关不认识该错误码：请查阅腾讯云错误码文档；向客服咨询时请提供 RequestId。",
+);
+
+/// No answer, or none that can be read.
+#[rustfmt::skip]
+pub static TIMEOUT: Entry = entry("timeout", Transient, Vendor,
+    "The vendor did not answer in time: try again. If it lasts, the operator runs `doctor`.",
+    "腾讯云未在限定时间内应答：请重试。若持续出现，请运维运行 `doctor`。");
+#[rustfmt::skip]
+pub static UNREACHABLE: Entry = entry("unreachable", Transient, Operator,
+    "The vendor cannot be reached: try again. If it lasts, the operator runs `doctor` and checks DNS, firewall and proxy.",
+    "无法连接腾讯云：请重试。若持续出现，请运维运行 `doctor`，并检查 DNS、防火墙和代理。");
+#[rustfmt::skip]
+pub static HTTP_STATUS: Entry = entry("http_status", Transient, Vendor,
+    "Something before the vendor answered in its place: try again. If it lasts, the operator looks for a proxy in between.",
+    "请求未到达腾讯云接口，由中间环节应答：请重试。若持续出现，请运维检查中间代理。");
+#[rustfmt::skip]
+pub static TOO_LARGE: Entry = entry("too_large", Transient, Operator,
+    "The vendor's answer is larger than any that is documented: try again. If it lasts, have the flow fetch less evidence.",
+    "腾讯云的响应超出文档所述大小：请重试。若持续出现，请减少流程抓取的存证种类。");
+#[rustfmt::skip]
+pub static UNINTELLIGIBLE: Entry = entry("unintelligible", Transient, Vendor,
+    "The vendor's answer cannot be read: try again. If it lasts, the operator looks for a proxy in between, or reports a changed API.",
+    "无法解析腾讯云的响应：请重试。若持续出现，请运维检查中间代理，或上报接口变更。");
+#[rustfmt::skip]
+pub static SIGNING: Entry = entry("signing", Clock, Operator,
+    "The gateway's clock is so far off that nothing can be signed: set it (NTP).",
+    "网关所在机器的时钟偏差过大，无法签名：请校准时钟（NTP）。");
+
+#[rustfmt::skip]
+pub static QUOTA_EXHAUSTED: Entry = entry("quota_exhausted", Quota, Caller,
+    "The gateway's own quota of calls to this Tencent account is used up: try again after the time that is told. If it lasts, the operator raises tencent.requests_per_second as far as Tencent allows.",
+    "网关对该腾讯云账号的调用配额已用尽：请在提示的时间后重试。若持续出现，请运维在腾讯云允许的范围内调高 tencent.requests_per_second。");
+#[rustfmt::skip]
+pub static OVERLOADED: Entry = entry("overloaded", Overload, Caller,
+    "The gateway has as many calls to the vendor under way as it may: try again later. If it lasts, the operator adds replicas or raises tencent.max_in_flight.",
+    "网关同时进行的腾讯云调用已达上限：请稍后重试。若持续出现，请运维增加副本或调高 tencent.max_in_flight。");
+#[rustfmt::skip]
+pub static CIRCUIT_OPEN: Entry = entry("circuit_open", Transient, Vendor,
+    "The vendor failed just now and is left alone for a moment: try again after the time that is told. If it lasts, the operator runs `doctor`.",
+    "腾讯云刚刚连续出错，网关暂停了调用：请在提示的时间后重试。若持续出现，请运维运行 `doctor`。");
+
+/// When there was no answer to work with.
+pub static NO_ANSWER: [&Entry; 9] = [
+    &TIMEOUT,
+    &UNREACHABLE,
+    &HTTP_STATUS,
+    &TOO_LARGE,
+    &UNINTELLIGIBLE,
+    &SIGNING,
+    &QUOTA_EXHAUSTED,
+    &OVERLOADED,
+    &CIRCUIT_OPEN,
+];
