@@ -17,17 +17,19 @@
 //! grpc → { auth, reload }       auth → { domain, reload }
 //! tencent → { tc3, domain }     vault → { store, domain }     evidence → vault
 //! domain, tc3, store, webhook, reload, simulator → nothing of ours
-//! config → what it configures   serve builds everything       cli → serve, simulator
+//! config → what it configures   serve builds everything       doctor → config, store, tencent, vault, evidence, webhook
+//! cli → serve, doctor, simulator
 //! ```
 //!
 //! The modules in reading order: [`domain`], [`app`], [`tencent`], [`tc3`], [`vault`], [`store`], [`evidence`], [`webhook`],
-//! [`auth`], [`reload`], [`grpc`], [`http`], [`worker`], [`config`], [`serve`], [`telemetry`], [`cli`], and, apart from all of them,
+//! [`auth`], [`reload`], [`grpc`], [`http`], [`worker`], [`config`], [`serve`], [`doctor`], [`telemetry`], [`cli`], and, apart from all of them,
 //! [`simulator`].
 
 pub mod app;
 pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod domain;
 pub mod evidence;
 pub mod grpc;

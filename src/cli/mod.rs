@@ -1,6 +1,7 @@
 //! The commands.
 
 mod dev;
+mod doctor;
 mod serve;
 mod simulate;
 mod walk;
@@ -21,6 +22,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Run gateway and simulator in one process, everything seeded, and walk verifications all their way.
     Dev(dev::DevArgs),
+    /// Examine what a gateway with this configuration will meet, and say what to do.
+    Doctor(doctor::DoctorArgs),
     /// Run only the simulator of the vendor.
     Simulate(simulate::SimulateArgs),
 }
@@ -34,6 +37,7 @@ impl Cli {
         match self.command {
             Command::Serve(args) => serve::run(args).await,
             Command::Dev(args) => dev::run(args).await,
+            Command::Doctor(args) => doctor::run(args).await,
             Command::Simulate(args) => simulate::run(args).await,
         }
     }

@@ -136,6 +136,15 @@ impl EvidenceStore {
         Ok(Self { objects: Arc::new(PrefixStore::new(bucket, prefix)), folder: None })
     }
 
+    /// Looks whether the folder or bucket can be listed.
+    ///
+    /// # Errors
+    /// When it cannot. A bucket that does not answer is asked again for some minutes.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        let first = self.objects.list(None).next().await.transpose();
+        first.map(drop).map_err(|error| StoreError::new("list", error))
+    }
+
     /// Seals `source` while it arrives and stores it under `key`. The blob appears when it is whole; memory holds some
     /// 5 MiB of it, whatever its size. The data key is sealed for `place`.
     ///

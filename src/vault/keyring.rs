@@ -114,6 +114,11 @@ impl Keyring {
         Zeroizing::new(format!("{key_id}:{}\n", BASE64_STANDARD.encode(key.as_slice())))
     }
 
+    /// Whether the ring has a key of this id.
+    pub fn has(&self, key_id: &str) -> bool {
+        self.keys.iter().any(|key| key.id == key_id)
+    }
+
     /// Seals a value for its place.
     pub fn seal(&self, place: Place<'_>, plain: &[u8]) -> Vec<u8> {
         let key = self.first();

@@ -30,6 +30,10 @@ impl Endpoint {
         }
         Ok(Self { target, secrets })
     }
+
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
 }
 
 #[cfg(test)]

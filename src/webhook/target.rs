@@ -56,6 +56,25 @@ impl Target {
         Ok(Self { url, allow_private })
     }
 
+    /// The host and port: the rest may hold a password.
+    pub fn host_and_port(&self) -> (&str, u16) {
+        (self.url.host_str().unwrap_or_default(), self.url.port_or_known_default().unwrap_or_default())
+    }
+
+    /// The addresses that events may be sent to now.
+    ///
+    /// # Errors
+    /// When the name has none, or none that the owner may send to.
+    pub async fn addresses(&self) -> Result<Vec<IpAddr>, Box<dyn std::error::Error + Send + Sync>> {
+        if let Some(address) = literal_address(&self.url) {
+            return Ok(vec![address]);
+        }
+        let system: Arc<dyn Resolve> = Arc::new(SystemResolver);
+        let resolver = if self.allow_private { system } else { Arc::new(PublicOnly(system)) };
+        let name = self.host_and_port().0.parse()?;
+        Ok(resolver.resolve(name).await?.map(|address| address.ip()).collect())
+    }
+
     pub(super) fn url(&self) -> &Url {
         &self.url
     }

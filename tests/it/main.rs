@@ -4,6 +4,7 @@ mod authority;
 mod bad_input;
 mod caller_matrix;
 mod callers;
+mod doctor;
 mod evidence;
 mod harness;
 mod idempotency;

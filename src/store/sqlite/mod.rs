@@ -2,6 +2,7 @@
 
 mod effects;
 mod evidence;
+mod inspect;
 mod jobs;
 mod usage;
 mod verifications;

@@ -1,0 +1,102 @@
+//! The store, the keys that its values are sealed with, and the place of the evidence.
+
+use super::{Finding, Status};
+use crate::{config::StoreUrl, evidence::EvidenceStore, store::sqlite::SqliteStore, vault::Keyring};
+use std::{fs, io::ErrorKind, path::Path, sync::Arc, time::Duration};
+
+/// A bucket that is silent for so long is not reachable; the client of it would go on for minutes.
+const EVIDENCE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Opens the store for reading. None when there is none yet, or it cannot be read.
+pub(super) fn check_store(url: &StoreUrl, keyring: &Keyring, findings: &mut Vec<Finding>) -> Option<Arc<SqliteStore>> {
+    let StoreUrl::Sqlite(path) = url;
+    let subject = format!("sqlite:{}", path.display());
+    match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let advice = "right before the first start, which makes it; else check store.url and the volume";
+            findings.push(Finding::new("store", subject, Status::Warn, "is not there", advice));
+            return None;
+        }
+        Err(error) => {
+            let finding = format!("cannot be looked at: {error}");
+            findings.push(Finding::new("store", subject, Status::Fail, finding, "check its folder's owner and rights"));
+            return None;
+        }
+        Ok(_) => {}
+    }
+    let opened = SqliteStore::open_read_only(path).and_then(|store| Ok((store.schema_versions()?, store)));
+    let (schema, store) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            let advice = "check the file's owner and rights, and that it is a database of this gateway";
+            findings.push(Finding::new("store", subject, Status::Fail, error.to_string(), advice));
+            return None;
+        }
+    };
+    let finding = format!("opens; schema {} of {}", schema.found, schema.known);
+    findings.push(match schema.found.cmp(&schema.known) {
+        std::cmp::Ordering::Equal => Finding::ok("store", subject, finding),
+        std::cmp::Ordering::Less => {
+            Finding::new("store", subject, Status::Warn, finding, "the next start migrates it; back it up before")
+        }
+        std::cmp::Ordering::Greater => {
+            let advice = "a newer version was here: run that, or go back to a backup";
+            Finding::new("store", subject, Status::Fail, finding, advice)
+        }
+    });
+    check_keys(&store, keyring, findings);
+    Some(Arc::new(store))
+}
+
+fn check_keys(store: &SqliteStore, keyring: &Keyring, findings: &mut Vec<Finding>) {
+    let ids = match store.sealed_key_ids() {
+        Ok(ids) => ids,
+        Err(error) => {
+            let advice = "check the store";
+            findings.push(Finding::new("keys", "vault.keys", Status::Fail, error.to_string(), advice));
+            return;
+        }
+    };
+    if ids.is_empty() {
+        findings.push(Finding::ok("keys", "vault.keys", "readable; nothing is sealed yet"));
+    }
+    for (id, count) in ids {
+        findings.push(if keyring.has(&id) {
+            Finding::ok("keys", id, format!("in vault.keys; {count} value(s) are sealed with it"))
+        } else {
+            let finding = format!("not in vault.keys, and {count} value(s) are sealed with it");
+            let advice = "put this key back into vault.keys: without it they cannot be read";
+            Finding::new("keys", id, Status::Fail, finding, advice)
+        });
+    }
+}
+
+/// Looks whether the evidence can be listed. A folder is not made: that is the gateway's to do.
+pub(super) async fn check_evidence(url: &str, findings: &mut Vec<Finding>) {
+    let finding = match url.strip_prefix("file:") {
+        Some(folder) if !Path::new(folder).exists() => {
+            let advice = "right before the first start, which makes it; else check evidence.url and the volume";
+            Finding::new("evidence", url, Status::Warn, "the folder is not there", advice)
+        }
+        _ => match list(url).await {
+            Ok(()) => Finding::ok("evidence", url, "can be listed"),
+            Err(problem) => {
+                let advice = if url.starts_with("file:") {
+                    "check evidence.url, and the folder's owner and rights"
+                } else {
+                    "check evidence.url, the AWS_ variables (region, endpoint, credentials) and the bucket's policy"
+                };
+                Finding::new("evidence", url, Status::Fail, problem, advice)
+            }
+        },
+    };
+    findings.push(finding);
+}
+
+async fn list(url: &str) -> Result<(), String> {
+    let store = EvidenceStore::open(url).map_err(|error| error.to_string())?;
+    match tokio::time::timeout(EVIDENCE_TIMEOUT, store.check()).await {
+        Ok(listed) => listed.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", EVIDENCE_TIMEOUT.as_secs())),
+    }
+}

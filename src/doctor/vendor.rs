@@ -1,0 +1,229 @@
+//! Credentials, RuleIds and the quota, by calls that are free and harmless.
+
+use super::{Finding, Status};
+use crate::{
+    domain::{
+        clock::Clock,
+        flow::{ComparisonSource, Flow, Flows},
+        key_pair::KeyPair,
+    },
+    store::sqlite::SqliteStore,
+    tencent::{self, Client, ClientConfig, ErrorClass, ErrorKind, KeyVerdict, RuleVerdict},
+    vault::{CredentialVault, Keyring, credential::CredentialError},
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// What the vendor has a say in.
+pub(super) struct Subjects<'a> {
+    pub(super) tencent: &'a ClientConfig,
+    pub(super) credentials: &'a [(String, KeyPair)],
+    pub(super) flows: &'a Flows,
+    pub(super) keyring: Arc<Keyring>,
+    /// None when it is not there or cannot be read.
+    pub(super) store: Option<Arc<SqliteStore>>,
+}
+
+/// A key pair, and whether the vendor took it.
+struct Credential {
+    pair: KeyPair,
+    is_fine: bool,
+}
+
+/// Checks credentials, flows and quota; asks nothing when the vendor was not `reached`.
+pub(super) async fn check(subjects: Subjects<'_>, reached: bool, clock: Arc<dyn Clock>, findings: &mut Vec<Finding>) {
+    let client = match Client::new(subjects.tencent, clock) {
+        Ok(client) => client,
+        Err(error) => {
+            let advice = "install CA certificates (package ca-certificates)";
+            findings.push(Finding::new("tls", "client", Status::Fail, error.to_string(), advice));
+            return;
+        }
+    };
+    let mut calls = Calls::default();
+    let mut credentials = BTreeMap::new();
+    for (name, pair) in key_pairs(&subjects, findings).await {
+        let is_fine = if reached {
+            let checked = client.check_key(&pair).await;
+            calls.count(checked.1.as_ref());
+            let finding = credential_finding(&name, checked);
+            let is_fine = finding.status == Status::Ok;
+            findings.push(finding);
+            is_fine
+        } else {
+            findings.push(not_asked("credential", &name, "the vendor is not reached"));
+            false
+        };
+        credentials.insert(name, Credential { pair, is_fine });
+    }
+    for flow in subjects.flows.values() {
+        findings.push(match credentials.get(&flow.credential) {
+            None => {
+                let finding =
+                    format!("its credential {} is neither in the configuration nor in the vault", flow.credential);
+                Finding::new("flow", &flow.name, Status::Fail, finding, "add the credential, or correct its name")
+            }
+            Some(Credential { is_fine: false, .. }) => not_asked("flow", &flow.name, "its credential is not fine"),
+            Some(Credential { pair, is_fine: true }) => {
+                let checked = client.check_rule(pair, &flow.rule_id).await;
+                calls.count(checked.1.as_ref());
+                flow_finding(flow, checked)
+            }
+        });
+    }
+    findings.push(calls.finding());
+}
+
+/// The key pairs of all credentials. What the configuration has takes the place of what is in the vault when a gateway starts.
+async fn key_pairs(subjects: &Subjects<'_>, findings: &mut Vec<Finding>) -> BTreeMap<String, KeyPair> {
+    let mut pairs: BTreeMap<String, KeyPair> = subjects.credentials.iter().cloned().collect();
+    let Some(store) = subjects.store.clone() else { return pairs };
+    let vault = CredentialVault::new(Arc::clone(&subjects.keyring), store);
+    let of_flows = subjects.flows.values().map(|flow| flow.credential.clone());
+    let names: std::collections::BTreeSet<String> = pairs.keys().cloned().chain(of_flows).collect();
+    for name in names {
+        match vault.get(&name).await {
+            Ok(pair) => {
+                pairs.entry(name).or_insert(pair);
+            }
+            Err(CredentialError::Absent(_)) => {}
+            Err(error) => {
+                let advice = "put the key that sealed it back into vault.keys; the gateway does not start without it";
+                findings.push(Finding::new("credential", name, Status::Fail, error.to_string(), advice));
+            }
+        }
+    }
+    pairs
+}
+
+fn not_asked(check: &'static str, subject: &str, why: &str) -> Finding {
+    Finding::new(check, subject, Status::Warn, format!("not checked: {why}"), "see above")
+}
+
+fn credential_finding(name: &str, (verdict, error): (KeyVerdict, Option<tencent::Error>)) -> Finding {
+    let told = error.as_ref().map_or_else(|| "answered".to_owned(), |error| error.kind.to_string());
+    match verdict {
+        KeyVerdict::Fine => {
+            let finding = format!("the key is fine: a question about nobody's token was {told}");
+            Finding::ok("credential", name, finding)
+        }
+        KeyVerdict::AccountBlocked => Finding::new(
+            "credential",
+            name,
+            Status::Fail,
+            format!("the account is blocked: {told}"),
+            hint(error.as_ref()),
+        ),
+        KeyVerdict::Refused => Finding::new("credential", name, Status::Fail, told, hint(error.as_ref())),
+        KeyVerdict::Undecided => undecided("credential", name, error.as_ref()),
+    }
+}
+
+fn flow_finding(flow: &Flow, (verdict, error): (RuleVerdict, Option<tencent::Error>)) -> Finding {
+    let (check, name) = ("flow", &flow.name);
+    let told = error.as_ref().map_or_else(String::new, |error| error.kind.to_string());
+    let demands = flow.requires.name || flow.requires.id_number || flow.comparison == ComparisonSource::UploadedPhoto;
+    match verdict {
+        RuleVerdict::Opened => {
+            let finding = "the RuleId is known: a token was opened (free, shown to nobody, over after 7,200 s)";
+            Finding::ok(check, name, finding)
+        }
+        RuleVerdict::KnownByItsDemands if demands => {
+            let finding = format!("the RuleId is known: without anybody's data it was {told}; no token was opened");
+            Finding::ok(check, name, finding)
+        }
+        RuleVerdict::KnownByItsDemands => {
+            let finding = format!("the RuleId demands more than the flow does: {told}");
+            let advice = "compare the flow's requires and comparison with the console";
+            Finding::new(check, name, Status::Warn, finding, advice)
+        }
+        RuleVerdict::Refused => Finding::new(check, name, Status::Fail, told, hint(error.as_ref())),
+        RuleVerdict::Undecided => undecided(check, name, error.as_ref()),
+    }
+}
+
+/// A call that told nothing. What passes by itself is no failure of this gateway.
+fn undecided(check: &'static str, subject: &str, error: Option<&tencent::Error>) -> Finding {
+    let told = error.map_or_else(|| "no answer".to_owned(), |error| error.kind.to_string());
+    let passes = error.is_some_and(|error| {
+        matches!(error.kind, ErrorKind::Refused { .. })
+            && matches!(error.kind.class(), ErrorClass::Throttled | ErrorClass::Transient)
+    });
+    let status = if passes { Status::Warn } else { Status::Fail };
+    Finding::new(check, subject, status, format!("cannot be told: {told}"), hint(error))
+}
+
+fn hint(error: Option<&tencent::Error>) -> &'static str {
+    error.map_or("try again", |error| error.kind.known().hint_en)
+}
+
+/// How the vendor took the number of calls. Measuring its limit would take a burst, which other callers would pay for.
+#[derive(Default)]
+struct Calls {
+    made: u32,
+    throttled: u32,
+}
+
+impl Calls {
+    fn count(&mut self, error: Option<&tencent::Error>) {
+        self.made += 1;
+        self.throttled += u32::from(error.is_some_and(|error| error.kind.class() == ErrorClass::Throttled));
+    }
+
+    fn finding(&self) -> Finding {
+        let Self { made, throttled } = self;
+        let subject = "calls to Tencent";
+        if *made == 0 {
+            return not_asked("quota", subject, "no call was made");
+        }
+        let finding = format!("{throttled} of the {made} call(s) of this examination were throttled");
+        if *throttled == 0 {
+            let finding =
+                format!("{finding}; Tencent allows 100 a second by default, how many are left is not measured");
+            Finding::ok("quota", subject, finding)
+        } else {
+            let advice = "something else uses this account up; ask Tencent for a higher limit if it lasts";
+            Finding::new("quota", subject, Status::Warn, finding, advice)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: &str) -> tencent::Error {
+        let kind = ErrorKind::Refused { code: code.into(), request_id: "r-1".into() };
+        tencent::Error { action: "DetectAuth", kind }
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_a_warning_and_what_does_not_a_failure() {
+        for (code, status) in [
+            ("RequestLimitExceeded", Status::Warn),
+            ("InternalError", Status::Warn),
+            ("AuthFailure.SignatureExpire", Status::Fail),
+            ("IpNotInWhitelist", Status::Fail),
+            ("Brand.New", Status::Fail),
+        ] {
+            let finding = credential_finding("main", (KeyVerdict::Undecided, Some(refused(code))));
+            assert_eq!(finding.status, status, "{code}");
+            assert!(finding.finding.contains(code) && finding.finding.contains("r-1"), "{}", finding.finding);
+            assert!(!finding.advice.is_empty());
+        }
+        let timeout = tencent::Error { action: "DetectAuth", kind: ErrorKind::Timeout { timeout_ms: 1 } };
+        assert_eq!(undecided("credential", "main", Some(&timeout)).status, Status::Fail);
+    }
+
+    #[test]
+    fn throttled_calls_are_told() {
+        let mut calls = Calls::default();
+        assert_eq!(calls.finding().status, Status::Warn);
+        calls.count(None);
+        calls.count(Some(&refused("InvalidParameterValue")));
+        assert_eq!(calls.finding().status, Status::Ok);
+        calls.count(Some(&refused("RequestLimitExceeded.UinLimitExceeded")));
+        let finding = calls.finding();
+        assert_eq!(finding.status, Status::Warn);
+        assert!(finding.finding.starts_with("1 of the 3 call(s)"), "{}", finding.finding);
+    }
+}

@@ -1,0 +1,84 @@
+//! Looking at a database without changing it, also while a gateway is at work on it.
+
+use super::{READERS, SqliteStore, Writer, migrations};
+use crate::store::Error;
+use rusqlite::{Connection, OpenFlags};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Mutex, atomic::AtomicUsize},
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// The newest migration of a database, and the newest that this program knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SchemaVersions {
+    pub found: i64,
+    pub known: i64,
+}
+
+impl SqliteStore {
+    /// Opens a database that is there, for reading: nothing is made or migrated, and every write fails.
+    ///
+    /// # Errors
+    /// When the file is missing, cannot be opened, or is no database.
+    pub fn open_read_only(path: &Path) -> Result<Self, Error> {
+        let failed = |error: rusqlite::Error| Error::new("open", error);
+        let open = || {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(path, flags)?;
+            connection.busy_timeout(Duration::from_secs(5))?;
+            // Opening reads nothing; this does.
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+            Ok(connection)
+        };
+        let readers = (0..READERS).map(|_| open().map(Mutex::new)).collect::<rusqlite::Result<_>>().map_err(failed)?;
+        let writer = Writer::start(open().map_err(failed)?).map_err(|error| Error::new("start writer", error))?;
+        Ok(Self { readers, next_reader: AtomicUsize::new(0), writer, events: watch::Sender::new(0) })
+    }
+
+    /// How far the database's schema is.
+    ///
+    /// # Errors
+    /// When it was never migrated: it is no database of a gateway.
+    pub fn schema_versions(&self) -> Result<SchemaVersions, Error> {
+        let known = migrations::migrations::runner().get_migrations().iter().map(|m| i64::from(m.version())).max();
+        let found = self.read("schema_versions", |reader| {
+            reader.query_row("SELECT coalesce(max(version), 0) FROM refinery_schema_history", [], |row| row.get(0))
+        })?;
+        Ok(SchemaVersions { found, known: known.unwrap_or_default() })
+    }
+
+    /// The ids of the keys that values are sealed with, and how many with each: of every column that is called `sealed_…`. Reads
+    /// each row once.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn sealed_key_ids(&self) -> Result<BTreeMap<String, u64>, Error> {
+        self.read("sealed_key_ids", |reader| {
+            let mut ids = BTreeMap::new();
+            for (table, column) in sealed_columns(reader)? {
+                // A sealed value begins with its format, the length of the key id (at most 64), and the key id.
+                let length = format!("unicode(CAST(substr({column}, 2, 1) AS TEXT))");
+                let sql = format!(
+                    "SELECT CAST(substr({column}, 3, {length}) AS TEXT), count(*) FROM {table} \
+                     WHERE length({column}) > 2 GROUP BY 1"
+                );
+                let mut statement = reader.prepare(&sql)?;
+                let found = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?)))?;
+                for found in found {
+                    let (id, count) = found?;
+                    *ids.entry(id).or_default() += count;
+                }
+            }
+            Ok(ids)
+        })
+    }
+}
+
+fn sealed_columns(reader: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
+    let sql = "SELECT t.name, c.name FROM sqlite_schema t JOIN pragma_table_info(t.name) c \
+               WHERE t.type = 'table' AND c.name GLOB 'sealed_*'";
+    reader.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
