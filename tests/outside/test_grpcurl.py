@@ -86,3 +86,13 @@ def test_unknown_verification_is_not_found(dev):
     done = grpcurl(dev, f"{SERVICE}/GetResult", data={"verification_id": nobody})
     assert done.returncode != 0
     assert "Code: NotFound" in done.stderr
+
+
+def test_what_the_vendor_refuses_says_who_should_do_what(dev):
+    dev.simulator.fault("DetectAuth", "error_code", code="UnauthorizedOperation.Arrears")
+    done = grpcurl(dev, f"{SERVICE}/CreateVerification", data=onboarding())
+    assert done.returncode != 0
+    assert "Code: FailedPrecondition" in done.stderr
+    for shown in ("UnauthorizedOperation.Arrears", "VENDOR_ACCOUNT_BLOCKED", "operator", "en-US", "pay in the console"):
+        assert shown in done.stderr, done.stderr
+    assert "zh-CN" in done.stderr and "请在控制台充值" in done.stderr, done.stderr
