@@ -5,8 +5,8 @@ use crate::{
     domain::fault::Faults,
     tencent::{ClientConfig, certificates},
 };
-use reqwest::Certificate;
 use std::fs;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use url::Url;
 
 pub(super) fn read(tencent: &mut Section, faults: &mut Faults) -> Option<ClientConfig> {
@@ -63,6 +63,6 @@ fn service(text: &str) -> Result<String, String> {
     if is_one { Ok(text.to_owned()) } else { Err("is not a service of the vendor, such as faceid".into()) }
 }
 
-fn read_certificates(file: &str) -> Result<Vec<Certificate>, String> {
+fn read_certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     certificates(&fs::read(file).map_err(|error| format!("cannot be read: {error}"))?)
 }

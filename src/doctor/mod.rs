@@ -12,12 +12,12 @@ use crate::{
     domain::clock::Clock,
 };
 use serde::Serialize;
-use std::{fmt, sync::Arc};
+use std::{fmt, iter, sync::Arc};
 
 /// What one check has found. Holds no secrets and no personal data.
 #[derive(Debug, Serialize)]
 pub struct Finding {
-    /// What was checked: config, store, keys, evidence, dns, tcp, tls, clock, credential, flow, quota, webhook.
+    /// What was checked: config, store, keys, evidence, proxy, dns, tcp, tls, clock, credential, flow, quota, webhook.
     pub check: &'static str,
     /// Which one of them.
     pub subject: String,
@@ -83,7 +83,10 @@ pub async fn examine(configuration: Result<Config, ConfigError>, origin: &str, c
     let keyring = Arc::new(config.keyring);
     let store = storage::check_store(&config.store, &keyring, &mut findings);
     storage::check_evidence(&config.evidence_url, &mut findings).await;
-    let reached = network::check_endpoint(&config.tencent.endpoint, &*clock, &mut findings).await;
+    let mut reached = false;
+    for endpoint in iter::once(&config.tencent.endpoint).chain(&config.tencent.backup_endpoints) {
+        reached |= network::check_endpoint(endpoint, &config.tencent, &*clock, &mut findings).await;
+    }
     let subjects = vendor::Subjects {
         tencent: &config.tencent,
         credentials: &config.credentials,

@@ -1,10 +1,10 @@
 //! The way to an endpoint of the vendor, step by step on one connection: DNS, TCP, TLS, and the vendor's clock.
 
 use super::{Finding, Status, tls};
-use crate::domain::clock::Clock;
+use crate::{domain::clock::Clock, tencent::ClientConfig};
 use bytes::Bytes;
 use http_body_util::Empty;
-use hyper_util::rt::TokioIo;
+use hyper_util::{client::proxy::matcher::Matcher, rt::TokioIo};
 use jiff::{Timestamp, fmt::rfc2822};
 use std::{
     io,
@@ -19,39 +19,39 @@ use tokio::{
 use url::{Host, Url};
 
 const DNS_TIMEOUT: Duration = Duration::from_secs(5);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const TLS_TIMEOUT: Duration = Duration::from_secs(5);
 const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Half of what the vendor allows is a good time to look; it refuses from [`CLOCK_FAIL_S`] on.
+/// From here on somebody should look; the vendor refuses signatures that are [`CLOCK_FAIL_S`] off.
 const CLOCK_WARN_S: u64 = 30;
 const CLOCK_FAIL_S: u64 = 300;
-/// reqwest goes through the first of these that is set.
-const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
 /// Checks the way to `endpoint`; true when a request can be made.
-pub(super) async fn check_endpoint(endpoint: &Url, clock: &dyn Clock, findings: &mut Vec<Finding>) -> bool {
-    let encrypted = endpoint.scheme() == "https";
-    let proxy = PROXY_VARIABLES.into_iter().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-    if let Some(variable) = proxy.filter(|_| encrypted) {
-        let finding =
-            format!("{variable} is set: calls go through that proxy, so DNS, TCP, TLS and clock are not checked");
-        let advice = "unset it to check the direct way; the credentials below are checked through the proxy";
+pub(super) async fn check_endpoint(
+    endpoint: &Url,
+    config: &ClientConfig,
+    clock: &dyn Clock,
+    findings: &mut Vec<Finding>,
+) -> bool {
+    if let Some(proxy) = proxy(endpoint, config) {
+        let finding = format!("calls go through the proxy of {proxy}, so DNS, TCP, TLS and clock are not checked");
+        let advice = "right if a proxy is needed; the credentials below are checked through it";
         findings.push(Finding::new("proxy", authority(endpoint), Status::Warn, finding, advice));
         return true;
     }
     let Some(addresses) = resolve(endpoint, findings).await else { return false };
-    let Some(stream) = connect(endpoint, &addresses, findings).await else { return false };
-    if !encrypted {
+    let Some(stream) = connect(endpoint, &addresses, config.connect_timeout, findings).await else { return false };
+    let asked = config.host.clone().unwrap_or_else(|| host_header(endpoint));
+    if endpoint.scheme() != "https" {
         let finding = "plain http to this machine: a simulator, not Tencent";
         findings.push(Finding::ok("tls", authority(endpoint), finding));
-        check_clock(endpoint, stream, clock, findings).await;
+        check_clock(endpoint, &asked, stream, clock, findings).await;
         return true;
     }
     let host = endpoint.host_str().unwrap_or_default().to_owned();
-    match timeout(TLS_TIMEOUT, tls::handshake(stream, &host)).await {
+    match timeout(TLS_TIMEOUT, tls::handshake(stream, &host, &config.ca_certificates)).await {
         Ok(Ok((stream, peer))) => {
             findings.push(peer.finding(authority(endpoint), clock.now()));
-            check_clock(endpoint, stream, clock, findings).await;
+            check_clock(endpoint, &asked, stream, clock, findings).await;
             true
         }
         failed => {
@@ -59,7 +59,8 @@ pub(super) async fn check_endpoint(endpoint: &Url, clock: &dyn Clock, findings: 
                 Ok(Err(problem)) => problem,
                 _ => format!("no handshake within {} s", TLS_TIMEOUT.as_secs()),
             };
-            let advice = "does something intercept TLS here? Check the machine's CA certificates, its clock and tencent.endpoint";
+            let advice =
+                "does something intercept TLS here? Check tencent.ca_file, the machine's CA certificates and its clock";
             findings.push(Finding::new("tls", authority(endpoint), Status::Fail, finding, advice));
             false
         }
@@ -70,6 +71,21 @@ pub(super) async fn check_endpoint(endpoint: &Url, clock: &dyn Clock, findings: 
 fn authority(endpoint: &Url) -> String {
     let port = endpoint.port_or_known_default().unwrap_or_default();
     format!("{}:{port}", endpoint.host_str().unwrap_or_default())
+}
+
+fn host_header(endpoint: &Url) -> String {
+    let host = endpoint.host_str().unwrap_or_default();
+    endpoint.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Which setting makes the client go through a proxy, if one does. Of the environment's, plain http takes none.
+fn proxy(endpoint: &Url, config: &ClientConfig) -> Option<&'static str> {
+    if config.proxy.is_some() {
+        return Some("tencent.proxy");
+    }
+    let uri: http::Uri = endpoint.as_str().parse().ok()?;
+    (endpoint.scheme() == "https" && Matcher::from_env().intercept(&uri).is_some())
+        .then_some("HTTPS_PROXY or ALL_PROXY")
 }
 
 async fn resolve(endpoint: &Url, findings: &mut Vec<Finding>) -> Option<Vec<SocketAddr>> {
@@ -100,13 +116,18 @@ async fn resolve(endpoint: &Url, findings: &mut Vec<Finding>) -> Option<Vec<Sock
 }
 
 /// Connects to each address, and goes on with the first that answers.
-async fn connect(endpoint: &Url, addresses: &[SocketAddr], findings: &mut Vec<Finding>) -> Option<TcpStream> {
+async fn connect(
+    endpoint: &Url,
+    addresses: &[SocketAddr],
+    limit: Duration,
+    findings: &mut Vec<Finding>,
+) -> Option<TcpStream> {
     let mut connected = None;
     let mut times = Vec::new();
     let mut problems = Vec::new();
     for address in addresses {
         let started = Instant::now();
-        match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+        match timeout(limit, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 times.push(format!("{} in {} ms", address.ip(), started.elapsed().as_millis()));
                 connected.get_or_insert(stream);
@@ -114,7 +135,7 @@ async fn connect(endpoint: &Url, addresses: &[SocketAddr], findings: &mut Vec<Fi
             // A name may have IPv6 addresses where the machine has none: nobody goes there.
             Ok(Err(error)) if address.is_ipv6() && has_no_route(&error) => {}
             Ok(Err(error)) => problems.push(format!("{}: {error}", address.ip())),
-            Err(_) => problems.push(format!("{}: no answer within {} s", address.ip(), CONNECT_TIMEOUT.as_secs())),
+            Err(_) => problems.push(format!("{}: no answer within {} ms", address.ip(), limit.as_millis())),
         }
     }
     let finding = times.iter().chain(&problems).cloned().collect::<Vec<_>>().join(", ");
@@ -144,12 +165,13 @@ fn has_no_route(error: &io::Error) -> bool {
 /// Compares the clock with the `Date` of an answer to a question without a signature, which every HTTP server gives.
 async fn check_clock(
     endpoint: &Url,
+    host: &str,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     clock: &dyn Clock,
     findings: &mut Vec<Finding>,
 ) {
     let before = clock.now();
-    let date = timeout(HTTP_TIMEOUT, ask_date(endpoint, stream)).await;
+    let date = timeout(HTTP_TIMEOUT, ask_date(host, stream)).await;
     let after = clock.now();
     findings.push(match date {
         Ok(Ok(date)) => clock_finding(authority(endpoint), offset_s(before, date, after)),
@@ -165,16 +187,12 @@ async fn check_clock(
 }
 
 async fn ask_date(
-    endpoint: &Url,
+    host: &str,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> Result<Timestamp, String> {
     let failed = |error: hyper::Error| format!("no HTTP answer: {error}");
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let connection = tokio::spawn(connection);
-    let host = endpoint.port().map_or_else(
-        || endpoint.host_str().unwrap_or_default().to_owned(),
-        |port| format!("{}:{port}", endpoint.host_str().unwrap_or_default()),
-    );
     let request = http::Request::head("/")
         .header(http::header::HOST, host)
         .header(http::header::CONNECTION, "close")
@@ -204,11 +222,11 @@ fn clock_finding(subject: String, offset_s: i64) -> Finding {
     match seconds {
         0..CLOCK_WARN_S => Finding::ok("clock", subject, finding),
         CLOCK_WARN_S..CLOCK_FAIL_S => {
-            let advice = "set the clock (NTP): from 300 s on Tencent refuses every signature";
+            let advice = "set the clock (NTP): Tencent refuses signatures that are 300 s off";
             Finding::new("clock", subject, Status::Warn, finding, advice)
         }
         _ => {
-            let advice = "set the clock (NTP): Tencent refuses signatures that are 300 s off";
+            let advice = "set the clock (NTP): Tencent refuses signatures that are 300 s off, and the gateway must learn the time from a refusal";
             Finding::new("clock", subject, Status::Fail, finding, advice)
         }
     }

@@ -1,5 +1,5 @@
 //! A TLS handshake that remembers what the other side showed, also when that is not trusted. Trust is what the client of the
-//! vendor trusts: the machine's CA certificates.
+//! vendor trusts: the machine's CA certificates, and those of tencent.ca_file.
 
 use super::{Finding, Status};
 use jiff::Timestamp;
@@ -37,10 +37,15 @@ struct Shown {
 ///
 /// # Errors
 /// What went wrong, with the issuer of the certificate that was shown, if one was.
-pub(super) async fn handshake(stream: TcpStream, host: &str) -> Result<(TlsStream<TcpStream>, Peer), String> {
+pub(super) async fn handshake(
+    stream: TcpStream,
+    host: &str,
+    ca_certificates: &[CertificateDer<'static>],
+) -> Result<(TlsStream<TcpStream>, Peer), String> {
     let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|error| error.to_string())?;
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = Verifier::new(Arc::clone(&provider)).map_err(|error| format!("no CA certificates: {error}"))?;
+    let verifier = Verifier::new_with_extra_roots(ca_certificates.iter().cloned(), Arc::clone(&provider))
+        .map_err(|error| format!("no CA certificates: {error}"))?;
     let recorder = Arc::new(Recorder { verifier, shown: Mutex::new(None) });
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -8,7 +8,9 @@ use crate::{
         key_pair::KeyPair,
     },
     store::sqlite::SqliteStore,
-    tencent::{self, Client, ClientConfig, ErrorClass, ErrorKind, KeyVerdict, RuleVerdict},
+    tencent::{
+        self, Client, ClientConfig, ErrorClass, ErrorKind, KeyVerdict, RuleVerdict, VendorClock, error::classify,
+    },
     vault::{CredentialVault, Keyring, credential::CredentialError},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -31,7 +33,7 @@ struct Credential {
 
 /// Checks credentials, flows and quota; asks nothing when the vendor was not `reached`.
 pub(super) async fn check(subjects: Subjects<'_>, reached: bool, clock: Arc<dyn Clock>, findings: &mut Vec<Finding>) {
-    let client = match Client::new(subjects.tencent, clock) {
+    let client = match Client::new(subjects.tencent, Arc::new(VendorClock::new(clock))) {
         Ok(client) => client,
         Err(error) => {
             let advice = "install CA certificates (package ca-certificates)";
@@ -43,7 +45,7 @@ pub(super) async fn check(subjects: Subjects<'_>, reached: bool, clock: Arc<dyn 
     let mut credentials = BTreeMap::new();
     for (name, pair) in key_pairs(&subjects, findings).await {
         let is_fine = if reached {
-            let checked = client.check_key(&pair).await;
+            let checked = client.check_key(&name, &pair).await;
             calls.count(checked.1.as_ref());
             let finding = credential_finding(&name, checked);
             let is_fine = finding.status == Status::Ok;
@@ -64,13 +66,13 @@ pub(super) async fn check(subjects: Subjects<'_>, reached: bool, clock: Arc<dyn 
             }
             Some(Credential { is_fine: false, .. }) => not_asked("flow", &flow.name, "its credential is not fine"),
             Some(Credential { pair, is_fine: true }) => {
-                let checked = client.check_rule(pair, &flow.rule_id).await;
+                let checked = client.check_rule(&flow.credential, pair, &flow.rule_id).await;
                 calls.count(checked.1.as_ref());
                 flow_finding(flow, checked)
             }
         });
     }
-    findings.push(calls.finding());
+    findings.push(calls.finding(subjects.tencent.requests_per_second));
 }
 
 /// The key pairs of all credentials. What the configuration has takes the place of what is in the vault when a gateway starts.
@@ -165,23 +167,26 @@ struct Calls {
 
 impl Calls {
     fn count(&mut self, error: Option<&tencent::Error>) {
-        self.made += 1;
-        self.throttled += u32::from(error.is_some_and(|error| error.kind.class() == ErrorClass::Throttled));
+        // An answer does not say after how many tries it came; a refusal does.
+        self.made += error.map_or(1, |error| error.tries);
+        self.throttled += u32::from(error.is_some_and(|error| classify(error.code()) == ErrorClass::Throttled));
     }
 
-    fn finding(&self) -> Finding {
+    fn finding(&self, per_second: u32) -> Finding {
         let Self { made, throttled } = self;
         let subject = "calls to Tencent";
         if *made == 0 {
             return not_asked("quota", subject, "no call was made");
         }
-        let finding = format!("{throttled} of the {made} call(s) of this examination were throttled");
+        let finding = format!(
+            "set to {per_second} a second for each credential and action; {throttled} of the {made} call(s) of this examination \
+             were throttled"
+        );
         if *throttled == 0 {
-            let finding =
-                format!("{finding}; Tencent allows 100 a second by default, how many are left is not measured");
-            Finding::ok("quota", subject, finding)
+            Finding::ok("quota", subject, finding + "; how many more Tencent would take is not measured")
         } else {
-            let advice = "something else uses this account up; ask Tencent for a higher limit if it lasts";
+            let advice =
+                "something else uses this account up: lower tencent.requests_per_second, or ask Tencent for more";
             Finding::new("quota", subject, Status::Warn, finding, advice)
         }
     }
@@ -193,7 +198,7 @@ mod tests {
 
     fn refused(code: &str) -> tencent::Error {
         let kind = ErrorKind::Refused { code: code.into(), request_id: "r-1".into() };
-        tencent::Error { action: "DetectAuth", kind }
+        tencent::Error { action: "DetectAuth", kind, tries: 2, earlier: None }
     }
 
     #[test]
@@ -210,20 +215,25 @@ mod tests {
             assert!(finding.finding.contains(code) && finding.finding.contains("r-1"), "{}", finding.finding);
             assert!(!finding.advice.is_empty());
         }
-        let timeout = tencent::Error { action: "DetectAuth", kind: ErrorKind::Timeout { timeout_ms: 1 } };
+        let timeout = tencent::Error {
+            action: "DetectAuth",
+            kind: ErrorKind::Timeout { timeout_ms: 1 },
+            tries: 1,
+            earlier: None,
+        };
         assert_eq!(undecided("credential", "main", Some(&timeout)).status, Status::Fail);
     }
 
     #[test]
     fn throttled_calls_are_told() {
         let mut calls = Calls::default();
-        assert_eq!(calls.finding().status, Status::Warn);
+        assert_eq!(calls.finding(100).status, Status::Warn);
         calls.count(None);
         calls.count(Some(&refused("InvalidParameterValue")));
-        assert_eq!(calls.finding().status, Status::Ok);
+        assert_eq!(calls.finding(100).status, Status::Ok);
         calls.count(Some(&refused("RequestLimitExceeded.UinLimitExceeded")));
-        let finding = calls.finding();
+        let finding = calls.finding(100);
         assert_eq!(finding.status, Status::Warn);
-        assert!(finding.finding.starts_with("1 of the 3 call(s)"), "{}", finding.finding);
+        assert!(finding.finding.contains("1 of the 5 call(s)"), "{}", finding.finding);
     }
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 const DNS_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) async fn check(callers: &[CallerConfig], findings: &mut Vec<Finding>) {
-    for known in callers {
-        let Some(webhook) = &known.webhook else { continue };
+    for caller in callers {
+        let Some(webhook) = &caller.webhook else { continue };
         let target = webhook.target();
         let (host, port) = target.host_and_port();
-        let subject = format!("{} at {host}:{port}", known.caller.name);
+        let subject = format!("{} at {host}:{port}", caller.known.caller.name);
         let problem = match tokio::time::timeout(DNS_TIMEOUT, target.addresses()).await {
             Ok(Ok(addresses)) if !addresses.is_empty() => {
                 let finding = format!("resolves to {} address(es)", addresses.len());

@@ -19,10 +19,7 @@ use crate::{
     tc3::{self, SigningKey, SigningRequest},
 };
 use jiff::Timestamp;
-use reqwest::{
-    Certificate,
-    header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue},
-};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -31,6 +28,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::Instant;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tracing::Instrument;
 use url::Url;
 
@@ -55,7 +53,7 @@ pub struct ClientConfig {
     /// `http(s)://[user:password@]host:port`; None: what the environment says.
     pub proxy: Option<SecretString>,
     /// Trusted beside the machine's own roots.
-    pub ca_certificates: Vec<Certificate>,
+    pub ca_certificates: Vec<CertificateDer<'static>>,
     /// For opening a connection.
     pub connect_timeout: Duration,
     /// For one try, from connecting to the first byte of the answer.

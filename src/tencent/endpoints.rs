@@ -9,6 +9,7 @@ use super::{
 use reqwest::{Certificate, Proxy, header::HeaderValue, redirect::Policy};
 use secrecy::ExposeSecret;
 use std::{sync::Arc, time::Duration};
+use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
 use tower::retry::budget::TpsBudget;
 use url::Url;
 
@@ -84,6 +85,8 @@ impl Endpoints {
 
 impl Endpoint {
     fn new(url: &Url, config: &ClientConfig) -> reqwest::Result<Self> {
+        let trusted = config.ca_certificates.iter().map(|der| Certificate::from_der(der));
+        let trusted = trusted.collect::<reqwest::Result<Vec<_>>>()?;
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("faceid-gateway/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(config.connect_timeout)
@@ -91,7 +94,7 @@ impl Endpoint {
             .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_timeout(PING_TIMEOUT)
             .redirect(Policy::none())
-            .tls_certs_merge(config.ca_certificates.iter().cloned());
+            .tls_certs_merge(trusted);
         if let Some(proxy) = &config.proxy {
             http = http.proxy(Proxy::all(proxy.expose_secret())?);
         } else if url.scheme() == "http" {
@@ -121,12 +124,9 @@ impl Endpoint {
 ///
 /// # Errors
 /// What is wrong.
-pub fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, String> {
-    match Certificate::from_pem_bundle(pem) {
-        Ok(certificates) if certificates.is_empty() => Err("has no certificate: it is not PEM".into()),
-        Ok(certificates) => Ok(certificates),
-        Err(_) => Err("is not PEM".into()),
-    }
+pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|_| "is not PEM")?;
+    if certificates.is_empty() { Err("has no certificate: it is not PEM".into()) } else { Ok(certificates) }
 }
 
 fn host_header(endpoint: &Url) -> String {

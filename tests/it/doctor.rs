@@ -202,17 +202,14 @@ async fn an_account_in_arrears_and_a_throttle_are_told_apart_from_a_bad_key() {
     let refuse = |code: &str| json!({ "kind": "error_code", "code": code, "action": "GetDetectInfoEnhanced" });
     world.fault(refuse("UnauthorizedOperation.Arrears")).await;
     assert_found(&patient.examined().await, "credential", "main", Status::Fail, "the account is blocked");
-    world.control("quota", json!({ "per_second": 1 })).await;
-    let twice = Patient::of(&world.simulator).with_flow("second", "1", "authority", r#""name""#, "main");
-    let mut throttled = Vec::new();
-    // The simulator's quota is by the second: two calls of one examination may fall into two.
-    world
-        .until("a throttled call", async || {
-            throttled = twice.examined().await;
-            found(&throttled, "quota", "").status == Status::Warn
-        })
-        .await;
-    assert!(found(&throttled, "quota", "").advice.contains("higher limit"), "{throttled:#?}");
+    let throttle = json!({
+        "kind": "error_code", "code": "RequestLimitExceeded", "action": "GetDetectInfoEnhanced", "times": 100,
+    });
+    world.fault(throttle).await;
+    let findings = patient.examined().await;
+    assert_found(&findings, "credential", "main", Status::Warn, "cannot be told");
+    assert_found(&findings, "flow", "onboarding", Status::Warn, "not checked");
+    assert_found(&findings, "quota", "", Status::Warn, "tencent.requests_per_second");
 }
 
 #[tokio::test]
@@ -226,6 +223,12 @@ async fn the_way_to_the_vendor_is_followed_to_where_it_ends() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let closed = Patient { endpoint: format!("http://{port}"), ..Patient::of(&simulator) };
     assert_found(&closed.examined().await, "tcp", "127.0.0.1", Status::Fail, "refused");
+
+    let backup = format!("{}\"\nbackup_endpoints = [\"http://{}\"]\n#\"", closed.endpoint, simulator.api_addr());
+    let with_backup = Patient { endpoint: backup, ..Patient::of(&simulator) };
+    let findings = with_backup.examined().await;
+    assert_eq!(failed(&findings), ["tcp"], "{findings:#?}");
+    assert_found(&findings, "credential", "main", Status::Ok, "fine");
 
     // The simulator speaks no TLS.
     let plain = Patient { endpoint: format!("https://{}", simulator.api_addr()), ..Patient::of(&simulator) };

@@ -158,6 +158,13 @@ def test_trusted_tls_is_told_with_issuer_and_days(tls, ca):
     assert found["credential"]["status"] == "ok", "the client trusts what the doctor trusts"
 
 
+def test_a_ca_of_the_configuration_is_trusted(tls, ca):
+    ca_file, leaf = ca
+    found = tls(leaf(60), FACEID_GATEWAY__TENCENT__CA_FILE=str(ca_file))
+    assert found["tls"]["status"] == "ok" and ISSUER in found["tls"]["finding"], found["tls"]
+    assert found["credential"]["status"] == "ok"
+
+
 def test_a_certificate_that_ends_soon_is_a_warning(tls, ca):
     ca_file, leaf = ca
     found = tls(leaf(5), SSL_CERT_FILE=str(ca_file))
