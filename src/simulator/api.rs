@@ -39,7 +39,7 @@ pub(super) async fn call(
             match fault {
                 Some(fault) => call.answer_with(&fault, &shared, &switch, &request_id).await,
                 None => {
-                    let result = call.dispatch(&shared);
+                    let result = call.dispatch(&shared, true);
                     let code = code(&result);
                     let (json, attachments) = envelope(result, &request_id);
                     (filled_response(attachments.fill(json.to_string())), code)
@@ -100,10 +100,11 @@ impl AdmittedCall {
         serde_json::from_slice(&self.body).ok().map(|About { biz_token }| biz_token)
     }
 
-    fn dispatch(&self, shared: &Shared) -> Result<Answer, ApiError> {
+    /// `encrypts`: whether an answer is encrypted that should be.
+    fn dispatch(&self, shared: &Shared, encrypts: bool) -> Result<Answer, ApiError> {
         match self.action {
             Action::DetectAuth => detect::detect_auth(shared, &self.body, &self.base_url).map(Answer::from),
-            Action::GetDetectInfoEnhanced => detect::get_detect_info_enhanced(shared, &self.body),
+            Action::GetDetectInfoEnhanced => detect::get_detect_info_enhanced(shared, &self.body, encrypts),
             Action::GetWeChatBillDetails => bill::get_wechat_bill_details(shared, &self.body).map(Answer::from),
         }
     }
@@ -123,7 +124,7 @@ impl AdmittedCall {
         if let Some(response) = instead_of_answer(fault, switch, request_id) {
             return (response, fault_code);
         }
-        let result = self.dispatch(shared);
+        let result = self.dispatch(shared, *fault != Fault::Unencrypted);
         let code = if result.is_ok() { fault_code } else { code(&result) };
         let (mut json, attachments) = envelope(result, request_id);
         fault.spoil(&mut json);
@@ -207,6 +208,8 @@ fn instead_of_answer(fault: &Fault, switch: &ResetSwitch, request_id: &str) -> O
         | Fault::UnknownFields
         | Fault::WrongTypes
         | Fault::Delay { .. }
+        | Fault::Unencrypted
+        | Fault::BadCiphertext
         | Fault::ResultCode { .. } => return None,
     })
 }

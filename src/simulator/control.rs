@@ -28,6 +28,7 @@ type Answer = Result<Json<Value>, JsonError>;
 pub(super) fn router(shared: &Arc<Shared>) -> Router {
     Router::new()
         .route("/state", get(state))
+        .route("/encryption", get(encryption))
         .route("/tokens", get(tokens))
         .route("/tokens/{biz_token}/attempts", post(attempt))
         .route("/tokens/{biz_token}/give-up", post(give_up))
@@ -64,6 +65,12 @@ async fn state(State(shared): State<Arc<Shared>>) -> Json<Value> {
     }))
 }
 
+/// `GET /encryption`: the public keys that a client encrypts with, as PEM.
+async fn encryption(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let keys = &shared.encryption_keys;
+    Json(json!({ "rsa_public_key": keys.rsa_public_key(), "sm2_public_key": keys.sm2_public_key() }))
+}
+
 /// `GET /tokens`: every token, in the order of their making.
 async fn tokens(State(shared): State<Arc<Shared>>) -> Json<Value> {
     let now_ms = shared.clock.now_ms();
@@ -85,6 +92,9 @@ fn describe(token: &Token, now_ms: i64) -> Value {
         "rule_id": token.rule_id,
         "created_ms": token.created_ms,
         "redirect_url": token.order.redirect_url,
+        "encryption": token.order.identity.encryption,
+        "identity_legible": token.order.identity.legible,
+        "clear_answers": token.clear_answers,
         "attempts": attempts.collect::<Vec<_>>(),
         "state": token.summary(now_ms),
     })
@@ -369,7 +379,7 @@ async fn reset(State(shared): State<Arc<Shared>>) -> Json<Value> {
 }
 
 async fn no_such_path(uri: Uri) -> JsonError {
-    JsonError::not_found(format!("there is no {}; try GET /state, /tokens, /calls or /ledger", uri.path()))
+    JsonError::not_found(format!("there is no {}; try GET /state, /tokens, /calls, /ledger or /encryption", uri.path()))
 }
 
 async fn wrong_method() -> JsonError {

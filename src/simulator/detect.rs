@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 use super::Shared;
 use super::answer::{self, Selection};
 use super::body::Answer;
+use super::encryption::{Encryption, Session};
 use super::error::ApiError;
 use super::identity;
 use super::media::MAX_BEST_FRAMES;
 use super::rule::{Comparison, IntentionMode, Rule};
-use super::state::{NewToken, State, Token};
+use super::state::{NewToken, State, Token, Transport};
 
 const MAX_NAME: usize = 32;
 const MAX_URL: usize = 1024;
@@ -33,7 +34,7 @@ const MAX_ANSWER_TEXT: usize = 10;
 pub(super) fn detect_auth(shared: &Shared, body: &[u8], base_url: &str) -> Result<Value, ApiError> {
     let request: DetectAuthRequest = serde_json::from_slice(body).map_err(|error| ApiError::from_json(&error))?;
     let rule = enabled_rule(&shared.state(), &request.rule_id)?;
-    let order = request.check(&rule)?;
+    let order = request.decrypt(shared, body)?.check(&rule)?;
 
     let biz_token = super::random_uuid().to_string().to_uppercase();
     // The ampersand is escaped as in HTML, as the vendor has been seen to do: clients must decode it.
@@ -48,13 +49,32 @@ pub(super) fn detect_auth(shared: &Shared, body: &[u8], base_url: &str) -> Resul
 /// # Errors
 /// `InvalidTokenParameter` for an unknown token, `BizTokenIllegal` for one of another rule, `BizTokenExpired` when the
 /// results have been deleted.
-pub(super) fn get_detect_info_enhanced(shared: &Shared, body: &[u8]) -> Result<Answer, ApiError> {
-    let request: GetDetectInfoEnhancedRequest =
+pub(super) fn get_detect_info_enhanced(shared: &Shared, body: &[u8], encrypts: bool) -> Result<Answer, ApiError> {
+    let mut request: GetDetectInfoEnhancedRequest =
         serde_json::from_slice(body).map_err(|error| ApiError::from_json(&error))?;
+    let session = request.encryption.take().map(|encryption| Session::open(&shared.encryption_keys, encryption));
+    let session = session.transpose()?.filter(|_| encrypts);
+    if session.is_none() && encrypts && request.is_encrypt_response == Some(true) {
+        return Err(ApiError::bad_value("IsEncryptResponse needs Encryption, which holds the key."));
+    }
     let selection = request.selection()?;
-    let state = shared.state();
+    let mut state = shared.state();
     let (token, comparison) = find_token(&state, &request, shared.clock.now_ms())?;
-    Ok(answer::detect_info(token, comparison, &selection, state.liveness_video.as_ref()))
+    let mut answer = answer::detect_info(token, comparison, &selection, state.liveness_video.as_ref());
+    if session.is_none() && selection.text {
+        state.note_clear_answer(&request.biz_token);
+    }
+    // An answer can have megabytes; other calls do not wait for its encryption.
+    drop(state);
+    match session {
+        None => {}
+        Some(session) if request.is_encrypt_response == Some(true) => {
+            let body = answer.attachments.fill(answer.content.to_string()).concat();
+            answer = Answer::from(session.seal_body(&body));
+        }
+        Some(session) => session.seal_fields(&mut answer.content),
+    }
+    Ok(answer)
 }
 
 fn enabled_rule(state: &State, rule_id: &str) -> Result<Rule, ApiError> {
@@ -97,7 +117,10 @@ struct DetectAuthRequest {
     extra: Option<String>,
     #[serde(rename = "ImageBase64")]
     image_base64: Option<String>,
-    encryption: Option<Value>,
+    encryption: Option<Encryption>,
+    /// How the identity came; not a parameter.
+    #[serde(skip)]
+    identity: Transport,
     intention_verify_text: Option<String>,
     intention_questions: Option<Vec<IntentionQuestion>>,
     intention_actions: Option<Vec<IntentionActionConfig>>,
@@ -133,10 +156,20 @@ struct RuleIdConfig {
 }
 
 impl DetectAuthRequest {
-    fn check(self, rule: &Rule) -> Result<NewToken, ApiError> {
-        if self.encryption.is_some() {
-            return Err(no_field_encryption());
+    /// Opens what is encrypted; `body` is searched for what should not be in it then.
+    fn decrypt(mut self, shared: &Shared, body: &[u8]) -> Result<Self, ApiError> {
+        if let Some(encryption) = self.encryption.take() {
+            let session = Session::open(&shared.encryption_keys, encryption)?;
+            session.open_fields(&mut [("IdCard", &mut self.id_card), ("Name", &mut self.name)])?;
+            self.identity.encryption = Some(session.algorithm);
         }
+        let body = String::from_utf8_lossy(body);
+        let is_legible = |clear: &String| body.contains(clear) || body.contains(&STANDARD.encode(clear));
+        self.identity.legible = [&self.id_card, &self.name].into_iter().flatten().any(is_legible);
+        Ok(self)
+    }
+
+    fn check(self, rule: &Rule) -> Result<NewToken, ApiError> {
         self.check_intention()?;
         let intention_script = self.intention_script(rule.intention);
         // The vendor reads an empty string as one that was not given.
@@ -164,7 +197,7 @@ impl DetectAuthRequest {
         if let Some(image) = &image {
             check_image(image)?;
         }
-        Ok(NewToken { name, id_card, redirect_url, extra, intention_script })
+        Ok(NewToken { name, id_card, identity: self.identity, redirect_url, extra, intention_script })
     }
 
     fn check_intention(&self) -> Result<(), ApiError> {
@@ -217,18 +250,16 @@ struct GetDetectInfoEnhancedRequest {
     best_frames_count: Option<i64>,
     is_cut_id_card_image: Option<bool>,
     is_need_id_card_avatar: Option<bool>,
-    is_encrypt: Option<bool>,
-    encryption: Option<Value>,
+    /// The vendor has given it up: `Encryption` says it.
+    #[serde(rename = "IsEncrypt")]
+    _is_encrypt: Option<bool>,
+    encryption: Option<Encryption>,
     is_encrypt_response: Option<bool>,
     is_return_all_video: Option<bool>,
 }
 
 impl GetDetectInfoEnhancedRequest {
     fn selection(&self) -> Result<Selection, ApiError> {
-        let encrypted = [self.is_encrypt, self.is_encrypt_response].contains(&Some(true));
-        if encrypted || self.encryption.is_some() {
-            return Err(no_field_encryption());
-        }
         let info_type = self.info_type.as_deref().filter(|digits| !digits.is_empty()).unwrap_or("0");
         if !info_type.chars().all(|digit| ('0'..='6').contains(&digit)) {
             return Err(ApiError::bad_value("InfoType must consist of the digits 0 to 6."));
@@ -251,10 +282,6 @@ impl GetDetectInfoEnhancedRequest {
             all_videos: self.is_return_all_video.unwrap_or(false),
         })
     }
-}
-
-fn no_field_encryption() -> ApiError {
-    ApiError::new("UnsupportedOperation", "This simulator does not do field encryption.")
 }
 
 /// Lengths are counted in characters, as the vendor does.

@@ -40,6 +40,10 @@ pub(super) enum Fault {
     Reset,
     /// The true answer with this `Text.ErrCode`.
     ResultCode { code: i64 },
+    /// The true answer in the clear, though encryption was asked for.
+    Unencrypted,
+    /// The true answer with its encrypted parts cut short.
+    BadCiphertext,
 }
 
 /// The faults that wait for their calls, in the order in which they were given.
@@ -99,6 +103,8 @@ impl Fault {
             Fault::WrongTypes => "fault:wrong_types",
             Fault::Reset => "fault:reset",
             Fault::ResultCode { .. } => "fault:result_code",
+            Fault::Unencrypted => "fault:unencrypted",
+            Fault::BadCiphertext => "fault:bad_ciphertext",
         }
     }
 
@@ -131,6 +137,7 @@ impl Fault {
                     }
                 }
             }
+            Fault::BadCiphertext => super::encryption::spoil(response),
             Fault::ResultCode { code } => {
                 if let Some(text) = response.get_mut("Text").and_then(Value::as_object_mut) {
                     text.insert("ErrCode".to_owned(), json!(code));

@@ -6,7 +6,7 @@
 //! make the vendor fail.
 //!
 //! Reading order: `api` (a call from signature to envelope), `detect` (the two actions of a verification), `answer`
-//! (the full result) with `findings`, `media` and `body`, `bill` (the ledger of a day), `state` (what is remembered),
+//! (the full result) with `findings`, `media` and `body`, `encryption`, `bill` (the ledger of a day), `state` (what is remembered),
 //! `attempt` and `quota`, `page`, `control`. Nothing here uses the gateway's code: what the two have in common they have
 //! read in the vendor's documentation, each for itself.
 
@@ -20,6 +20,7 @@ mod codes;
 mod connection;
 mod control;
 mod detect;
+mod encryption;
 mod error;
 mod faults;
 mod findings;
@@ -53,6 +54,7 @@ pub use rule::{Comparison, IntentionMode, Rule};
 
 use clock::Clock;
 use connection::{ResetSwitch, ResettableListener};
+use encryption::PrivateKeys;
 use state::State;
 use verify::KeyPair;
 
@@ -102,6 +104,7 @@ pub async fn start(config: SimulatorConfig) -> std::io::Result<Simulator> {
     }
 
     let shared = Arc::new(Shared {
+        encryption_keys: PrivateKeys::default(),
         key: KeyPair { secret_id: config.secret_id, secret_key: config.secret_key },
         clock: Clock::system(),
         api_addr,
@@ -151,6 +154,16 @@ impl Simulator {
         &self.shared.key.secret_key
     }
 
+    /// The public key for AES-256-CBC, as PEM. Its pair is random, like that of [`Self::sm2_public_key`].
+    pub fn rsa_public_key(&self) -> String {
+        self.shared.encryption_keys.rsa_public_key()
+    }
+
+    /// The public key for SM4-GCM, as PEM.
+    pub fn sm2_public_key(&self) -> String {
+        self.shared.encryption_keys.sm2_public_key()
+    }
+
     /// Stops listening and waits a moment for calls in flight; longer ones are cut off.
     pub async fn shutdown(self) {
         self.stop.disarm().cancel();
@@ -167,6 +180,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// What every handler sees.
 struct Shared {
     key: KeyPair,
+    encryption_keys: PrivateKeys,
     clock: Clock,
     api_addr: SocketAddr,
     state: Mutex<State>,

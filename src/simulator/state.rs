@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::attempt::{Attempt, AttemptRefused, MAX_ATTEMPTS, Outcome};
 use super::codes;
+use super::encryption::Algorithm;
 use super::faults::FaultQueue;
 use super::media::Medium;
 use super::quota::Quota;
@@ -55,8 +56,19 @@ pub(super) struct Token {
     pub(super) left_off_bill: bool,
     /// What the bill has and the result has not: charges without an attempt, each in the shape of one.
     pub(super) extra_charges: Vec<Attempt>,
+    /// How many answers with text about it were not encrypted.
+    pub(super) clear_answers: u32,
     /// Makes invented data differ between tokens.
     pub(super) seed: u64,
+}
+
+/// How `Name` and `IdCard` came.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Transport {
+    /// `None`: in the clear.
+    pub(super) encryption: Option<Algorithm>,
+    /// Whoever saw the request could read one of them in it.
+    pub(super) legible: bool,
 }
 
 /// What DetectAuth asked for, checked.
@@ -64,6 +76,7 @@ pub(super) struct Token {
 pub(super) struct NewToken {
     pub(super) name: Option<String>,
     pub(super) id_card: Option<String>,
+    pub(super) identity: Transport,
     /// `None` sends the user to the vendor's product page.
     pub(super) redirect_url: Option<String>,
     pub(super) extra: Option<String>,
@@ -116,6 +129,7 @@ impl State {
             exhausted: false,
             left_off_bill: false,
             extra_charges: Vec::new(),
+            clear_answers: 0,
             seed: self.tokens.len() as u64,
         });
     }
@@ -186,6 +200,12 @@ impl State {
             token.extra_charges.push(Attempt { seq: super::random_uuid().to_string(), ..repeated.clone() });
         }
         Some(token)
+    }
+
+    pub(super) fn note_clear_answer(&mut self, biz_token: &str) {
+        if let Some(token) = self.index.get(biz_token).and_then(|&at| self.tokens.get_mut(at)) {
+            token.clear_answers += 1;
+        }
     }
 
     /// Lets the user leave without an attempt; `None` when there is no such token.

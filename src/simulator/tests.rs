@@ -314,7 +314,11 @@ async fn bad_requests_get_the_vendors_codes() {
         ("IntentionQuestions", json!([{"Question": "?", "Answers": ["是".repeat(11)]}]), "InvalidParameterValue"),
         ("IntentionQuestions", json!([{"Question": "?"}]), "MissingParameter"),
         ("IntentionActions", json!([{"Text": "点".repeat(251)}]), "InvalidParameterValue"),
-        ("Encryption", json!({"EncryptList": ["Name"], "CiphertextBlob": "", "Iv": ""}), "UnsupportedOperation"),
+        (
+            "Encryption",
+            json!({"EncryptList": ["Name"], "CiphertextBlob": "", "Iv": ""}),
+            "FailedOperation.DecryptSystemError",
+        ),
     ];
     for (name, value, expected) in cases {
         let mut body = valid();
