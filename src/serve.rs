@@ -84,6 +84,7 @@ impl Gateway {
             keyring,
             credentials,
             flows: config.flows,
+            field_encryption: config.field_encryption,
             evidence: EvidenceStore::open(&config.evidence_url).context("evidence.url")?,
             webhooks,
             webhook_sender: webhook::Sender::new(webhook::Timeouts::default()).context("the sender of webhooks")?,

@@ -119,7 +119,8 @@ impl App {
     async fn detect_auth(&self, flow: &Flow, new: &NewVerification, urgency: Urgency) -> Result<VendorSession, Error> {
         let pair = self.credentials.get(&flow.credential).await?;
         let options = CallOptions { credential: &flow.credential, urgency };
-        let answer = self.tencent.detect_auth(&pair, &detect_auth_request(flow, new), options).await?;
+        let encryption = self.field_encryption.get(&flow.name);
+        let answer = self.tencent.detect_auth(&pair, &detect_auth_request(flow, new), encryption, options).await?;
         // Taken after the answer: the vendor's 7,200 s began before, so by our clock they never end too early for the user.
         let created_at = self.clock.now();
         let (request_id, tries) = (answer.request_id, answer.tries);

@@ -110,7 +110,7 @@ impl App {
         let request = GetDetectInfoEnhancedRequest {
             biz_token: record.session()?.token.expose(),
             rule_id: &verification.rule_id,
-            info_type: &info_type(wish, verification.intention),
+            info_type: &info_type(wish, verification.intention, self.field_encryption.contains_key(&verification.flow)),
             best_frames_count: wish.best_frame.then_some(BEST_FRAMES),
             is_cut_id_card_image: wish.id_card.then_some(true),
             is_need_id_card_avatar: wish.id_card.then_some(true),
@@ -309,9 +309,10 @@ fn evidence_retention_job(verification_id: &str, due_at_ms: i64) -> NewJob {
     NewJob { kind: EVIDENCE_RETENTION_JOB, subject: verification_id.to_owned(), due_at_ms, rank_ms: due_at_ms }
 }
 
-/// The digits of what is asked for; the text is always there.
-fn info_type(wish: EvidenceWish, intention: Option<IntentionMode>) -> String {
-    let mut digits = String::from("1");
+/// The digits of what is asked for. Media come as they are, so that they can be streamed; with an encrypted flow the text,
+/// which would come in the clear beside them and which nobody reads here, is left out.
+fn info_type(wish: EvidenceWish, intention: Option<IntentionMode>, encrypted: bool) -> String {
+    let mut digits = String::from(if encrypted { "" } else { "1" });
     for (wished, digit) in [(wish.id_card, '2'), (wish.best_frame, '3'), (wish.video, '4')] {
         if wished {
             digits.push(digit);

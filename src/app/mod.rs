@@ -40,7 +40,7 @@ use crate::{
     domain::{clock::Clock, flow::Flows, id_card_limits::IdCardLimits, schedule::PollSchedule},
     evidence::EvidenceStore,
     store::{Store, row::AuditRow},
-    tencent,
+    tencent::{self, FieldEncryption},
     vault::{CredentialVault, Keyring},
     webhook::{self, Endpoint},
 };
@@ -57,6 +57,8 @@ pub struct App {
     pub evidence: EvidenceStore,
     pub tencent: tencent::Client,
     pub flows: Flows,
+    /// How the calls of flows are encrypted, by flow; the others are not.
+    pub field_encryption: BTreeMap<String, FieldEncryption>,
     /// The gateway's own callback as browsers reach it.
     pub own_callback: Option<Url>,
     /// Where callers want their events, by caller.

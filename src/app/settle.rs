@@ -120,13 +120,14 @@ impl App {
             ..GetDetectInfoEnhancedRequest::default()
         };
         let options = CallOptions { credential: &verification.credential, urgency };
-        let answer = self.tencent.get_detect_info_enhanced(&pair, &request, options).await?;
+        let encryption = self.field_encryption.get(&verification.flow);
+        let answer = self.tencent.get_detect_info_enhanced(&pair, &request, encryption, options).await?;
         if verification.intention.is_some() || !answer.body.tells_of_intention() {
             return Ok(answer);
         }
         // The step is on in the vendor's console although no script was given: its code must be asked for.
         request.info_type = ALL_TEXT;
-        Ok(self.tencent.get_detect_info_enhanced(&pair, &request, options).await?)
+        Ok(self.tencent.get_detect_info_enhanced(&pair, &request, encryption, options).await?)
     }
 
     /// Reads a verification that must exist.

@@ -111,7 +111,7 @@ fn dev_config(
         name = "main"
         secret_id = {secret_id}
         secret_key = {secret_key}
-        {onboarding}{photo}{signing}"#,
+        {onboarding}{photo}{signing}{encrypted}"#,
         store = quoted(&format!("sqlite:{}", data.join("gateway.db").display())),
         evidence = quoted(&format!("file:{}", data.join("evidence").display())),
         keys_file = quoted(&keys_file.display().to_string()),
@@ -120,7 +120,10 @@ fn dev_config(
         secret_key = quoted(simulator.secret_key()),
         onboarding = dev_flow("onboarding", "1", "authority", r#""name", "id_number""#, simulator),
         photo = dev_flow("photo", "2", "uploaded_photo", "", simulator),
-        signing = dev_flow("signing", "3", "authority", r#""name", "id_number", "intention""#, simulator),
+        signing = dev_flow("signing", "3", "authority", r#""name", "id_number", "intention""#, simulator)
+            + &encryption("sm4_gcm", &simulator.sm2_public_key()),
+        encrypted = dev_flow("encrypted", "1", "authority", r#""name", "id_number""#, simulator)
+            + &encryption("aes_256_cbc", &simulator.rsa_public_key()),
     );
     Ok(Config::from_toml(&text, "dev", iter::empty())?)
 }
@@ -138,6 +141,19 @@ fn dev_flow(name: &str, rule_id: &str, comparison: &str, requires: &str, simulat
         requires = [{requires}]
         evidence = ["best_frame", "id_card", "video", "intention"]
         redirect_allow = ["http://{shop}/shop/", "https://shop.example.com/"]
+        "#
+    )
+}
+
+/// The simulator's keys are random, so there is none to keep.
+fn encryption(algorithm: &str, public_key: &str) -> String {
+    let public_key = quoted(public_key);
+    format!(
+        r#"
+        [flows.encryption]
+        algorithm = "{algorithm}"
+        public_key = {public_key}
+        whole_response = true
         "#
     )
 }

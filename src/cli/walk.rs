@@ -22,20 +22,27 @@ struct Walk<'a> {
     browser: reqwest::Client,
 }
 
-/// Two verifications: one that passes, and one that fails first and passes on retry with the same token.
+/// Three verifications: one that passes, one that passes in a flow with field encryption, and one that fails first and passes
+/// on retry with the same token.
 pub(super) async fn walk(stage: &Stage) -> anyhow::Result<()> {
     let gateway = VerificationServiceClient::connect(format!("http://{}", stage.grpc)).await?;
     let browser = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?;
     let mut walk = Walk { stage, gateway, browser };
 
     println!("A person who passes:");
-    let created = walk.create().await?;
+    let created = walk.create("onboarding").await?;
+    walk.user_opens(&created).await?;
+    walk.user_ends_with(0, &created, "welcome").await?;
+    walk.expect_state(&created, VerificationState::Passed, None).await?;
+
+    println!("Another, whose name and ID number are encrypted between gateway and vendor:");
+    let created = walk.create("encrypted").await?;
     walk.user_opens(&created).await?;
     walk.user_ends_with(0, &created, "welcome").await?;
     walk.expect_state(&created, VerificationState::Passed, None).await?;
 
     println!("A person who fails, and passes on retry with the same token:");
-    let created = walk.create().await?;
+    let created = walk.create("onboarding").await?;
     walk.user_opens(&created).await?;
     walk.user_ends_with(2016, &created, "sorry").await?;
     walk.expect_state(&created, VerificationState::Pending, Some(2016)).await?;
@@ -44,11 +51,11 @@ pub(super) async fn walk(stage: &Stage) -> anyhow::Result<()> {
 }
 
 impl Walk<'_> {
-    async fn create(&mut self) -> anyhow::Result<CreateVerificationResponse> {
+    async fn create(&mut self, flow: &str) -> anyhow::Result<CreateVerificationResponse> {
         let shop = format!("http://{}/shop", self.stage.simulator);
         let request = CreateVerificationRequest {
             request_id: uuid::Uuid::new_v4().to_string(),
-            flow: "onboarding".into(),
+            flow: flow.into(),
             subject: Some(Subject { name: "张三".into(), id_number: "11010519491231002X".into() }),
             success_url: format!("{shop}/welcome"),
             failure_url: format!("{shop}/sorry"),

@@ -18,14 +18,17 @@ use crate::{
     grpc::{Open, tls::TlsConfig},
     reload::FileWatch,
     telemetry::LogFormat,
-    tencent::ClientConfig,
+    tencent::{
+        ClientConfig, FieldEncryption,
+        encryption::{Algorithm, PublicKey},
+    },
     vault::Keyring,
     webhook::Endpoint,
 };
 use secrecy::ExposeSecret;
 use section::Section;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -71,6 +74,8 @@ pub struct Config {
     pub otlp_endpoint: Option<String>,
     pub credentials: Vec<(String, KeyPair)>,
     pub flows: Flows,
+    /// Of the flows that have one.
+    pub field_encryption: BTreeMap<String, FieldEncryption>,
     pub callers: Vec<CallerConfig>,
 }
 
@@ -239,7 +244,7 @@ fn read(mut root: Section, mut faults: Faults) -> Result<Config, Vec<Fault>> {
     telemetry.finish(faults_ref);
 
     let credentials = read_credentials(&mut root, faults_ref);
-    let flows = read_flows(&mut root, faults_ref);
+    let (flows, field_encryption) = read_flows(&mut root, faults_ref);
     let callers = callers::read_callers(&mut root, &flows, auth.as_ref(), faults_ref);
     root.finish(faults_ref);
 
@@ -279,6 +284,7 @@ fn read(mut root: Section, mut faults: Faults) -> Result<Config, Vec<Fault>> {
             otlp_endpoint,
             credentials,
             flows,
+            field_encryption,
             callers,
         })
     })();
@@ -303,9 +309,9 @@ fn read_credentials(root: &mut Section, faults: &mut Faults) -> Vec<(String, Key
     credentials
 }
 
-fn read_flows(root: &mut Section, faults: &mut Faults) -> Flows {
+fn read_flows(root: &mut Section, faults: &mut Faults) -> (Flows, BTreeMap<String, FieldEncryption>) {
     let mut names = BTreeSet::new();
-    let mut flows = Flows::new();
+    let (mut flows, mut field_encryption) = (Flows::new(), BTreeMap::new());
     let sections = root.sections("flows", faults);
     if sections.is_empty() {
         faults.add("flows", "is empty; a gateway without a flow can verify nobody");
@@ -330,6 +336,7 @@ fn read_flows(root: &mut Section, faults: &mut Faults) -> Flows {
         let evidence_retention =
             section.parsed_or("evidence_retention_days", EVIDENCE_RETENTION_DAYS, faults, value::days);
         let result_retention = section.parsed_or("result_retention_days", RESULT_RETENTION_DAYS, faults, value::days);
+        let encryption = read_field_encryption(&mut section, faults);
         section.finish(faults);
         let flow = (|| {
             Some(Flow {
@@ -346,10 +353,26 @@ fn read_flows(root: &mut Section, faults: &mut Faults) -> Flows {
             })
         })();
         if let Some(flow) = flow {
+            field_encryption.extend(encryption.map(|encryption| (flow.name.clone(), encryption)));
             flows.insert(flow.name.clone(), flow);
         }
     }
-    flows
+    (flows, field_encryption)
+}
+
+/// A flow's field encryption. The public key may be a file like a secret, which it is not.
+fn read_field_encryption(flow: &mut Section, faults: &mut Faults) -> Option<FieldEncryption> {
+    if !flow.has("encryption") {
+        return None;
+    }
+    let mut section = flow.section("encryption", faults);
+    let algorithm = section.parsed("algorithm", faults, Algorithm::parse);
+    let key_path = section.path_of(if section.has("public_key_file") { "public_key_file" } else { "public_key" });
+    let key = section.secret("public_key", faults);
+    let whole_response = section.parsed_or("whole_response", "false", faults, value::boolean);
+    section.finish(faults);
+    let public_key = faults.check(&key_path, PublicKey::parse(algorithm?, key?.expose_secret()));
+    Some(FieldEncryption { public_key: public_key?, whole_response: whole_response? })
 }
 
 fn lines(faults: &[Fault]) -> String {
@@ -484,6 +507,47 @@ mod tests {
             ],
             "{faults:#?}"
         );
+    }
+
+    #[test]
+    fn field_encryption_is_read_and_its_faults_are_named() {
+        let vectors = include_str!("../../tests/vectors/encryption/encryption.json");
+        let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
+        let [rsa, sm2] = ["aes_256_cbc", "sm4_gcm"].map(|suite| vectors[suite]["public_keys"][0].as_str().unwrap());
+        let flow = |lines: &str| format!("{GOOD}[flows.encryption]\n{lines}");
+        let of = |lines: &str| load(&flow(lines), &[]).unwrap_or_else(|error| panic!("{error}")).field_encryption;
+
+        assert!(load(GOOD, &[]).unwrap_or_else(|error| panic!("{error}")).field_encryption.is_empty());
+        let aes = of(&format!("algorithm = 'aes_256_cbc'\npublic_key = \"\"\"{rsa}\"\"\"\nwhole_response = true"));
+        assert!(matches!(aes["onboarding"], FieldEncryption { public_key: PublicKey::Rsa(_), whole_response: true }));
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sm2.pem");
+        fs::write(&file, sm2).unwrap();
+        let from_file = format!("public_key_file = '{}'", file.display());
+        let sm4 = of(&format!("algorithm = 'sm4_gcm'\n{from_file}"));
+        assert!(matches!(sm4["onboarding"], FieldEncryption { public_key: PublicKey::Sm2(_), whole_response: false }));
+
+        let key = "flows[0].encryption.public_key";
+        let wrong_kind = format!("algorithm = 'aes_256_cbc'\n{from_file}");
+        let missing = format!("{key}: is missing; set it or {key}_file");
+        for (lines, expected) in [
+            (&*wrong_kind, &*format!("{key}_file: is an SM2 key; aes_256_cbc needs the console's RSA key")),
+            (
+                "algorithm = 'sm4_gcm'\npublic_key = '04aabb'",
+                &*format!("{key}: is not an SM2 public key: PEM, the base64 of it, or the point in hex"),
+            ),
+            ("algorithm = 'sm4_gcm'", &*missing),
+            (
+                "algorithm = 'aes'\npublic_key = 'x'",
+                "flows[0].encryption.algorithm: is neither aes_256_cbc nor sm4_gcm",
+            ),
+        ] {
+            assert_eq!(faults(&flow(lines), &[]), [expected]);
+        }
+        let all = "algorithm = 'sm4_gcm'\nwhole_response = 'perhaps'\nkey = 'x'";
+        let all = faults(&flow(all), &[]);
+        assert_eq!(all.iter().filter(|fault| fault.starts_with("flows[0].encryption.")).count(), 3, "{all:#?}");
     }
 
     #[test]

@@ -129,6 +129,10 @@ pub(super) fn refresh_interval(text: &str) -> Result<Duration, String> {
     }
 }
 
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "is neither true nor false".into())
+}
+
 pub(super) fn log_filter(text: &str) -> Result<String, String> {
     EnvFilter::try_new(text).map_err(|error| format!("is not a log level or a list of directives: {error}"))?;
     Ok(text.to_owned())

@@ -270,8 +270,21 @@ pub static CIRCUIT_OPEN: Entry = entry("circuit_open", Transient, Vendor,
     "The vendor failed just now and is left alone for a moment: try again after the time that is told. If it lasts, the operator runs `doctor`.",
     "腾讯云刚刚连续出错，网关暂停了调用：请在提示的时间后重试。若持续出现，请运维运行 `doctor`。");
 
+#[rustfmt::skip]
+pub static NOT_ENCRYPTED: Entry = entry("not_encrypted", Flow, Operator,
+    "The vendor answered in the clear although the flow has [flows.encryption]: nothing is decided by it. The operator compares the setting with the console, or turns it off.",
+    "该流程配置了 [flows.encryption]，腾讯云却返回了明文：网关不据此作任何结论。请运维对照控制台检查该配置，或将其关闭。");
+#[rustfmt::skip]
+pub static UNDECIPHERABLE: Entry = entry("undecipherable", Flow, Operator,
+    "The vendor's encrypted answer does not open: the operator compares the flow's [flows.encryption] (algorithm, public key) with the console.",
+    "腾讯云返回的密文无法解开：请运维对照控制台检查该流程的 [flows.encryption]（算法、公钥）。");
+#[rustfmt::skip]
+pub static UNENCRYPTABLE: Entry = entry("unencryptable", Transient, Operator,
+    "The request could not be encrypted on this machine: try again. If it lasts, the operator checks the flow's public key.",
+    "网关未能在本机加密请求：请重试。若持续出现，请运维检查该流程的公钥。");
+
 /// When there was no answer to work with.
-pub static NO_ANSWER: [&Entry; 9] = [
+pub static NO_ANSWER: [&Entry; 12] = [
     &TIMEOUT,
     &UNREACHABLE,
     &HTTP_STATUS,
@@ -281,4 +294,7 @@ pub static NO_ANSWER: [&Entry; 9] = [
     &QUOTA_EXHAUSTED,
     &OVERLOADED,
     &CIRCUIT_OPEN,
+    &NOT_ENCRYPTED,
+    &UNDECIPHERABLE,
+    &UNENCRYPTABLE,
 ];

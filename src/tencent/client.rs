@@ -5,6 +5,7 @@
 use super::{
     attempt::{Exchange, Limits, Question, by},
     clock_offset::VendorClock,
+    encryption::FieldEncryption,
     endpoints::{Endpoint, Endpoints},
     error::{EarlierRefusal, Error, ErrorKind},
     in_flight::InFlight,
@@ -171,9 +172,14 @@ impl Client {
         &self,
         pair: &KeyPair,
         request: &DetectAuthRequest<'_>,
+        encryption: Option<&FieldEncryption>,
         options: CallOptions<'_>,
     ) -> Result<Answer<DetectAuthResponse>, Error> {
-        self.call("DetectAuth", pair, request, options).await
+        let action = "DetectAuth";
+        let Some(encryption) = encryption else { return self.call(action, pair, request, options, Ok).await };
+        let sealed =
+            encryption.begin().and_then(|key| key.seal(request)).map_err(|kind| Error::untried(action, kind))?;
+        self.call(action, pair, &sealed.put_into(request), options, Ok).await
     }
 
     /// Asks what became of a BizToken [41957]. May be asked any number of times, for 3 days.
@@ -184,9 +190,13 @@ impl Client {
         &self,
         pair: &KeyPair,
         request: &GetDetectInfoEnhancedRequest<'_>,
+        encryption: Option<&FieldEncryption>,
         options: CallOptions<'_>,
     ) -> Result<Answer<GetDetectInfoEnhancedResponse>, Error> {
-        self.call("GetDetectInfoEnhanced", pair, request, options).await
+        let action = "GetDetectInfoEnhanced";
+        let Some(encryption) = encryption else { return self.call(action, pair, request, options, Ok).await };
+        let key = encryption.begin().map_err(|kind| Error::untried(action, kind))?;
+        self.call(action, pair, &key.asking(request), options, |answer| key.open(answer)).await
     }
 
     /// A page of the vendor's own ledger of a day [31082].
@@ -199,7 +209,7 @@ impl Client {
         request: &GetWeChatBillDetailsRequest<'_>,
         options: CallOptions<'_>,
     ) -> Result<Answer<GetWeChatBillDetailsResponse>, Error> {
-        self.call("GetWeChatBillDetails", pair, request, options).await
+        self.call("GetWeChatBillDetails", pair, request, options, Ok).await
     }
 
     async fn call<T: DeserializeOwned>(
@@ -208,11 +218,12 @@ impl Client {
         pair: &KeyPair,
         request: &impl Serialize,
         options: CallOptions<'_>,
+        open: impl FnOnce(Answer<T>) -> Result<Answer<T>, ErrorKind>,
     ) -> Result<Answer<T>, Error> {
         let mut call = Call::begin(action);
         let span = call.span.clone();
         let result = self.send(&mut call, pair, request, options).instrument(span).await;
-        match result {
+        match result.and_then(open) {
             Ok(answer) => {
                 call.succeeded(&answer.request_id);
                 Ok(answer)
@@ -406,7 +417,7 @@ fn is_word(text: &str, punctuation: &str) -> bool {
 }
 
 /// Says where the JSON broke. serde's own text quotes the value, which may be a name or an ID number.
-fn unintelligible(error: &serde_json::Error, request_id: &str) -> ErrorKind {
+pub(super) fn unintelligible(error: &serde_json::Error, request_id: &str) -> ErrorKind {
     use serde_json::error::Category;
     let problem = match error.classify() {
         Category::Eof => "cut off",

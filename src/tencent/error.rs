@@ -33,6 +33,11 @@ impl Error {
         Self { action, kind, tries, earlier: None }
     }
 
+    /// A call that could not even be begun.
+    pub(super) fn untried(action: &'static str, kind: ErrorKind) -> Self {
+        Self { action, kind, tries: 0, earlier: None }
+    }
+
     /// The vendor's last code, or a word for what went wrong where it gave none.
     pub fn code(&self) -> &str {
         match &self.earlier {
@@ -64,6 +69,18 @@ pub enum ErrorKind {
     /// Not JSON, cut, or not of the documented shape. The place, not the text.
     #[error("answer is not the documented JSON: {problem} (request id {request_id})")]
     Unintelligible { problem: String, request_id: String },
+    /// The flow asks for encryption, and personal data came without.
+    #[error(
+        "answered {place} in the clear, though the flow has it encrypted; refused: is encryption on for this account and \
+         RuleId? Without the flow's encryption the answer would be taken (request id {request_id})"
+    )]
+    NotEncrypted { place: &'static str, request_id: String },
+    /// Encrypted in a way that the key of the call does not open.
+    #[error("{place} of the answer {problem}: does the flow's encryption fit the console's? (request id {request_id})")]
+    Undecipherable { place: &'static str, problem: &'static str, request_id: String },
+    /// There was no randomness for a key.
+    #[error("cannot be encrypted: the operating system gave no randomness")]
+    Unencryptable,
     #[error("cannot be signed: {0}")]
     Signing(#[from] TimestampOutOfRange),
     /// Not asked: there would be too many calls of this account.
@@ -91,6 +108,9 @@ impl ErrorKind {
             Self::HttpStatus(_) => &catalogue::HTTP_STATUS,
             Self::TooLarge { .. } => &catalogue::TOO_LARGE,
             Self::Unintelligible { .. } => &catalogue::UNINTELLIGIBLE,
+            Self::NotEncrypted { .. } => &catalogue::NOT_ENCRYPTED,
+            Self::Undecipherable { .. } => &catalogue::UNDECIPHERABLE,
+            Self::Unencryptable => &catalogue::UNENCRYPTABLE,
             Self::Signing(_) => &catalogue::SIGNING,
             Self::QuotaExhausted { .. } => &catalogue::QUOTA_EXHAUSTED,
             Self::Overloaded { .. } => &catalogue::OVERLOADED,
@@ -116,6 +136,9 @@ impl ErrorKind {
             Self::Unintelligible { request_id, .. } => request_id.is_empty(),
             Self::Refused { .. }
             | Self::TooLarge { .. }
+            | Self::NotEncrypted { .. }
+            | Self::Undecipherable { .. }
+            | Self::Unencryptable
             | Self::Signing(_)
             | Self::QuotaExhausted { .. }
             | Self::Overloaded { .. }
@@ -136,6 +159,9 @@ impl ErrorKind {
             | Self::HttpStatus(_)
             | Self::TooLarge { .. }
             | Self::Unintelligible { .. }
+            | Self::NotEncrypted { .. }
+            | Self::Undecipherable { .. }
+            | Self::Unencryptable
             | Self::Signing(_) => None,
         }
     }
@@ -148,13 +174,15 @@ impl ErrorKind {
     /// The vendor's id of the call, where it gave one.
     pub fn request_id(&self) -> Option<&str> {
         match self {
-            Self::Refused { request_id, .. } | Self::Unintelligible { request_id, .. } => {
-                Some(request_id.as_str()).filter(|id| !id.is_empty())
-            }
+            Self::Refused { request_id, .. }
+            | Self::Unintelligible { request_id, .. }
+            | Self::NotEncrypted { request_id, .. }
+            | Self::Undecipherable { request_id, .. } => Some(request_id.as_str()).filter(|id| !id.is_empty()),
             Self::Timeout { .. }
             | Self::Unreachable(_)
             | Self::HttpStatus(_)
             | Self::TooLarge { .. }
+            | Self::Unencryptable
             | Self::Signing(_)
             | Self::QuotaExhausted { .. }
             | Self::Overloaded { .. }
@@ -172,7 +200,7 @@ pub enum ErrorClass {
     Credential,
     /// The vendor account: not activated, in arrears, blocked.
     Account,
-    /// The RuleId.
+    /// The RuleId, or the flow's encryption.
     Flow,
     /// The BizToken.
     Token,

@@ -9,6 +9,7 @@ mod breaker;
 pub mod catalogue;
 pub mod client;
 pub mod clock_offset;
+pub mod encryption;
 mod endpoints;
 pub mod error;
 mod findings;
@@ -23,6 +24,7 @@ pub mod wire;
 
 pub use client::{Answer, CallOptions, Client, ClientConfig, Urgency};
 pub use clock_offset::VendorClock;
+pub use encryption::FieldEncryption;
 pub use endpoints::certificates;
 pub use error::{Error, ErrorClass, ErrorKind};
 pub use media::{MediaEvent, MediaStream};

@@ -99,7 +99,7 @@ impl Client {
             info_type: TEXT,
             ..GetDetectInfoEnhancedRequest::default()
         };
-        match self.get_detect_info_enhanced(pair, &question, of(credential)).await {
+        match self.get_detect_info_enhanced(pair, &question, None, of(credential)).await {
             Ok(_) => (KeyVerdict::Fine, None),
             Err(error) => (judge_key(&error.kind), Some(error)),
         }
@@ -109,7 +109,7 @@ impl Client {
     /// ends by itself after 7,200 s. With the refusal, if it was one.
     pub async fn check_rule(&self, credential: &str, pair: &KeyPair, rule_id: &str) -> (RuleVerdict, Option<Error>) {
         let request = DetectAuthRequest { rule_id, ..DetectAuthRequest::default() };
-        match self.detect_auth(pair, &request, of(credential)).await {
+        match self.detect_auth(pair, &request, None, of(credential)).await {
             Ok(_) => (RuleVerdict::Opened, None),
             Err(error) => (judge_rule(&error.kind), Some(error)),
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Opens a flow [31816].
-#[derive(Default, Serialize)]
+#[derive(Clone, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DetectAuthRequest<'a> {
     pub rule_id: &'a str,
@@ -38,7 +38,7 @@ pub struct DetectAuthRequest<'a> {
 }
 
 /// A question that the user answers.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct IntentionQuestion<'a> {
     pub question: &'a str,
@@ -46,14 +46,14 @@ pub struct IntentionQuestion<'a> {
 }
 
 /// A statement that the user nods to.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct IntentionActionConfig<'a> {
     pub text: &'a str,
 }
 
 /// Options of the intention step.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct RuleIdConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,6 +90,7 @@ pub struct GetDetectInfoEnhancedRequest<'a> {
     pub is_cut_id_card_image: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub is_need_id_card_avatar: Option<bool>,
+    /// Given up by the vendor: `encryption` alone says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub is_encrypt: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -319,7 +320,7 @@ pub struct WeChatBillDetail {
 }
 
 /// How encrypted fields were encrypted [47180].
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Encryption {
     #[serde(skip_serializing_if = "Option::is_none")]

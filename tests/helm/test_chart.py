@@ -170,6 +170,9 @@ def test_configuration_carries_the_values_over():
     assert config["evidence"] == {"url": "s3://faceid-evidence/prod"}
     assert config["reconcile"] == {"poll_after_minutes": [1, 10], "concurrency": 4}
     assert config["flows"][1]["requires"] == []
+    encryption = config["flows"][1]["encryption"]
+    assert (encryption["algorithm"], encryption["whole_response"]) == ("sm4_gcm", True)
+    assert encryption["public_key"].startswith("-----BEGIN PUBLIC KEY-----\n")
     assert [caller["name"] for caller in config["callers"]] == ["orders", "support"]
     assert config["callers"][0]["flows"] == ["onboarding", "photo"]
     assert config["callers"][0]["rights"] == ["full_view"]

@@ -62,7 +62,7 @@ impl World {
         Self::start_with_config(simulator, folder, config, endpoint).await
     }
 
-    /// With these lines of TOML for the caller `orders`.
+    /// With these lines of TOML for the caller `orders`, which tables of their own may follow.
     pub async fn start_with_webhook(simulator: Simulator, folder: TempDir, webhook: &str) -> Self {
         let config = config(&simulator, &folder, webhook);
         Self::start_with_config(simulator, folder, config, endpoint).await

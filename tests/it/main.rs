@@ -5,6 +5,7 @@ mod bad_input;
 mod caller_matrix;
 mod callers;
 mod doctor;
+mod encryption;
 mod evidence;
 mod harness;
 mod idempotency;

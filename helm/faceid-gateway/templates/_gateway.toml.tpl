@@ -111,6 +111,12 @@ evidence_retention_days = {{ int . }}
 {{- with .resultRetentionDays }}
 result_retention_days = {{ int . }}
 {{- end }}
+{{- with .encryption }}
+[flows.encryption]
+algorithm = {{ toRawJson .algorithm }}
+public_key = {{ toRawJson .publicKey }}
+whole_response = {{ default false .wholeResponse }}
+{{- end }}
 {{- end }}
 {{- end }}
 

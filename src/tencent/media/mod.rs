@@ -245,7 +245,8 @@ mod tests {
             let pair = KeyPair { secret_id, secret_key };
             let (name, id_card) = (Some("张三"), Some("11010519491231002X"));
             let order = DetectAuthRequest { rule_id: RULE_ID, name, id_card, ..DetectAuthRequest::default() };
-            let token = client.detect_auth(&pair, &order, OPTIONS).await.unwrap_or_else(|error| panic!("{error}"));
+            let token =
+                client.detect_auth(&pair, &order, None, OPTIONS).await.unwrap_or_else(|error| panic!("{error}"));
             let world = Self { simulator, client, pair, token: token.body.biz_token.unwrap() };
             for code in [1004, 0] {
                 world.control(&format!("/tokens/{}/attempts", world.token), json!({ "code": code })).await;
@@ -307,8 +308,13 @@ mod tests {
     async fn fetches_everything_that_the_vendor_has() {
         let world = World::start().await;
         let (mut found, answer) = read(&mut world.fetch().await.ok().unwrap()).await.ok().unwrap();
-        let whole =
-            world.client.get_detect_info_enhanced(&world.pair, &world.request(), OPTIONS).await.ok().unwrap().body;
+        let whole = world
+            .client
+            .get_detect_info_enhanced(&world.pair, &world.request(), None, OPTIONS)
+            .await
+            .ok()
+            .unwrap()
+            .body;
 
         let (frames, card) = (whole.best_frame.unwrap(), whole.id_card_data.unwrap());
         let (videos, intention) = (whole.video_data.unwrap(), whole.intention_verify_data.unwrap());
