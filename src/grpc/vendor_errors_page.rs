@@ -84,6 +84,9 @@ fn example(entry: &'static catalogue::Entry) -> ErrorKind {
         "quota_exhausted" => ErrorKind::QuotaExhausted { per_second: 1, retry_after_ms: 1 },
         "overloaded" => ErrorKind::Overloaded { max_in_flight: 1 },
         "circuit_open" => ErrorKind::CircuitOpen { retry_after_ms: 1 },
+        "not_encrypted" => ErrorKind::NotEncrypted { place: "Text", request_id: String::new() },
+        "undecipherable" => ErrorKind::Undecipherable { place: "Text", problem: "", request_id: String::new() },
+        "unencryptable" => ErrorKind::Unencryptable,
         code => refused(code),
     }
 }

@@ -280,8 +280,8 @@ pub static UNDECIPHERABLE: Entry = entry("undecipherable", Flow, Operator,
     "腾讯云返回的密文无法解开：请运维对照控制台检查该流程的 [flows.encryption]（算法、公钥）。");
 #[rustfmt::skip]
 pub static UNENCRYPTABLE: Entry = entry("unencryptable", Transient, Operator,
-    "The request could not be encrypted on this machine: try again. If it lasts, the operator checks the flow's public key.",
-    "网关未能在本机加密请求：请重试。若持续出现，请运维检查该流程的公钥。");
+    "The gateway's machine gave no randomness for a key: try again. If it lasts, the operator looks at the machine.",
+    "网关所在机器未能提供生成密钥的随机数：请重试。若持续出现，请运维检查该机器。");
 
 /// When there was no answer to work with.
 pub static NO_ANSWER: [&Entry; 12] = [
