@@ -4,9 +4,12 @@ use prost::Message;
 use std::{env, error::Error, fs, path::PathBuf};
 
 const PROTO_ROOT: &str = "proto";
-const PROTO_FILES: [&str; 4] = [
+const PROTO_FILES: [&str; 7] = [
     "faceid/v1/verification_service.proto",
     "faceid/v1/usage_service.proto",
+    "faceid/v1/credential_service.proto",
+    "faceid/v1/audit_service.proto",
+    "faceid/v1/vault_service.proto",
     "faceid/v1/verification.proto",
     "faceid/v1/result.proto",
 ];

@@ -13,22 +13,23 @@
 //! Imports point one way:
 //!
 //! ```text
-//! grpc, http, worker → app → { domain, tencent, vault, store, evidence, webhook }
+//! grpc, http, worker → app → { domain, credential, tencent, vault, store, evidence, webhook }
 //! grpc → { auth, reload }       auth → { domain, reload }
-//! tencent → { tc3, domain }     vault → { store, domain }     evidence → vault
+//! tencent → { tc3, domain }     vault → { store, domain }     evidence → vault     credential → { tencent, vault, store, domain }
 //! domain, tc3, store, webhook, reload, simulator → nothing of ours
 //! config → what it configures   serve builds everything       doctor → config, store, tencent, vault, evidence, webhook
 //! cli → serve, doctor, simulator
 //! ```
 //!
-//! The modules in reading order: [`domain`], [`app`], [`tencent`], [`tc3`], [`vault`], [`store`], [`evidence`], [`webhook`],
-//! [`auth`], [`reload`], [`grpc`], [`http`], [`worker`], [`config`], [`serve`], [`doctor`], [`telemetry`], [`cli`], and, apart from all of them,
+//! The modules in reading order: [`domain`], [`app`], [`tencent`], [`tc3`], [`credential`], [`vault`], [`store`], [`evidence`],
+//! [`webhook`], [`auth`], [`reload`], [`grpc`], [`http`], [`worker`], [`config`], [`serve`], [`doctor`], [`telemetry`], [`cli`], and, apart from all of them,
 //! [`simulator`].
 
 pub mod app;
 pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod credential;
 pub mod doctor;
 pub mod domain;
 pub mod evidence;

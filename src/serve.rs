@@ -4,7 +4,8 @@
 use crate::{
     app::{App, Flights},
     auth::{Authenticator, KnownCaller},
-    config::{self, CallerConfig, Config, StoreUrl},
+    config::{self, CallerConfig, Config, CredentialConfig, StoreUrl},
+    credential::{Credentials, SourceKind},
     domain::{clock::Clock, flow::Flows, key_pair::KeyPair},
     evidence::EvidenceStore,
     grpc::{self, tls::ServerTls},
@@ -12,8 +13,12 @@ use crate::{
     reload::FileWatch,
     store::{Store, sqlite::SqliteStore},
     telemetry,
-    tencent::{self, VendorClock},
-    vault::{CredentialVault, credential::Put},
+    tencent::{self, VendorClock, sts::StsClient},
+    vault::{
+        CredentialVault, Keyring,
+        credential::{CredentialError, Put},
+        key_use::{key_faults, remember_keys},
+    },
     webhook::{self, Endpoint},
     worker::Workers,
 };
@@ -66,9 +71,7 @@ impl Gateway {
         let metrics = telemetry::metrics_handle();
         let store = open_store(&config.store)?;
         let keyring = Arc::new(config.keyring);
-        let credentials = CredentialVault::new(Arc::clone(&keyring), Arc::clone(&store));
-        seal_credentials(&credentials, &config.credentials).await?;
-        check_credentials(&credentials, &config.flows).await?;
+        check_keyring(&keyring, &*store).await?;
         let stopping = CancellationToken::new();
         let webhooks = config.callers.iter().filter_map(webhook_of).collect();
         let authenticator = Authenticator::start(config.auth, known(config.callers), Arc::clone(&clock), &stopping);
@@ -76,7 +79,13 @@ impl Gateway {
         let tls = config.grpc_tls.map(|tls| ServerTls::start(tls, Arc::clone(&clock), stopping.clone()));
         let tls = tls.transpose().context("grpc.tls")?;
         // Rules of the vendor go by the vendor's time; certificates and JWTs do not.
+        let vault = CredentialVault::new(Arc::clone(&keyring), Arc::clone(&store));
         let clock = Arc::new(VendorClock::new(clock));
+        let sts = StsClient::new(config.sts, &config.tencent, Arc::clone(&clock) as _).context("the client of STS")?;
+        let (fixed, sources) = by_source(config.credentials);
+        let credentials = Credentials::new(vault, Arc::clone(&store), Arc::clone(&clock) as _, sts, sources);
+        seal_credentials(&credentials, &fixed, &*clock).await?;
+        check_credentials(&credentials, &config.flows).await?;
         let app = Arc::new(App {
             tencent: tencent::Client::new(&config.tencent, Arc::clone(&clock)).context("the client of the vendor")?,
             clock,
@@ -162,29 +171,61 @@ fn webhook_of(caller: &CallerConfig) -> Option<(String, Endpoint)> {
     Some((caller.known.caller.name.clone(), caller.webhook.clone()?))
 }
 
-async fn seal_credentials(vault: &CredentialVault, credentials: &[(String, KeyPair)]) -> anyhow::Result<()> {
-    for (name, pair) in credentials {
-        match vault.put(name, pair).await? {
-            Put::Unchanged => {}
+/// A credential's key pairs are in the vault, or come from a source.
+type BySource = (Vec<(String, KeyPair)>, Vec<(String, SourceKind)>);
+
+fn by_source(configured: Vec<(String, CredentialConfig)>) -> BySource {
+    let (mut fixed, mut sources) = (Vec::new(), Vec::new());
+    for (name, credential) in configured {
+        match credential {
+            CredentialConfig::Static(pair) => fixed.push((name, pair)),
+            CredentialConfig::Source(kind) => sources.push((name, kind)),
+        }
+    }
+    (fixed, sources)
+}
+
+/// Seals the configuration's key pairs where the vault has none of the name. What the vault has goes before them.
+async fn seal_credentials(
+    credentials: &Credentials,
+    configured: &[(String, KeyPair)],
+    clock: &dyn Clock,
+) -> anyhow::Result<()> {
+    for (name, pair) in configured {
+        match credentials.vault.put_where_absent(name, pair, clock.now().as_millisecond()).await? {
+            Put::Known => {}
             Put::Added => tracing::info!(credential = %name, "sealed into the vault"),
-            Put::Replaced => {
-                tracing::warn!(credential = %name, "replaced in the vault by the configuration's key pair")
-            }
+            Put::Differs => tracing::warn!(
+                credential = %name,
+                "the configuration has another key pair than the vault, and the vault's is used: put the new pair in use with \
+                 `faceid-gateway credential rotate`, or take it out of the configuration"
+            ),
         }
     }
     Ok(())
 }
 
-/// Every flow must have a credential that can be read; all that have none are named.
-async fn check_credentials(vault: &CredentialVault, flows: &Flows) -> anyhow::Result<()> {
+/// Every flow must have a credential that can be read; all that have none are named. A disabled one may be enabled later.
+async fn check_credentials(credentials: &Credentials, flows: &Flows) -> anyhow::Result<()> {
     let mut faults = Vec::new();
     for flow in flows.values() {
-        if let Err(error) = vault.get(&flow.credential).await {
-            faults.push(format!("flow {} cannot be served: {error}", flow.name));
+        match credentials.live_pairs(&flow.credential).await {
+            Ok(_) => {}
+            Err(error @ (CredentialError::Disabled(_) | CredentialError::Unavailable { .. })) => {
+                tracing::error!(flow = %flow.name, error = %error, "the flow cannot be served now");
+            }
+            Err(error) => faults.push(format!("flow {} cannot be served: {error}", flow.name)),
         }
     }
     anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
     Ok(())
+}
+
+/// A key that is missing, or is another one than the store was written with, is found now and not at some row.
+async fn check_keyring(keyring: &Keyring, store: &dyn Store) -> anyhow::Result<()> {
+    let faults: Vec<String> = key_faults(keyring, store).await?.iter().map(ToString::to_string).collect();
+    anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
+    Ok(remember_keys(keyring, store).await?)
 }
 
 fn known(callers: Vec<CallerConfig>) -> Vec<KnownCaller> {

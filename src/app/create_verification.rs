@@ -11,6 +11,7 @@ use crate::{
         flow::{AccessMode, Flow},
         ids::{BizToken, VerificationId},
         intention::{IntentionScript, Question},
+        key_pair::KeyPair,
         new_verification::{NewVerification, UnverifiedRequest},
         verification::Verification,
     },
@@ -117,10 +118,12 @@ impl App {
     }
 
     async fn detect_auth(&self, flow: &Flow, new: &NewVerification, urgency: Urgency) -> Result<VendorSession, Error> {
-        let pair = self.credentials.get(&flow.credential).await?;
+        let request = &detect_auth_request(flow, new);
         let options = CallOptions { credential: &flow.credential, urgency };
         let encryption = self.field_encryption.get(&flow.name);
-        let answer = self.tencent.detect_auth(&pair, &detect_auth_request(flow, new), encryption, options).await?;
+        let call =
+            |pair: Arc<KeyPair>| async move { self.tencent.detect_auth(&pair, request, encryption, options).await };
+        let answer = self.with_key_pair(&flow.credential, call).await?;
         // Taken after the answer: the vendor's 7,200 s began before, so by our clock they never end too early for the user.
         let created_at = self.clock.now();
         let (request_id, tries) = (answer.request_id, answer.tries);

@@ -30,9 +30,7 @@ impl App {
         unverified_verification_id: &str,
         unverified_evidence_id: &str,
     ) -> Result<(EvidenceRow, EvidenceBytes), Error> {
-        if !caller.has(Right::Evidence) {
-            return Err(Error::RightMissing { caller: caller.name.clone(), right: Right::Evidence });
-        }
+        self.require(caller, Right::Evidence)?;
         let mut faults = Faults::default();
         let verification_id = faults.check("verification_id", VerificationId::parse(unverified_verification_id));
         let evidence_id = faults.check("evidence_id", VerificationId::parse(unverified_evidence_id));

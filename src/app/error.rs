@@ -36,6 +36,18 @@ pub enum Error {
     /// The vendor would refuse the person's next attempt.
     #[error("{0}: the person must wait; another person can be verified at once")]
     PersonLimitReached(LimitReached),
+    #[error("credential {0} exists already: rotate it to give it another key pair")]
+    CredentialExists(String),
+    #[error("there is no credential {0}")]
+    CredentialNotFound(String),
+    #[error("credential {0} has no such key pair: list the credentials to see the ids of those it has")]
+    KeyPairNotFound(String),
+    #[error("credential {name} is used by {users}")]
+    CredentialInUse { name: String, users: String },
+    #[error("credential {0} is given by a source of the configuration: change it there")]
+    CredentialExternal(String),
+    #[error("it is the only key pair of credential {0}: rotate first, or disable the whole credential")]
+    LastKeyPair(String),
     #[error(transparent)]
     Vendor(#[from] tencent::Error),
     #[error(transparent)]
@@ -120,7 +132,13 @@ impl Error {
                 ErrorClass::Request | ErrorClass::Unknown => Reason::VendorRefused,
             },
             Self::Shared(error) => error.reason(),
+            Self::CredentialExists(_) => Reason::CredentialExists,
+            Self::CredentialNotFound(_) | Self::KeyPairNotFound(_) => Reason::CredentialNotFound,
+            Self::CredentialInUse { .. } | Self::LastKeyPair(_) => Reason::CredentialInUse,
+            Self::CredentialExternal(_) => Reason::CredentialExternal,
             Self::Credential(CredentialError::Absent(_)) => Reason::CredentialAbsent,
+            Self::Credential(CredentialError::Disabled(_)) => Reason::CredentialDisabled,
+            Self::Credential(CredentialError::Unavailable { .. }) => Reason::CredentialUnavailable,
             Self::Credential(CredentialError::Store(_))
             | Self::Store(_)
             | Self::Evidence(_)
@@ -167,7 +185,13 @@ pub enum Reason {
     StillPending,
     Stopping,
     ClockSkewed,
+    CredentialExists,
+    CredentialNotFound,
+    CredentialInUse,
+    CredentialExternal,
     CredentialAbsent,
+    CredentialDisabled,
+    CredentialUnavailable,
     CredentialRefused,
     VendorAccountBlocked,
     FlowMisconfigured,
@@ -200,7 +224,13 @@ impl Reason {
             Self::StillPending => "STILL_PENDING",
             Self::Stopping => "STOPPING",
             Self::ClockSkewed => "CLOCK_SKEWED",
+            Self::CredentialExists => "CREDENTIAL_EXISTS",
+            Self::CredentialNotFound => "CREDENTIAL_NOT_FOUND",
+            Self::CredentialInUse => "CREDENTIAL_IN_USE",
+            Self::CredentialExternal => "CREDENTIAL_EXTERNAL",
             Self::CredentialAbsent => "CREDENTIAL_ABSENT",
+            Self::CredentialDisabled => "CREDENTIAL_DISABLED",
+            Self::CredentialUnavailable => "CREDENTIAL_UNAVAILABLE",
             Self::CredentialRefused => "CREDENTIAL_REFUSED",
             Self::VendorAccountBlocked => "VENDOR_ACCOUNT_BLOCKED",
             Self::FlowMisconfigured => "FLOW_MISCONFIGURED",

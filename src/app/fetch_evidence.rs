@@ -7,6 +7,7 @@ use crate::{
         flow::EvidenceWish,
         ids::VerificationId,
         intention::IntentionMode,
+        key_pair::KeyPair,
         schedule::{backoff, is_forgotten},
         verification::{State, Verification},
     },
@@ -21,7 +22,7 @@ use crate::{
 };
 use futures_util::{StreamExt, stream};
 use jiff::SignedDuration;
-use std::pin::pin;
+use std::{pin::pin, sync::Arc};
 
 /// Kind of the jobs that [`App::fetch_evidence_due`] does.
 pub const EVIDENCE_JOB: &str = "evidence";
@@ -106,8 +107,7 @@ impl App {
         rows: &mut Vec<EvidenceRow>,
     ) -> Result<(), Error> {
         let verification = &record.verification;
-        let pair = self.credentials.get(&verification.credential).await?;
-        let request = GetDetectInfoEnhancedRequest {
+        let request = &GetDetectInfoEnhancedRequest {
             biz_token: record.session()?.token.expose(),
             rule_id: &verification.rule_id,
             info_type: &info_type(wish, verification.intention, self.field_encryption.contains_key(&verification.flow)),
@@ -118,7 +118,8 @@ impl App {
             ..GetDetectInfoEnhancedRequest::default()
         };
         let options = CallOptions { credential: &verification.credential, urgency: Urgency::Background };
-        let mut media = self.tencent.fetch_media(&pair, &request, options).await?;
+        let call = |pair: Arc<KeyPair>| async move { self.tencent.fetch_media(&pair, request, options).await };
+        let mut media = self.with_key_pair(&verification.credential, call).await?;
         while let Some(event) = media.next().await? {
             match event {
                 MediaEvent::Start { kind, index, seq } => {

@@ -54,8 +54,8 @@ impl App {
         wait: Duration,
         urgency: Urgency,
     ) -> Result<VerificationWithResult, Error> {
-        if view == ResultView::Full && !caller.has(Right::FullView) {
-            return Err(Error::RightMissing { caller: caller.name.clone(), right: Right::FullView });
+        if view == ResultView::Full {
+            self.require(caller, Right::FullView)?;
         }
         let row = match key {
             ResultKey::VerificationId(text) => {

@@ -1,7 +1,9 @@
 //! The use cases, one file each, named as their RPC.
 
+mod audit;
 mod cancel_verification;
 mod create_verification;
+mod credentials;
 mod deliver_due;
 mod download_evidence;
 mod error;
@@ -11,15 +13,19 @@ mod flight;
 mod get_result;
 mod handle_callback;
 mod id_card;
+mod key_pairs;
 mod list_verifications;
 mod record;
 mod redact_verification;
+mod rewrap_vault;
 mod settle;
 mod settle_due;
 mod usage;
 mod watch_verifications;
 
+pub use audit::{AuditEvent, AuditPage, AuditRequest};
 pub use create_verification::CreatedVerification;
+pub use credentials::{Credential, CredentialKeyPair, CredentialOrigin, KeyPairTest};
 pub use deliver_due::WEBHOOK_JOB;
 pub use download_evidence::EvidenceBytes;
 pub use error::{Error, Reason, VendorFailure};
@@ -29,6 +35,7 @@ pub use get_result::{ResultKey, ResultView, VerificationWithResult};
 pub use handle_callback::{CallbackOutcome, CallbackSource, Visitor};
 pub use list_verifications::{ListRequest, Page};
 pub use redact_verification::REDACT_JOB;
+pub use rewrap_vault::{REWRAP_JOB, VaultKeys};
 pub use settle_due::SETTLE_JOB;
 pub use usage::{Reconciliation, UsageDifference, UsageRequest, UsageRow};
 pub use watch_verifications::Watched;
@@ -37,13 +44,15 @@ pub use crate::{store::row::EvidenceRow, tencent::Urgency};
 pub use flight::Flights;
 
 use crate::{
+    credential::Credentials,
     domain::{clock::Clock, flow::Flows, id_card_limits::IdCardLimits, schedule::PollSchedule},
     evidence::EvidenceStore,
-    store::{Store, row::AuditRow},
+    store::Store,
     tencent::{self, FieldEncryption},
-    vault::{CredentialVault, Keyring},
+    vault::Keyring,
     webhook::{self, Endpoint},
 };
+use audit::AuditAction;
 use std::{collections::BTreeMap, sync::Arc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
@@ -53,7 +62,7 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     pub store: Arc<dyn Store>,
     pub keyring: Arc<Keyring>,
-    pub credentials: CredentialVault,
+    pub credentials: Credentials,
     pub evidence: EvidenceStore,
     pub tencent: tencent::Client,
     pub flows: Flows,
@@ -81,51 +90,5 @@ impl App {
     pub async fn drain(&self) {
         self.detached.close();
         self.detached.wait().await;
-    }
-
-    async fn audit(&self, actor: &str, action: AuditAction, verification_id: &str) -> Result<(), Error> {
-        Ok(self.store.append_audit(self.audit_event(actor, action, verification_id)).await?)
-    }
-
-    fn audit_event(&self, actor: &str, action: AuditAction, verification_id: &str) -> AuditRow {
-        AuditRow {
-            at_ms: self.clock.now().as_millisecond(),
-            actor: actor.to_owned(),
-            action: action.name().to_owned(),
-            verification_id: verification_id.to_owned(),
-        }
-    }
-}
-
-/// What the audit trail tells of.
-#[derive(Clone, Copy)]
-enum AuditAction {
-    /// A verification was created.
-    Created,
-    /// A callback was not bound to its verification.
-    CallbackRefused,
-    /// A result was read with its personal data.
-    ViewedFull,
-    /// A verification was canceled.
-    Canceled,
-    /// Its personal data was erased.
-    Redacted,
-    /// A photo, video or sound was downloaded.
-    EvidenceDownloaded,
-    /// Its evidence was erased.
-    EvidenceErased,
-}
-
-impl AuditAction {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::CallbackRefused => "callback_refused",
-            Self::ViewedFull => "viewed_full",
-            Self::Canceled => "canceled",
-            Self::Redacted => "redacted",
-            Self::EvidenceDownloaded => "evidence_downloaded",
-            Self::EvidenceErased => "evidence_erased",
-        }
     }
 }

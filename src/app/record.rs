@@ -64,7 +64,7 @@ struct SealedSubject {
     labels: BTreeMap<String, String>,
 }
 
-const SESSION: &str = "sealed_session";
+pub(super) const SESSION: &str = "sealed_session";
 const SUBJECT: &str = "sealed_subject";
 const RESULT: &str = "sealed_result";
 
@@ -163,6 +163,7 @@ pub(super) fn new_row(
         reference: new.reference.clone(),
         intention: new.intention.as_ref().map(|script| script.mode().name().to_owned()),
         request_id: new.request_id.clone(),
+        key_id: keyring.first_id().to_owned(),
         request_fingerprint,
         token_hash: keyring.token_hash(&session.token),
         id_card_hash: None,
@@ -177,14 +178,20 @@ pub(super) fn new_row(
 fn open_session(keyring: &Keyring, made: &NewRow) -> Result<Option<Session>, Error> {
     let sealed: Option<SealedSession> = open_unless_erased(keyring, &made.id, SESSION, &made.sealed_session)?;
     let session = |session: SealedSession| {
-        let token = BizToken::parse(&session.biz_token).map_err(|problem| Error::UnreadableRow {
-            id: made.id.clone(),
-            column: SESSION,
-            problem,
-        })?;
+        let token = stored_token(&made.id, &session.biz_token)?;
         Ok(Session { token, url: session.url, targets: session.targets })
     };
     sealed.map(session).transpose()
+}
+
+/// The token in an opened session.
+pub(super) fn token_of_session(id: &str, json: &[u8]) -> Result<BizToken, Error> {
+    let session: SealedSession = parse(id, SESSION, json)?;
+    stored_token(id, &session.biz_token)
+}
+
+fn stored_token(id: &str, token: &str) -> Result<BizToken, Error> {
+    BizToken::parse(token).map_err(|problem| Error::UnreadableRow { id: id.to_owned(), column: SESSION, problem })
 }
 
 /// A column that redaction has emptied holds nothing.
@@ -197,7 +204,7 @@ fn open_unless_erased<T: DeserializeOwned>(
     if sealed.is_empty() { Ok(None) } else { open(keyring, id, column, sealed).map(Some) }
 }
 
-fn place<'a>(id: &'a str, column: &'static str) -> Place<'a> {
+pub(super) fn place<'a>(id: &'a str, column: &'static str) -> Place<'a> {
     Place { table: "verifications", row: id, column }
 }
 
@@ -208,7 +215,11 @@ fn seal(keyring: &Keyring, id: &str, column: &'static str, value: &impl Serializ
 
 fn open<T: DeserializeOwned>(keyring: &Keyring, id: &str, column: &'static str, sealed: &[u8]) -> Result<T, Error> {
     let json = keyring.open(place(id, column), sealed).map_err(|error| Error::unreadable(id, column, &error))?;
-    serde_json::from_slice(&json).map_err(|_| Error::UnreadableRow {
+    parse(id, column, &json)
+}
+
+fn parse<T: DeserializeOwned>(id: &str, column: &'static str, json: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(json).map_err(|_| Error::UnreadableRow {
         id: id.to_owned(),
         column,
         problem: "what was sealed is of another shape".into(),

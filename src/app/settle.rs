@@ -8,6 +8,7 @@ use super::{
 use crate::{
     domain::{
         intention::IntentionMode,
+        key_pair::KeyPair,
         outcome::{Judgement, Verdict, judge},
         result::LivenessAttempt,
         verification::{State, Verification},
@@ -112,22 +113,33 @@ impl App {
         urgency: Urgency,
     ) -> Result<Answer<GetDetectInfoEnhancedResponse>, Error> {
         let verification = &record.verification;
-        let pair = self.credentials.get(&verification.credential).await?;
         let mut request = GetDetectInfoEnhancedRequest {
             biz_token: record.session()?.token.expose(),
             rule_id: &verification.rule_id,
             info_type: info_type(verification.intention),
             ..GetDetectInfoEnhancedRequest::default()
         };
-        let options = CallOptions { credential: &verification.credential, urgency };
-        let encryption = self.field_encryption.get(&verification.flow);
-        let answer = self.tencent.get_detect_info_enhanced(&pair, &request, encryption, options).await?;
+        let answer = self.get_detect_info(verification, &request, urgency).await?;
         if verification.intention.is_some() || !answer.body.tells_of_intention() {
             return Ok(answer);
         }
         // The step is on in the vendor's console although no script was given: its code must be asked for.
         request.info_type = ALL_TEXT;
-        Ok(self.tencent.get_detect_info_enhanced(&pair, &request, encryption, options).await?)
+        self.get_detect_info(verification, &request, urgency).await
+    }
+
+    async fn get_detect_info(
+        &self,
+        verification: &Verification,
+        request: &GetDetectInfoEnhancedRequest<'_>,
+        urgency: Urgency,
+    ) -> Result<Answer<GetDetectInfoEnhancedResponse>, Error> {
+        let options = CallOptions { credential: &verification.credential, urgency };
+        let encryption = self.field_encryption.get(&verification.flow);
+        let call = |pair: Arc<KeyPair>| async move {
+            self.tencent.get_detect_info_enhanced(&pair, request, encryption, options).await
+        };
+        self.with_key_pair(&verification.credential, call).await
     }
 
     /// Reads a verification that must exist.

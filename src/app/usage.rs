@@ -7,6 +7,7 @@ use crate::{
         caller::{Caller, Right},
         fault::Faults,
         ids::BizToken,
+        key_pair::KeyPair,
     },
     store::row::{ChargeRow, UsageDay, UsageFilter},
     tencent::{
@@ -14,7 +15,7 @@ use crate::{
         wire::{GetWeChatBillDetailsRequest, WeChatBillDetail},
     },
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 /// How many days one answer covers.
 const MAX_DAYS: i64 = 367;
@@ -113,9 +114,7 @@ impl App {
         flow: &str,
         urgency: Urgency,
     ) -> Result<Reconciliation, Error> {
-        if !caller.has(Right::Admin) {
-            return Err(Error::RightMissing { caller: caller.name.clone(), right: Right::Admin });
-        }
+        self.require(caller, Right::Admin)?;
         let mut faults = Faults::default();
         let day = faults.check("date", BillDay::parse(date));
         let flow = self.flows.get(flow);
@@ -138,14 +137,15 @@ impl App {
         day: BillDay,
         urgency: Urgency,
     ) -> Result<Vec<WeChatBillDetail>, Error> {
-        let pair = self.credentials.get(credential).await?;
+        let options = CallOptions { credential, urgency };
         let date = day.to_string();
         let mut details = Vec::new();
         let mut cursor = 0;
         for _page in 0..MAX_PAGES {
-            let request = GetWeChatBillDetailsRequest { date: &date, cursor, rule_id };
-            let options = CallOptions { credential, urgency };
-            let page = self.tencent.get_wechat_bill_details(&pair, &request, options).await?.body;
+            let request = &GetWeChatBillDetailsRequest { date: &date, cursor, rule_id };
+            let call =
+                |pair: Arc<KeyPair>| async move { self.tencent.get_wechat_bill_details(&pair, request, options).await };
+            let page = self.with_key_pair(credential, call).await?.body;
             details.extend(page.we_chat_bill_details.unwrap_or_default());
             match (page.has_next_page, page.next_cursor) {
                 (Some(true), Some(next)) if next > cursor => cursor = next,

@@ -1,9 +1,12 @@
 //! The commands.
 
+mod client;
+mod credential;
 mod dev;
 mod doctor;
 mod serve;
 mod simulate;
+mod vault;
 mod walk;
 
 use clap::{Parser, Subcommand};
@@ -26,6 +29,10 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Run only the simulator of the vendor.
     Simulate(simulate::SimulateArgs),
+    /// Manage the key pairs of Tencent accounts, on a gateway that serves.
+    Credential(credential::CredentialArgs),
+    /// See and move the vault's keys, on a gateway that serves.
+    Vault(vault::VaultArgs),
 }
 
 impl Cli {
@@ -39,6 +46,8 @@ impl Cli {
             Command::Dev(args) => dev::run(args).await,
             Command::Doctor(args) => doctor::run(args).await,
             Command::Simulate(args) => simulate::run(args).await,
+            Command::Credential(args) => credential::run(args).await,
+            Command::Vault(args) => vault::run(args).await,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The configuration: defaults, one TOML file over them, environment variables over both. See `default.toml`.
 
 mod callers;
+mod credentials;
 mod section;
 mod value;
 mod vendor;
@@ -11,7 +12,6 @@ use crate::{
         fault::{Fault, Faults},
         flow::{AccessMode, ComparisonSource, Demands, EvidenceWish, Flow, Flows},
         id_card_limits::IdCardLimits,
-        key_pair::KeyPair,
         redirect::AllowedTarget,
         schedule::PollSchedule,
     },
@@ -21,6 +21,7 @@ use crate::{
     tencent::{
         ClientConfig, FieldEncryption,
         encryption::{Algorithm, PublicKey},
+        sts::StsConfig,
     },
     vault::Keyring,
     webhook::Endpoint,
@@ -36,6 +37,8 @@ use std::{
 };
 use toml::{Table, Value};
 use url::Url;
+
+pub use credentials::CredentialConfig;
 
 /// Documents every default.
 pub const DEFAULTS: &str = include_str!("default.toml");
@@ -72,7 +75,8 @@ pub struct Config {
     pub id_card_limits: IdCardLimits,
     pub log: LogConfig,
     pub otlp_endpoint: Option<String>,
-    pub credentials: Vec<(String, KeyPair)>,
+    pub sts: StsConfig,
+    pub credentials: Vec<(String, CredentialConfig)>,
     pub flows: Flows,
     /// Of the flows that have one.
     pub field_encryption: BTreeMap<String, FieldEncryption>,
@@ -147,7 +151,12 @@ impl Config {
         })?;
         merge(&mut table, given);
         let mut faults = Faults::default();
+        let mut sources = BTreeMap::new();
         for (name, value) in env {
+            if credentials::SOURCE_VARIABLES.contains(&name.as_str()) {
+                sources.insert(name, value);
+                continue;
+            }
             if let Some(path) = name.strip_prefix(ENV_PREFIX) {
                 let path: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
                 if !set(&mut table, &path, value) {
@@ -155,7 +164,7 @@ impl Config {
                 }
             }
         }
-        read(Section::root(table), faults).map_err(ConfigError::Faults)
+        read(Section::root(table), sources, faults).map_err(ConfigError::Faults)
     }
 }
 
@@ -185,7 +194,7 @@ fn set(table: &mut Table, path: &[String], value: String) -> bool {
     }
 }
 
-fn read(mut root: Section, mut faults: Faults) -> Result<Config, Vec<Fault>> {
+fn read(mut root: Section, sources: BTreeMap<String, String>, mut faults: Faults) -> Result<Config, Vec<Fault>> {
     let faults_ref = &mut faults;
 
     let mut grpc = root.section("grpc", faults_ref);
@@ -218,6 +227,7 @@ fn read(mut root: Section, mut faults: Faults) -> Result<Config, Vec<Fault>> {
 
     let mut tencent = root.section("tencent", faults_ref);
     let client = vendor::read(&mut tencent, faults_ref);
+    let sts = credentials::read_sts(&mut tencent, faults_ref);
     tencent.finish(faults_ref);
 
     let mut reconcile = root.section("reconcile", faults_ref);
@@ -243,7 +253,7 @@ fn read(mut root: Section, mut faults: Faults) -> Result<Config, Vec<Fault>> {
     let otlp_endpoint = telemetry.text("otlp_endpoint", faults_ref);
     telemetry.finish(faults_ref);
 
-    let credentials = read_credentials(&mut root, faults_ref);
+    let credentials = credentials::read(&mut root, &sources, faults_ref);
     let (flows, field_encryption) = read_flows(&mut root, faults_ref);
     let callers = callers::read_callers(&mut root, &flows, auth.as_ref(), faults_ref);
     root.finish(faults_ref);
@@ -275,6 +285,7 @@ fn read(mut root: Section, mut faults: Faults) -> Result<Config, Vec<Fault>> {
             evidence_url: evidence_url?,
             keyring: keyring?,
             tencent: client?,
+            sts: sts?,
             poll_schedule: poll_schedule?,
             reconcile_concurrency: reconcile_concurrency?,
             auth: auth?,
@@ -292,21 +303,6 @@ fn read(mut root: Section, mut faults: Faults) -> Result<Config, Vec<Fault>> {
         (faults, Some(config)) if faults.is_empty() => Ok(config),
         (faults, _) => Err(faults),
     }
-}
-
-fn read_credentials(root: &mut Section, faults: &mut Faults) -> Vec<(String, KeyPair)> {
-    let mut names = BTreeSet::new();
-    let mut credentials = Vec::new();
-    for mut section in root.sections("credentials", faults) {
-        let name = section.parsed("name", faults, |text| value::unique_name(text, &mut names));
-        let secret_id = section.secret("secret_id", faults);
-        let secret_key = section.secret("secret_key", faults);
-        section.finish(faults);
-        if let (Some(name), Some(secret_id), Some(secret_key)) = (name, secret_id, secret_key) {
-            credentials.push((name, KeyPair { secret_id, secret_key }));
-        }
-    }
-    credentials
 }
 
 fn read_flows(root: &mut Section, faults: &mut Faults) -> (Flows, BTreeMap<String, FieldEncryption>) {

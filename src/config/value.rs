@@ -3,7 +3,7 @@
 use super::StoreUrl;
 use crate::{
     domain::{
-        ids::VerificationId,
+        ids::{VerificationId, check_name},
         redirect::{self, MAC_BYTES, MAX_VENDOR_URL},
     },
     telemetry::LogFormat,
@@ -147,9 +147,7 @@ pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
 }
 
 pub(super) fn checked_name(text: &str) -> Result<String, String> {
-    let fits = (1..=64).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
-    if fits { Ok(text.to_owned()) } else { Err("is not 1 to 64 characters of A-Z, a-z, 0-9, '-', '_' and '.'".into()) }
+    check_name(text).map(|()| text.to_owned())
 }
 
 pub(super) fn unique_name(text: &str, taken: &mut BTreeSet<String>) -> Result<String, String> {

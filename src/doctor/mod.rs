@@ -81,7 +81,7 @@ pub async fn examine(configuration: Result<Config, ConfigError>, origin: &str, c
     );
     let mut findings = vec![Finding::ok("config", origin, counts)];
     let keyring = Arc::new(config.keyring);
-    let store = storage::check_store(&config.store, &keyring, &mut findings);
+    let store = storage::check_store(&config.store, &keyring, &mut findings).await;
     storage::check_evidence(&config.evidence_url, &mut findings).await;
     let mut reached = false;
     for endpoint in iter::once(&config.tencent.endpoint).chain(&config.tencent.backup_endpoints) {
@@ -89,6 +89,7 @@ pub async fn examine(configuration: Result<Config, ConfigError>, origin: &str, c
     }
     let subjects = vendor::Subjects {
         tencent: &config.tencent,
+        sts: config.sts,
         credentials: &config.credentials,
         flows: &config.flows,
         keyring,

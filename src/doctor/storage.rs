@@ -1,14 +1,26 @@
 //! The store, the keys that its values are sealed with, and the place of the evidence.
 
 use super::{Finding, Status};
-use crate::{config::StoreUrl, evidence::EvidenceStore, store::sqlite::SqliteStore, vault::Keyring};
+use crate::{
+    config::StoreUrl,
+    evidence::EvidenceStore,
+    store::{self, sqlite::SqliteStore},
+    vault::{
+        Keyring, key_use,
+        key_use::{KeyFault, key_faults},
+    },
+};
 use std::{fs, io::ErrorKind, path::Path, sync::Arc, time::Duration};
 
 /// A bucket that is silent for so long is not reachable; the client of it would go on for minutes.
 const EVIDENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Opens the store for reading. None when there is none yet, or it cannot be read.
-pub(super) fn check_store(url: &StoreUrl, keyring: &Keyring, findings: &mut Vec<Finding>) -> Option<Arc<SqliteStore>> {
+/// Opens the store for reading. None when there is none yet, it cannot be read, or it is of another version.
+pub(super) async fn check_store(
+    url: &StoreUrl,
+    keyring: &Keyring,
+    findings: &mut Vec<Finding>,
+) -> Option<Arc<SqliteStore>> {
     let StoreUrl::Sqlite(path) = url;
     let subject = format!("sqlite:{}", path.display());
     match fs::metadata(path) {
@@ -44,11 +56,46 @@ pub(super) fn check_store(url: &StoreUrl, keyring: &Keyring, findings: &mut Vec<
             Finding::new("store", subject, Status::Fail, finding, advice)
         }
     });
-    check_keys(&store, keyring, findings);
+    if schema.found != schema.known {
+        check_keys_of_another_version(&store, keyring, findings);
+        return None;
+    }
+    check_keys(&store, keyring, findings).await;
     Some(Arc::new(store))
 }
 
-fn check_keys(store: &SqliteStore, keyring: &Keyring, findings: &mut Vec<Finding>) {
+/// What each key is needed for, and whether it is the key that the store was written with.
+async fn check_keys(store: &SqliteStore, keyring: &Keyring, findings: &mut Vec<Finding>) {
+    let looked = async { Ok::<_, store::Error>((key_use(keyring, store).await?, key_faults(keyring, store).await?)) };
+    let (keys, faults) = match looked.await {
+        Ok(looked) => looked,
+        Err(error) => {
+            findings.push(Finding::new("keys", "vault.keys", Status::Fail, error.to_string(), "check the store"));
+            return;
+        }
+    };
+    let wrong = |key_id: &str| faults.iter().any(|fault| matches!(fault, KeyFault::Wrong(wrong) if wrong == key_id));
+    for key in keys {
+        let (id, count, rows) = (key.used.key_id.clone(), key.sealed_values(), key.needed_by());
+        findings.push(match (key.in_keyring, count) {
+            (true, _) if wrong(&id) => {
+                let advice = "put the right key back under this id: the gateway does not start without it";
+                Finding::new("keys", id, Status::Fail, "is another key than the store was written with", advice)
+            }
+            (true, 0) => Finding::ok("keys", id, "in vault.keys; nothing is sealed with it"),
+            (true, _) => Finding::ok("keys", id, format!("in vault.keys; {count} value(s) are sealed with it: {rows}")),
+            // Only hashes of the past: without it they are not recognised, and nothing else is lost.
+            (false, 0) => continue,
+            (false, _) => {
+                let finding = format!("not in vault.keys, and {count} value(s) are sealed with it: {rows}");
+                let advice = "put this key back into vault.keys: without it they cannot be read";
+                Finding::new("keys", id, Status::Fail, finding, advice)
+            }
+        });
+    }
+}
+
+fn check_keys_of_another_version(store: &SqliteStore, keyring: &Keyring, findings: &mut Vec<Finding>) {
     let ids = match store.sealed_key_ids() {
         Ok(ids) => ids,
         Err(error) => {

@@ -2,6 +2,8 @@
 
 use super::{Finding, Status};
 use crate::{
+    config::CredentialConfig,
+    credential::{SourceKind, ask_source},
     domain::{
         clock::Clock,
         flow::{ComparisonSource, Flow, Flows},
@@ -9,16 +11,22 @@ use crate::{
     },
     store::sqlite::SqliteStore,
     tencent::{
-        self, Client, ClientConfig, ErrorClass, ErrorKind, KeyVerdict, RuleVerdict, VendorClock, error::classify,
+        self, Client, ClientConfig, ErrorClass, ErrorKind, KeyVerdict, RuleVerdict, VendorClock,
+        error::classify,
+        sts::{StsClient, StsConfig},
     },
     vault::{CredentialVault, Keyring, credential::CredentialError},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// What the vendor has a say in.
 pub(super) struct Subjects<'a> {
     pub(super) tencent: &'a ClientConfig,
-    pub(super) credentials: &'a [(String, KeyPair)],
+    pub(super) sts: StsConfig,
+    pub(super) credentials: &'a [(String, CredentialConfig)],
     pub(super) flows: &'a Flows,
     pub(super) keyring: Arc<Keyring>,
     /// None when it is not there or cannot be read.
@@ -33,7 +41,8 @@ struct Credential {
 
 /// Checks credentials, flows and quota; asks nothing when the vendor was not `reached`.
 pub(super) async fn check(subjects: Subjects<'_>, reached: bool, clock: Arc<dyn Clock>, findings: &mut Vec<Finding>) {
-    let client = match Client::new(subjects.tencent, Arc::new(VendorClock::new(clock))) {
+    let clock = Arc::new(VendorClock::new(clock));
+    let client = match Client::new(subjects.tencent, Arc::clone(&clock)) {
         Ok(client) => client,
         Err(error) => {
             let advice = "install CA certificates (package ca-certificates)";
@@ -43,7 +52,7 @@ pub(super) async fn check(subjects: Subjects<'_>, reached: bool, clock: Arc<dyn 
     };
     let mut calls = Calls::default();
     let mut credentials = BTreeMap::new();
-    for (name, pair) in key_pairs(&subjects, findings).await {
+    for (name, pair) in key_pairs(&subjects, &clock, findings).await {
         let is_fine = if reached {
             let checked = client.check_key(&name, &pair).await;
             calls.count(checked.1.as_ref());
@@ -75,26 +84,95 @@ pub(super) async fn check(subjects: Subjects<'_>, reached: bool, clock: Arc<dyn 
     findings.push(calls.finding(subjects.tencent.requests_per_second));
 }
 
-/// The key pairs of all credentials. What the configuration has takes the place of what is in the vault when a gateway starts.
-async fn key_pairs(subjects: &Subjects<'_>, findings: &mut Vec<Finding>) -> BTreeMap<String, KeyPair> {
-    let mut pairs: BTreeMap<String, KeyPair> = subjects.credentials.iter().cloned().collect();
-    let Some(store) = subjects.store.clone() else { return pairs };
-    let vault = CredentialVault::new(Arc::clone(&subjects.keyring), store);
-    let of_flows = subjects.flows.values().map(|flow| flow.credential.clone());
-    let names: std::collections::BTreeSet<String> = pairs.keys().cloned().chain(of_flows).collect();
-    for name in names {
-        match vault.get(&name).await {
-            Ok(pair) => {
-                pairs.entry(name).or_insert(pair);
-            }
-            Err(CredentialError::Absent(_)) => {}
-            Err(error) => {
-                let advice = "put the key that sealed it back into vault.keys; the gateway does not start without it";
-                findings.push(Finding::new("credential", name, Status::Fail, error.to_string(), advice));
+/// The first key pair of each credential: what the vault has goes before the configuration, and a source before both.
+async fn key_pairs(
+    subjects: &Subjects<'_>,
+    clock: &Arc<VendorClock>,
+    findings: &mut Vec<Finding>,
+) -> BTreeMap<String, KeyPair> {
+    let mut pairs = BTreeMap::new();
+    for (name, configured) in subjects.credentials {
+        if let CredentialConfig::Static(pair) = configured {
+            pairs.insert(name.clone(), pair.clone());
+        }
+    }
+    if let Some(store) = subjects.store.clone() {
+        let vault = CredentialVault::new(Arc::clone(&subjects.keyring), store);
+        let of_flows = subjects.flows.values().map(|flow| flow.credential.clone());
+        let names: BTreeSet<String> =
+            subjects.credentials.iter().map(|(name, _)| name.clone()).chain(of_flows).collect();
+        for name in names {
+            match first_of(&vault, &name).await {
+                Ok(pair) => {
+                    if pairs.get(&name).is_some_and(|configured| *configured != pair) {
+                        let finding = "the configuration has another key pair than the vault, and the vault's is used";
+                        let advice = "put it in use with `credential rotate`, or take it out of the configuration";
+                        findings.push(Finding::new("credential", &name, Status::Warn, finding, advice));
+                    }
+                    pairs.insert(name, pair);
+                }
+                Err(CredentialError::Absent(_)) => {}
+                Err(error @ CredentialError::Disabled(_)) => {
+                    pairs.remove(&name);
+                    findings.push(Finding::new("credential", name, Status::Fail, error.to_string(), ""));
+                }
+                Err(error) => {
+                    let advice =
+                        "put the key that sealed it back into vault.keys; the gateway does not start without it";
+                    findings.push(Finding::new("credential", name, Status::Fail, error.to_string(), advice));
+                }
             }
         }
     }
+    ask_sources(subjects, clock, &mut pairs, findings).await;
     pairs
+}
+
+async fn first_of(vault: &CredentialVault, name: &str) -> Result<KeyPair, CredentialError> {
+    let row = vault.find(name).await?;
+    match row.key_pairs.first() {
+        Some(sealed) if row.disabled_at_ms.is_none() => vault.open(name, sealed),
+        _ => Err(CredentialError::Disabled(name.to_owned())),
+    }
+}
+
+/// Assumed roles last: what they are based on may be of a source too.
+async fn ask_sources(
+    subjects: &Subjects<'_>,
+    clock: &Arc<VendorClock>,
+    pairs: &mut BTreeMap<String, KeyPair>,
+    findings: &mut Vec<Finding>,
+) {
+    let sts = match StsClient::new(subjects.sts.clone(), subjects.tencent, Arc::clone(clock) as _) {
+        Ok(sts) => sts,
+        Err(error) => {
+            let advice = "install CA certificates (package ca-certificates)";
+            findings.push(Finding::new("tls", "STS", Status::Fail, error.to_string(), advice));
+            return;
+        }
+    };
+    let sources = subjects.credentials.iter().filter_map(|(name, configured)| match configured {
+        CredentialConfig::Source(kind) => Some((name, kind)),
+        CredentialConfig::Static(_) => None,
+    });
+    let (roles, others): (Vec<_>, Vec<_>) =
+        sources.partition(|(_, kind)| matches!(kind, SourceKind::AssumeRole { .. }));
+    for (name, kind) in others.into_iter().chain(roles) {
+        let base = match kind {
+            SourceKind::AssumeRole { based_on, .. } => pairs.get(based_on).cloned().map(Arc::new),
+            _ => None,
+        };
+        match ask_source(name, kind.clone(), base, &sts, &**clock).await {
+            Ok(pair) => {
+                pairs.insert(name.clone(), KeyPair::clone(&pair));
+            }
+            Err(problem) => {
+                pairs.remove(name);
+                let advice = "check the credential's source in the configuration, and the role's policy in the console";
+                findings.push(Finding::new("credential", name, Status::Fail, problem, advice));
+            }
+        }
+    }
 }
 
 fn not_asked(check: &'static str, subject: &str, why: &str) -> Finding {

@@ -19,7 +19,7 @@ impl Caller {
         Self {
             name: Self::ANONYMOUS.into(),
             flows: FlowGrant::All,
-            rights: BTreeSet::from([Right::FullView, Right::Evidence, Right::Admin]),
+            rights: BTreeSet::from([Right::FullView, Right::Evidence, Right::Admin, Right::Audit]),
         }
     }
 
@@ -49,8 +49,10 @@ pub enum Right {
     FullView,
     /// Download photos, videos and sounds.
     Evidence,
-    /// See everyone's usage, and compare it with the vendor's.
+    /// See everyone's usage and compare it with the vendor's; manage credentials and the vault's keys.
     Admin,
+    /// Read the audit trail.
+    Audit,
 }
 
 impl Right {
@@ -60,6 +62,7 @@ impl Right {
             Self::FullView => "full_view",
             Self::Evidence => "evidence",
             Self::Admin => "admin",
+            Self::Audit => "audit",
         }
     }
 
@@ -72,7 +75,8 @@ impl Right {
             "full_view" => Ok(Self::FullView),
             "evidence" => Ok(Self::Evidence),
             "admin" => Ok(Self::Admin),
-            _ => Err("is not a right; the rights are: full_view, evidence, admin".into()),
+            "audit" => Ok(Self::Audit),
+            _ => Err("is not a right; the rights are: full_view, evidence, admin, audit".into()),
         }
     }
 }

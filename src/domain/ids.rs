@@ -6,6 +6,16 @@ use std::fmt;
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
+/// Checks the name of a flow, a caller or a credential.
+///
+/// # Errors
+/// What is wrong.
+pub fn check_name(text: &str) -> Result<(), String> {
+    let fits = (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    if fits { Ok(()) } else { Err("is not 1 to 64 characters of A-Z, a-z, 0-9, '-', '_' and '.'".into()) }
+}
+
 /// Names a verification: a UUID of version 7, so that ids sort by time of creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VerificationId(Uuid);

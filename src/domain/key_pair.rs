@@ -7,11 +7,73 @@ use secrecy::{ExposeSecret, SecretString};
 pub struct KeyPair {
     pub secret_id: SecretString,
     pub secret_key: SecretString,
+    /// Of temporary pairs: is sent with each call.
+    pub session_token: Option<SecretString>,
+}
+
+/// The longest SecretId, SecretKey or session token that is taken, in bytes. The vendor's documents promise no length; ids and
+/// keys have 32 to 36, tokens up to some KB.
+const MAX_BYTES: usize = 4096;
+
+impl KeyPair {
+    /// A pair that does not end by itself.
+    pub fn new(secret_id: impl Into<SecretString>, secret_key: impl Into<SecretString>) -> Self {
+        Self { secret_id: secret_id.into(), secret_key: secret_key.into(), session_token: None }
+    }
+
+    /// Head and tail of the SecretId: enough to recognise it in the vendor's console.
+    pub fn masked_id(&self) -> String {
+        let id: Vec<char> = self.secret_id.expose_secret().chars().collect();
+        // A short one would be told whole.
+        if id.len() < 12 {
+            return "…".into();
+        }
+        let (head, tail): (String, String) = (id[..4].iter().collect(), id[id.len() - 4..].iter().collect());
+        format!("{head}…{tail}")
+    }
+}
+
+/// Checks a SecretId, SecretKey or session token, without saying anything of it: it is sent in a header.
+///
+/// # Errors
+/// What is wrong.
+pub fn check_part(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("is missing".into());
+    }
+    if text.len() > MAX_BYTES {
+        return Err(format!("is over {MAX_BYTES} bytes"));
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("has other characters than visible ASCII".into());
+    }
+    Ok(())
 }
 
 impl PartialEq for KeyPair {
     fn eq(&self, other: &Self) -> bool {
         self.secret_id.expose_secret() == other.secret_id.expose_secret()
             && self.secret_key.expose_secret() == other.secret_key.expose_secret()
+            && self.session_token.as_ref().map(ExposeSecret::expose_secret)
+                == other.session_token.as_ref().map(ExposeSecret::expose_secret)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_masked_id_tells_head_and_tail_and_of_a_short_one_nothing() {
+        assert_eq!(KeyPair::new("AKIDexample00000000001a2b", "k").masked_id(), "AKID…1a2b");
+        assert_eq!(KeyPair::new("AKID1234567", "k").masked_id(), "…");
+    }
+
+    #[test]
+    fn parts_are_visible_ascii_of_bounded_length() {
+        assert!(check_part("AKID1").is_ok());
+        for bad in ["", "a b", "a\n", "密钥", &"x".repeat(MAX_BYTES + 1)] {
+            assert!(check_part(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -174,12 +174,8 @@ pub(super) fn list_request(request: pb::ListVerificationsRequest) -> Result<List
             None => faults.add(format!("states[{i}]"), "is not a state"),
         }
     }
-    let mut time = |field: &str, time: Option<prost_types::Timestamp>| {
-        let time = time.map(|time| Timestamp::new(time.seconds, time.nanos).map_err(|_| "is not a time".to_owned()));
-        time.and_then(|time| faults.check(field, time))
-    };
-    let (created_from, created_before) =
-        (time("create_time_from", request.create_time_from), time("create_time_before", request.create_time_before));
+    let created_from = optional_time("create_time_from", request.create_time_from, &mut faults);
+    let created_before = optional_time("create_time_before", request.create_time_before, &mut faults);
     let list = ListRequest {
         states,
         flow: request.flow,
@@ -361,6 +357,15 @@ fn advice(advice: Advice) -> pb::Advice {
         Advice::OtherChannel => pb::Advice::OtherChannel,
         Advice::OtherDay => pb::Advice::OtherDay,
     }
+}
+
+pub(super) fn optional_time(
+    field: &str,
+    time: Option<prost_types::Timestamp>,
+    faults: &mut Faults,
+) -> Option<Timestamp> {
+    let time = Timestamp::new(time?.seconds, time?.nanos).map_err(|_| "is not a time".to_owned());
+    faults.check(field, time)
 }
 
 pub(super) fn timestamp(at: Timestamp) -> prost_types::Timestamp {

@@ -1,13 +1,16 @@
 //! The contract's front door: decode, call the use case, encode.
 
+mod audit_service;
 mod caller;
 mod convert;
 mod convert_result;
+mod credential_service;
 mod listener;
 pub mod observe;
 mod status;
 pub mod tls;
 mod usage_service;
+mod vault_service;
 #[cfg(test)]
 mod vendor_errors_page;
 mod verification_service;
@@ -15,7 +18,9 @@ mod verification_service;
 pub use caller::Open;
 
 use crate::{app::App, auth::Authenticator};
+use audit_service::AuditApi;
 use caller::AuthLayer;
+use credential_service::CredentialApi;
 use observe::ObserveLayer;
 use std::sync::Arc;
 use tls::ServerTls;
@@ -28,6 +33,7 @@ use tonic::{
 use tonic_health::server::HealthReporter;
 use tower::layer::util::{Identity, Stack};
 use usage_service::UsageApi;
+use vault_service::VaultApi;
 use verification_service::VerificationApi;
 
 /// Generated from `proto/faceid/v1/`.
@@ -37,7 +43,10 @@ pub mod pb {
 }
 
 use pb::{
+    audit_service_server::{self, AuditServiceServer},
+    credential_service_server::{self, CredentialServiceServer},
     usage_service_server::{self, UsageServiceServer},
+    vault_service_server::{self, VaultServiceServer},
     verification_service_server::{self, VerificationServiceServer},
 };
 
@@ -45,7 +54,14 @@ use pb::{
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/faceid_descriptor.bin"));
 
 /// The names under which health is told; the empty one is the process.
-pub const HEALTH_NAMES: [&str; 3] = ["", verification_service_server::SERVICE_NAME, usage_service_server::SERVICE_NAME];
+pub const HEALTH_NAMES: [&str; 6] = [
+    "",
+    verification_service_server::SERVICE_NAME,
+    usage_service_server::SERVICE_NAME,
+    credential_service_server::SERVICE_NAME,
+    audit_service_server::SERVICE_NAME,
+    vault_service_server::SERVICE_NAME,
+];
 
 /// A request with the largest photo has 2.3 MiB.
 const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
@@ -67,10 +83,16 @@ pub async fn server(
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip);
-    let usage = UsageServiceServer::new(UsageApi::new(app));
+    let usage = UsageServiceServer::new(UsageApi::new(Arc::clone(&app)));
+    let credential = CredentialServiceServer::new(CredentialApi::new(Arc::clone(&app)));
+    let audit = AuditServiceServer::new(AuditApi::new(Arc::clone(&app)));
+    let vault = VaultServiceServer::new(VaultApi::new(app));
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<VerificationServiceServer<VerificationApi>>().await;
     health.set_serving::<UsageServiceServer<UsageApi>>().await;
+    health.set_serving::<CredentialServiceServer<CredentialApi>>().await;
+    health.set_serving::<AuditServiceServer<AuditApi>>().await;
+    health.set_serving::<VaultServiceServer<VaultApi>>().await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -89,6 +111,9 @@ pub async fn server(
         .layer(AuthLayer::new(authenticator, open))
         .add_service(verification)
         .add_service(usage)
+        .add_service(credential)
+        .add_service(audit)
+        .add_service(vault)
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

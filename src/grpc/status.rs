@@ -76,12 +76,15 @@ fn code(reason: Reason) -> Code {
         Reason::InvalidFields | Reason::CallbackNotBound => Code::InvalidArgument,
         Reason::Unauthenticated => Code::Unauthenticated,
         Reason::FlowNotGranted | Reason::RightMissing => Code::PermissionDenied,
-        Reason::VerificationNotFound => Code::NotFound,
-        Reason::RequestIdReused => Code::AlreadyExists,
+        Reason::VerificationNotFound | Reason::CredentialNotFound => Code::NotFound,
+        Reason::RequestIdReused | Reason::CredentialExists => Code::AlreadyExists,
         Reason::AlreadyFinal
         | Reason::Redacted
         | Reason::StillPending
+        | Reason::CredentialInUse
+        | Reason::CredentialExternal
         | Reason::CredentialAbsent
+        | Reason::CredentialDisabled
         | Reason::CredentialRefused
         | Reason::VendorAccountBlocked
         | Reason::FlowMisconfigured
@@ -92,6 +95,7 @@ fn code(reason: Reason) -> Code {
         | Reason::CallerQuotaExceeded
         | Reason::PersonLimitReached => Code::ResourceExhausted,
         Reason::ClockSkewed
+        | Reason::CredentialUnavailable
         | Reason::VendorUnavailable
         | Reason::Overloaded
         | Reason::StoreUnavailable

@@ -55,6 +55,7 @@ fn refusal(error: &Error) -> Response {
         | Reason::Overloaded
         | Reason::StoreUnavailable
         | Reason::ClockSkewed
+        | Reason::CredentialUnavailable
         | Reason::Stopping => {
             tracing::warn!(reason = reason.name(), error = %error, "callback could not be settled yet");
             ([(RETRY_AFTER, RETRY_AFTER_S)], waiting_page()).into_response()
@@ -68,7 +69,12 @@ fn refusal(error: &Error) -> Response {
         | Reason::JwtKeysUnavailable
         | Reason::AlreadyFinal
         | Reason::StillPending
+        | Reason::CredentialExists
+        | Reason::CredentialNotFound
+        | Reason::CredentialInUse
+        | Reason::CredentialExternal
         | Reason::CredentialAbsent
+        | Reason::CredentialDisabled
         | Reason::CredentialRefused
         | Reason::VendorAccountBlocked
         | Reason::FlowMisconfigured

@@ -20,6 +20,7 @@ use super::connection::ResetSwitch;
 use super::detect;
 use super::error::{ApiError, BodyError, read_body};
 use super::faults::{self, Fault};
+use super::sts;
 use super::verify::{self, Refusal, UnverifiedRequest};
 
 const VERSION: &str = "2018-03-01";
@@ -31,6 +32,9 @@ pub(super) async fn call(
     request: Request,
 ) -> Response {
     let request_id = super::random_uuid().to_string();
+    if sts::is_called(request.headers()) {
+        return call_sts(&shared, request, &request_id).await;
+    }
     let action = Action::of(request.headers());
     let (response, code) = match admit(&shared, request, &request_id).await {
         Ok(call) => {
@@ -56,6 +60,28 @@ pub(super) async fn call(
     tracing::debug!(request_id, action, %code, "vendor API call");
     shared.state().count_call(action, &code);
     response
+}
+
+async fn call_sts(shared: &Shared, request: Request, request_id: &str) -> Response {
+    let (head, body) = request.into_parts();
+    let action = sts::action(&head.headers);
+    let result = match read_body(body).await {
+        Ok(body) => {
+            let unverified = UnverifiedRequest {
+                method: head.method.as_str(),
+                path: head.uri.path(),
+                query: head.uri.query().unwrap_or_default(),
+                headers: &head.headers,
+                body: &body,
+            };
+            sts::call(shared, &unverified).map(Answer::from)
+        }
+        Err(_) => Err(ApiError::new("InvalidParameter", "The request body broke off or is too long.")),
+    };
+    let code = code(&result);
+    tracing::debug!(request_id, action, %code, "STS call");
+    shared.state().count_call(action, &code);
+    json_response(envelope(result, request_id).0.to_string())
 }
 
 #[derive(Clone, Copy)]
@@ -151,11 +177,17 @@ async fn admit(shared: &Shared, request: Request, request_id: &str) -> Result<Ad
         headers: &head.headers,
         body: &body,
     };
-    let keys = std::slice::from_ref(&shared.key);
-    verify::verify(&unverified, keys, shared.clock.now_ms().div_euclid(1000)).map_err(|refusal| {
+    let now_ms = shared.clock.now_ms();
+    let keys = shared.keys().live();
+    let signed = verify::verify_for("faceid", &unverified, &keys, now_ms.div_euclid(1000));
+    let secret_id = signed.map_err(|refusal| {
         log_refusal(&refusal, request_id);
         ApiError::new(refusal.code(), refusal_message(&refusal))
     })?;
+    let token = head.headers.get("x-tc-token").map(|token| token.to_str().unwrap_or_default());
+    if !shared.keys().admits_token(&secret_id, token, now_ms) {
+        return Err(ApiError::new("AuthFailure.TokenFailure", "The token is missing, wrong or expired."));
+    }
 
     if head.headers.get("x-tc-version").is_none_or(|version| version != VERSION) {
         return Err(ApiError::new("NoSuchVersion", format!("X-TC-Version must be {VERSION}.")));

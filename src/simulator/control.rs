@@ -22,6 +22,7 @@ use super::error::{JsonError, read_json};
 use super::faults::Fault;
 use super::media::{self, MAX_VIDEO_BYTES, MIN_VIDEO_BYTES};
 use super::state::Token;
+use super::verify::KeyPair;
 
 type Answer = Result<Json<Value>, JsonError>;
 
@@ -42,6 +43,9 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router {
         .route("/media", post(set_media))
         .route("/clock", post(move_clock))
         .route("/rules/{rule_id}", post(change_rule))
+        .route("/keys", post(add_key))
+        .route("/sts", post(change_sts))
+        .route("/keys/{secret_id}", post(change_key))
         .route("/reset", post(reset))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
@@ -369,6 +373,58 @@ async fn change_rule(State(shared): State<Arc<Shared>>, Path(rule_id): Path<Stri
         return Err(JsonError::not_found("there is no such rule; the simulator names its rules when it starts"));
     }
     Ok(Json(json!({ "rule_id": rule_id, "disabled": request.disabled })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyRequest {
+    secret_id: String,
+    secret_key: String,
+}
+
+/// `POST /keys`: another API key of the account, as the console makes it.
+async fn add_key(State(shared): State<Arc<Shared>>, body: Body) -> Answer {
+    let KeyRequest { secret_id, secret_key } = read_json(body).await?;
+    if secret_id.is_empty() || secret_key.is_empty() {
+        return Err(JsonError::bad_request("secret_id and secret_key must not be empty"));
+    }
+    shared.keys().add(KeyPair { secret_id: secret_id.clone(), secret_key });
+    Ok(Json(json!({ "secret_id": secret_id, "disabled": false })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyChange {
+    disabled: bool,
+}
+
+/// `POST /keys/{secret_id}`: disables an API key as the console does, or enables it.
+async fn change_key(State(shared): State<Arc<Shared>>, Path(secret_id): Path<String>, body: Body) -> Answer {
+    let request: KeyChange = read_json(body).await?;
+    if !shared.keys().set_disabled(&secret_id, request.disabled) {
+        return Err(JsonError::not_found("there is no such key"));
+    }
+    Ok(Json(json!({ "secret_id": secret_id, "disabled": request.disabled })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StsChange {
+    #[serde(default)]
+    down: bool,
+    #[serde(default)]
+    revoke: bool,
+}
+
+/// `POST /sts`: STS and metadata are down, or well again; with `revoke`, the keys that they handed out are not taken any more.
+async fn change_sts(State(shared): State<Arc<Shared>>, body: Body) -> Answer {
+    let StsChange { down, revoke } = read_json(body).await?;
+    let mut keys = shared.keys();
+    keys.sts_is_down = down;
+    if revoke {
+        keys.revoke_temporary();
+    }
+    Ok(Json(json!({ "down": down })))
 }
 
 /// `POST /reset`: as after the start; addresses and credentials stay.

@@ -3,7 +3,7 @@
 //! [`start`] opens two listeners. One is the vendor: `POST /` is its API, with a signature check of its own ([`verify`]);
 //! `/h5` is the page to which a user's browser is sent, where a developer chooses how the verification ends; `/shop/…`
 //! is a merchant to come back to. The other is the control port, by which scripts let users act, move the clock and
-//! make the vendor fail.
+//! make the vendor fail. The vendor's listener is STS too, and the metadata service of the vendor's machines.
 //!
 //! Reading order: `api` (a call from signature to envelope), `detect` (the two actions of a verification), `answer`
 //! (the full result) with `findings`, `media` and `body`, `encryption`, `bill` (the ledger of a day), `state` (what is remembered),
@@ -25,12 +25,14 @@ mod error;
 mod faults;
 mod findings;
 mod identity;
+mod keys;
 mod media;
 mod page;
 mod quota;
 mod rule;
 mod shop;
 mod state;
+mod sts;
 pub mod verify;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -55,6 +57,7 @@ pub use rule::{Comparison, IntentionMode, Rule};
 use clock::Clock;
 use connection::{ResetSwitch, ResettableListener};
 use encryption::PrivateKeys;
+use keys::Keys;
 use state::State;
 use verify::KeyPair;
 
@@ -64,7 +67,7 @@ pub struct SimulatorConfig {
     pub listen: SocketAddr,
     /// Where the control port listens. It asks for no authentication: keep it on loopback.
     pub control_listen: SocketAddr,
-    /// The one API key that is accepted.
+    /// The API key that is accepted from the start; the control port adds others.
     pub secret_id: String,
     /// The key's secret.
     pub secret_key: String,
@@ -103,11 +106,13 @@ pub async fn start(config: SimulatorConfig) -> std::io::Result<Simulator> {
         tracing::warn!(%control_addr, "the control port asks for no authentication and is not on loopback");
     }
 
+    let key = KeyPair { secret_id: config.secret_id, secret_key: config.secret_key };
     let shared = Arc::new(Shared {
         encryption_keys: PrivateKeys::default(),
-        key: KeyPair { secret_id: config.secret_id, secret_key: config.secret_key },
+        key: key.clone(),
         clock: Clock::system(),
         api_addr,
+        keys: Mutex::new(Keys::new(key)),
         state: Mutex::new(State::new(config.rules)),
     });
     let stop = CancellationToken::new();
@@ -183,10 +188,15 @@ struct Shared {
     encryption_keys: PrivateKeys,
     clock: Clock,
     api_addr: SocketAddr,
+    keys: Mutex<Keys>,
     state: Mutex<State>,
 }
 
 impl Shared {
+    fn keys(&self) -> MutexGuard<'_, Keys> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // A handler that panicked cannot have left the state half changed: each change is one step.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -224,6 +234,8 @@ fn api_router(shared: &Arc<Shared>) -> Router {
         .route("/h5/outcome", post(page::submit_outcome))
         .route("/product", get(shop::product))
         .route("/shop/{page}", get(shop::shop))
+        .route("/latest/meta-data/cam/security-credentials/", get(sts::role_name))
+        .route("/latest/meta-data/cam/security-credentials/{role}", get(sts::role_credentials))
         .layer(map_response_with_state(shared.clone(), stamp_date))
         .with_state(shared.clone())
 }

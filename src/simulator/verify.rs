@@ -20,7 +20,9 @@ use subtle::ConstantTimeEq;
 pub const MAX_CLOCK_SKEW_S: i64 = 300;
 
 const ALGORITHM: &str = "TC3-HMAC-SHA256";
+/// The service that a request is for unless another is said.
 const SERVICE: &str = "faceid";
+
 /// A request as it arrived; nothing about it has been checked.
 pub struct UnverifiedRequest<'a> {
     pub method: &'a str,
@@ -44,6 +46,19 @@ pub struct KeyPair {
 /// # Errors
 /// A [`Refusal`], which knows the code that the vendor answers with.
 pub fn verify(request: &UnverifiedRequest<'_>, keys: &[KeyPair], now_s: i64) -> Result<(), Refusal> {
+    verify_for(SERVICE, request, keys, now_s).map(|_| ())
+}
+
+/// As [`verify`], for another service of the vendor. Gives the SecretId that signed.
+///
+/// # Errors
+/// A [`Refusal`], which knows the code that the vendor answers with.
+pub fn verify_for(
+    service: &'static str,
+    request: &UnverifiedRequest<'_>,
+    keys: &[KeyPair],
+    now_s: i64,
+) -> Result<String, Refusal> {
     for name in ["x-tc-action", "x-tc-version", "x-tc-timestamp"] {
         if text(request.headers, name).is_none() {
             return Err(Refusal::MissingHeader(name));
@@ -56,12 +71,12 @@ pub fn verify(request: &UnverifiedRequest<'_>, keys: &[KeyPair], now_s: i64) -> 
     if now_s.abs_diff(timestamp_s) > MAX_CLOCK_SKEW_S.unsigned_abs() {
         return Err(Refusal::SignatureExpire { timestamp_s, now_s });
     }
-    authorization.check_scope(timestamp_s)?;
+    authorization.check_scope(service, timestamp_s)?;
     let key = keys.iter().find(|key| key.secret_id == authorization.secret_id).ok_or(Refusal::SecretIdNotFound)?;
 
-    let expected = SigningInput::expected(request, &authorization, timestamp_s)?;
+    let expected = SigningInput::expected(service, request, &authorization, timestamp_s)?;
     if same_signature(&expected.signature(&key.secret_key), authorization.signature) {
-        return Ok(());
+        return Ok(key.secret_id.clone());
     }
     Err(Refusal::SignatureFailure(diagnosis::diagnose(expected, request, &authorization, &key.secret_key)))
 }
@@ -142,9 +157,9 @@ impl<'a> Authorization<'a> {
         Ok(Self { secret_id, date, service, terminator, signed_headers, signature })
     }
 
-    fn check_scope(&self, timestamp_s: i64) -> Result<(), Refusal> {
-        if self.service != SERVICE || self.terminator != "tc3_request" {
-            return Err(invalid("the scope must end with /faceid/tc3_request"));
+    fn check_scope(&self, service: &str, timestamp_s: i64) -> Result<(), Refusal> {
+        if self.service != service || self.terminator != "tc3_request" {
+            return Err(invalid(&format!("the scope must end with /{service}/tc3_request")));
         }
         let date = utc_date(timestamp_s)?;
         if self.date == date {
@@ -162,6 +177,7 @@ impl<'a> Authorization<'a> {
 /// Everything that goes into a signature. A mistake is an edit of it.
 #[derive(Clone)]
 struct SigningInput {
+    service: &'static str,
     method: String,
     path: String,
     query: String,
@@ -183,6 +199,7 @@ struct SigningInput {
 impl SigningInput {
     /// What the vendor expects to have been signed.
     fn expected(
+        service: &'static str,
         request: &UnverifiedRequest<'_>,
         authorization: &Authorization<'_>,
         timestamp_s: i64,
@@ -196,6 +213,7 @@ impl SigningInput {
         headers.sort();
         let date = utc_date(timestamp_s)?;
         Ok(Self {
+            service,
             method: request.method.to_owned(),
             path: request.path.to_owned(),
             query: request.query.to_owned(),
@@ -235,12 +253,12 @@ impl SigningInput {
         if self.upper_case_request_hash {
             hash = hash.to_uppercase();
         }
-        format!("{ALGORITHM}\n{}\n{}/{SERVICE}/tc3_request\n{hash}", self.timestamp_s, self.date)
+        format!("{ALGORITHM}\n{}\n{}/{}/tc3_request\n{hash}", self.timestamp_s, self.date, self.service)
     }
 
     fn signature(&self, secret_key: &str) -> String {
         let mut key = format!("{}{secret_key}", self.key_prefix).into_bytes();
-        for part in [self.date_in_key.as_str(), SERVICE, "tc3_request"] {
+        for part in [self.date_in_key.as_str(), self.service, "tc3_request"] {
             key = hmac_sha256(&key, part);
             if self.keys_in_hex {
                 key = hex::encode(key).into_bytes();
@@ -347,7 +365,7 @@ mod tests {
         let headers = RIGHT.headers();
         let request = UnverifiedRequest { method: "POST", path: "/", query: "", headers: &headers, body: BODY };
         let authorization = Authorization::parse(&headers).unwrap();
-        let input = SigningInput::expected(&request, &authorization, 1_700_000_000).unwrap();
+        let input = SigningInput::expected(SERVICE, &request, &authorization, 1_700_000_000).unwrap();
         assert_eq!(
             input.canonical_request(),
             "POST\n/\n\ncontent-type:application/json; charset=utf-8\nhost:faceid.tencentcloudapi.com\n\

@@ -8,8 +8,8 @@ pub mod sqlite;
 
 use async_trait::async_trait;
 use row::{
-    AuditRow, ChargeRow, Effects, EventRow, EvidenceRow, JobRow, ListFilter, NewRow, ProgressRow, Unsettled, UsageDay,
-    UsageFilter, VerificationRow,
+    AuditFilter, AuditRow, ChargeRow, CredentialRow, Effects, EventRow, EvidenceRow, JobRow, KeyUseRow, ListFilter,
+    NewJob, NewRow, ProgressRow, Resealed, SealedValue, Unsettled, UsageDay, UsageFilter, VerificationRow,
 };
 use tokio::sync::watch;
 
@@ -77,6 +77,9 @@ pub trait Store: Send + Sync {
     /// Appends to the audit trail.
     async fn append_audit(&self, event: AuditRow) -> Result<(), Error>;
 
+    /// A page of the audit trail with each event's place in it, newest first.
+    async fn audit_events(&self, filter: AuditFilter) -> Result<Vec<(i64, AuditRow)>, Error>;
+
     /// The audit trail of a verification, oldest first.
     async fn audit_of(&self, verification_id: &str) -> Result<Vec<AuditRow>, Error>;
 
@@ -88,6 +91,9 @@ pub trait Store: Send + Sync {
 
     /// Changes whenever events were stored.
     fn event_signal(&self) -> watch::Receiver<u64>;
+
+    /// Adds a job, unless there is one of its kind and subject.
+    async fn add_job(&self, job: NewJob) -> Result<(), Error>;
 
     /// Leases up to `limit` jobs of a kind that are due at `now_ms` and not leased, lowest rank first.
     async fn claim_jobs(
@@ -133,11 +139,48 @@ pub trait Store: Send + Sync {
     /// Erases the ID cards' hashes of verifications that were created before a time. Gives their number.
     async fn forget_id_cards(&self, before_ms: i64) -> Result<u64, Error>;
 
-    /// Puts a sealed credential under a name, in place of another one.
-    async fn put_credential(&self, name: &str, sealed_key_pair: Vec<u8>) -> Result<(), Error>;
+    /// Stores a new credential, with effects. False: the name is taken.
+    async fn create_credential(&self, credential: CredentialRow, effects: Effects) -> Result<bool, Error>;
 
-    /// The sealed credential of a name.
-    async fn find_credential(&self, name: &str) -> Result<Option<Vec<u8>>, Error>;
+    /// The credential of a name.
+    async fn find_credential(&self, name: &str) -> Result<Option<CredentialRow>, Error>;
+
+    /// All credentials, by name.
+    async fn credentials(&self) -> Result<Vec<CredentialRow>, Error>;
+
+    /// Puts `next` in place of a credential, with effects, if that still has the version in `next`. The version rises by one;
+    /// key pairs that are not in `next` are erased. False: it has another version (or does not exist), and nothing was done.
+    async fn change_credential(&self, next: CredentialRow, effects: Effects) -> Result<bool, Error>;
+
+    /// Erases a credential with its key pairs, with effects, if it still has this version.
+    async fn delete_credential(&self, name: &str, expected_version: i64, effects: Effects) -> Result<bool, Error>;
+
+    /// How many verifications of a credential the vendor is still to be asked about.
+    async fn unsettled_with_credential(&self, name: &str) -> Result<u64, Error>;
+
+    /// Notes when a key pair was used.
+    async fn note_key_pair_used(&self, id: &str, at_ms: i64) -> Result<(), Error>;
+
+    /// Notes what came of testing a key pair, with effects.
+    async fn note_key_pair_tested(&self, id: &str, at_ms: i64, code: &str, effects: Effects) -> Result<(), Error>;
+
+    /// What each key of the keyring is needed for, by key id. Cheap enough for every start.
+    async fn key_use(&self) -> Result<Vec<KeyUseRow>, Error>;
+
+    /// Some values that are sealed with another key than this one.
+    async fn sealed_otherwise(&self, key_id: &str, limit: u32) -> Result<Vec<SealedValue>, Error>;
+
+    /// Some values that are sealed with this key.
+    async fn sealed_with(&self, key_id: &str, limit: u32) -> Result<Vec<SealedValue>, Error>;
+
+    /// Puts values in place of those that they were made from, where those still stand. Says how many did.
+    async fn reseal(&self, values: Vec<Resealed>) -> Result<u64, Error>;
+
+    /// What was sealed with each key when it was first seen, by key id.
+    async fn key_checks(&self) -> Result<Vec<(String, Vec<u8>)>, Error>;
+
+    /// Keeps what was sealed with a key that is seen for the first time. One that is there stays.
+    async fn put_key_check(&self, key_id: &str, sealed_check: Vec<u8>) -> Result<(), Error>;
 
     /// Whether the store reads and writes.
     async fn ping(&self) -> Result<(), Error>;

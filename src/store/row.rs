@@ -12,6 +12,8 @@ pub struct NewRow {
     /// `questions`, `nods` or `read_aloud`.
     pub intention: Option<String>,
     pub request_id: Option<String>,
+    /// The key of the keyring that both hashes below are made with.
+    pub key_id: String,
     /// Keyed hash of the request's body.
     pub request_fingerprint: Vec<u8>,
     /// Keyed hash of the vendor's token.
@@ -101,14 +103,31 @@ pub struct Effects {
     pub attempts: Vec<AttemptRow>,
 }
 
-/// Who did what to which verification. No personal data.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Who did what to which verification or credential. No personal data.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditRow {
     pub at_ms: i64,
-    /// A caller's name; `browser` for the public callback.
+    /// A caller's name; `browser` for the public callback, `retention` and `configuration` for the gateway itself.
     pub actor: String,
     pub action: String,
+    /// Empty: it is not about a verification.
     pub verification_id: String,
+    /// Empty: it is not about a credential.
+    pub credential: String,
+}
+
+/// Which audit events. Empty texts mean all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    pub verification_id: String,
+    pub credential: String,
+    pub actor: String,
+    pub action: String,
+    pub from_ms: Option<i64>,
+    pub before_ms: Option<i64>,
+    /// The place of the last one of the page before.
+    pub before_seq: Option<i64>,
+    pub limit: u32,
 }
 
 /// Something that happened to a verification.
@@ -242,4 +261,70 @@ pub struct EvidenceRow {
     pub erased_at_ms: Option<i64>,
     /// Whether the blob is gone too.
     pub blob_deleted: bool,
+}
+
+/// A credential with its key pairs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialRow {
+    pub name: String,
+    /// 1 at first, and one more with each change.
+    pub version: i64,
+    /// `configuration` or `api`.
+    pub origin: String,
+    pub disabled_at_ms: Option<i64>,
+    /// In the order of their use.
+    pub key_pairs: Vec<KeyPairRow>,
+}
+
+/// A key pair of a Tencent account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPairRow {
+    pub id: String,
+    pub sealed_key_pair: Vec<u8>,
+    pub created_at_ms: i64,
+    pub used_at_ms: Option<i64>,
+    /// When it was last tested against the vendor, and what came of it.
+    pub tested: Option<(i64, String)>,
+}
+
+/// What one key of the keyring is needed for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyUseRow {
+    pub key_id: String,
+    /// Sealed values, by what they are.
+    pub sessions: u64,
+    pub subjects: u64,
+    pub results: u64,
+    pub evidence_keys: u64,
+    pub key_pairs: u64,
+    /// Verifications that are found by their token through a hash with this key.
+    pub token_hashes: u64,
+    /// When the newest verification was made whose request id and redirect are recognised with this key.
+    pub newest_made_at_ms: Option<i64>,
+}
+
+/// A sealed value that is to be sealed anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SealedValue {
+    /// A column of a verification: `sealed_session`, `sealed_subject` or `sealed_result`.
+    Verification {
+        id: String,
+        column: &'static str,
+        sealed: Vec<u8>,
+    },
+    /// The key of a blob.
+    Evidence(EvidenceRow),
+    KeyPair {
+        id: String,
+        sealed: Vec<u8>,
+    },
+}
+
+/// What a sealed value becomes, if it is still the one that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resealed {
+    pub was: SealedValue,
+    pub sealed: Vec<u8>,
+    /// Of a session: its token's hash, and the key that it is made with.
+    pub token_hash: Option<(Vec<u8>, String)>,
 }

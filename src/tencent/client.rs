@@ -279,7 +279,7 @@ impl Client {
         let mut authorization =
             HeaderValue::from_str(&signature.authorization).unwrap_or_else(|_| HeaderValue::from_static("unsendable"));
         authorization.set_sensitive(true);
-        Ok(HeaderMap::from_iter([
+        let mut headers = HeaderMap::from_iter([
             (CONTENT_TYPE, HeaderValue::from_static(JSON)),
             (HOST, endpoint.host.clone()),
             (AUTHORIZATION, authorization),
@@ -287,7 +287,15 @@ impl Client {
             (HeaderName::from_static("x-tc-version"), HeaderValue::from_static(VERSION)),
             (HeaderName::from_static("x-tc-timestamp"), HeaderValue::from(timestamp)),
             (HeaderName::from_static("x-tc-language"), HeaderValue::from_static("zh-CN")),
-        ]))
+        ]);
+        // Sent and not signed, as the vendor's SDKs do it.
+        if let Some(token) = &pair.session_token
+            && let Ok(mut token) = HeaderValue::from_str(token.expose_secret())
+        {
+            token.set_sensitive(true);
+            headers.insert(HeaderName::from_static("x-tc-token"), token);
+        }
+        Ok(headers)
     }
 
     /// The derived key of this pair and day, kept for the day.

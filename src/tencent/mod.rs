@@ -20,6 +20,7 @@ pub mod media;
 pub mod probe;
 mod quota;
 mod retry;
+pub mod sts;
 pub mod wire;
 
 pub use client::{Answer, CallOptions, Client, ClientConfig, Urgency};

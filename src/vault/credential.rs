@@ -3,13 +3,22 @@
 use super::keyring::{Keyring, OpenError, Place};
 use crate::{
     domain::key_pair::KeyPair,
-    store::{self, Store},
+    store::{
+        self, Store,
+        row::{AuditRow, CredentialRow, Effects, KeyPairRow},
+    },
 };
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-/// Credentials by name.
+/// [`CredentialRow::origin`] of what the configuration brought.
+pub const FROM_CONFIGURATION: &str = "configuration";
+/// [`CredentialRow::origin`] of what a caller brought.
+pub const FROM_API: &str = "api";
+
+/// Seals key pairs and opens them.
 pub struct CredentialVault {
     keyring: Arc<Keyring>,
     store: Arc<dyn Store>,
@@ -18,22 +27,30 @@ pub struct CredentialVault {
 /// A credential that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
-    #[error("credential {0} is not in the vault")]
+    #[error("credential {0} is not in the vault: add it with `credential add`, or to the configuration")]
     Absent(String),
+    #[error("credential {0} is disabled: rotate it to put a new key pair in use")]
+    Disabled(String),
     #[error("credential {name}: {source}")]
     Unreadable { name: String, source: OpenError },
     #[error("credential {0}: what was sealed is no key pair")]
     Corrupt(String),
+    /// Its source gives no key pair now.
+    #[error("credential {name}: {problem}")]
+    Unavailable { name: String, problem: String },
     #[error(transparent)]
     Store(#[from] store::Error),
 }
 
-/// What [`CredentialVault::put`] did.
+/// What [`CredentialVault::put_where_absent`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
+    /// There was none of this name.
     Added,
-    Replaced,
-    Unchanged,
+    /// The pair is among those of the vault.
+    Known,
+    /// The vault has other pairs. They stay.
+    Differs,
 }
 
 impl CredentialVault {
@@ -41,49 +58,83 @@ impl CredentialVault {
         Self { keyring, store }
     }
 
-    /// Puts a key pair under a name, in place of another one.
+    /// Puts a key pair of the configuration under a name that the vault does not have.
     ///
     /// # Errors
     /// When the store fails, or holds a credential that the keyring does not open.
-    pub async fn put(&self, name: &str, pair: &KeyPair) -> Result<Put, CredentialError> {
-        let put = match self.get(name).await {
-            Ok(stored) if stored == *pair => return Ok(Put::Unchanged),
-            Ok(_) => Put::Replaced,
-            Err(CredentialError::Absent(_)) => Put::Added,
-            Err(error) => return Err(error),
-        };
+    pub async fn put_where_absent(&self, name: &str, pair: &KeyPair, at_ms: i64) -> Result<Put, CredentialError> {
+        if self.store.find_credential(name).await?.is_none() {
+            let new = CredentialRow {
+                name: name.to_owned(),
+                version: 1,
+                origin: FROM_CONFIGURATION.to_owned(),
+                disabled_at_ms: None,
+                key_pairs: vec![self.seal(name, pair, at_ms)],
+            };
+            let audit = AuditRow {
+                at_ms,
+                actor: FROM_CONFIGURATION.to_owned(),
+                action: "credential_created".to_owned(),
+                credential: name.to_owned(),
+                ..AuditRow::default()
+            };
+            if self.store.create_credential(new, Effects { audit: vec![audit], ..Effects::default() }).await? {
+                return Ok(Put::Added);
+            }
+        }
+        // Another replica may have been quicker just now.
+        let row = self.find(name).await?;
+        for sealed in &row.key_pairs {
+            if self.open(name, sealed)? == *pair {
+                return Ok(Put::Known);
+            }
+        }
+        Ok(Put::Differs)
+    }
+
+    /// The credential of a name, with its pairs sealed.
+    ///
+    /// # Errors
+    /// When there is none, or the store fails.
+    pub async fn find(&self, name: &str) -> Result<CredentialRow, CredentialError> {
+        self.store.find_credential(name).await?.ok_or_else(|| CredentialError::Absent(name.to_owned()))
+    }
+
+    /// Seals a new key pair of a credential.
+    pub fn seal(&self, credential: &str, pair: &KeyPair, at_ms: i64) -> KeyPairRow {
+        let id = format!("{credential}.{}", uuid::Uuid::new_v4().simple());
         let plain = SealedKeyPair {
             secret_id: pair.secret_id.expose_secret().to_owned(),
             secret_key: pair.secret_key.expose_secret().to_owned(),
         };
-        let json = zeroize::Zeroizing::new(serde_json::to_vec(&plain).expect("two strings are JSON"));
-        self.store.put_credential(name, self.keyring.seal(place(name), &json)).await?;
-        Ok(put)
+        let json = Zeroizing::new(serde_json::to_vec(&plain).expect("two strings are JSON"));
+        let sealed_key_pair = self.keyring.seal(place(&id), &json);
+        KeyPairRow { id, sealed_key_pair, created_at_ms: at_ms, used_at_ms: None, tested: None }
     }
 
-    /// The key pair of a name.
+    /// Opens a key pair of a credential.
     ///
     /// # Errors
-    /// When there is none, or it cannot be read.
-    pub async fn get(&self, name: &str) -> Result<KeyPair, CredentialError> {
-        let sealed = self.store.find_credential(name).await?.ok_or_else(|| CredentialError::Absent(name.to_owned()))?;
+    /// When it cannot be read.
+    pub fn open(&self, credential: &str, sealed: &KeyPairRow) -> Result<KeyPair, CredentialError> {
         let json = self
             .keyring
-            .open(place(name), &sealed)
-            .map_err(|source| CredentialError::Unreadable { name: name.to_owned(), source })?;
+            .open(place(&sealed.id), &sealed.sealed_key_pair)
+            .map_err(|source| CredentialError::Unreadable { name: credential.to_owned(), source })?;
         let plain: SealedKeyPair =
-            serde_json::from_slice(&json).map_err(|_| CredentialError::Corrupt(name.to_owned()))?;
-        Ok(KeyPair { secret_id: plain.secret_id.into(), secret_key: plain.secret_key.into() })
+            serde_json::from_slice(&json).map_err(|_| CredentialError::Corrupt(credential.to_owned()))?;
+        Ok(KeyPair::new(plain.secret_id.as_str(), plain.secret_key.as_str()))
     }
 }
 
 /// What is sealed: JSON, which gets new fields easily.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 struct SealedKeyPair {
     secret_id: String,
     secret_key: String,
 }
 
-fn place(name: &str) -> Place<'_> {
-    Place { table: "credentials", row: name, column: "sealed_key_pair" }
+/// Where a key pair is sealed for. The table's name is that of the first version, whose pairs still open.
+pub fn place(id: &str) -> Place<'_> {
+    Place { table: "credentials", row: id, column: "sealed_key_pair" }
 }

@@ -32,6 +32,7 @@ const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
 const MAX_KEY_ID: usize = 64;
+const CHECK: &[u8] = b"this key opens what it sealed";
 
 /// The keys of the vault. The first encrypts; all decrypt.
 pub struct Keyring {
@@ -119,16 +120,29 @@ impl Keyring {
         self.keys.iter().any(|key| key.id == key_id)
     }
 
+    /// The ids of the keys, the one that encrypts first.
+    pub fn key_ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|key| key.id.as_str())
+    }
+
+    /// The id of the key that encrypts.
+    pub fn first_id(&self) -> &str {
+        &self.first().id
+    }
+
     /// Seals a value for its place.
     pub fn seal(&self, place: Place<'_>, plain: &[u8]) -> Vec<u8> {
-        let key = self.first();
-        let aad = place.aad(&key.id);
-        let data_key = Zeroizing::new(rand::random::<[u8; KEY_BYTES]>());
-        let mut sealed = vec![FORMAT, u8::try_from(key.id.len()).expect("a key id has at most 64 bytes")];
-        sealed.extend_from_slice(key.id.as_bytes());
-        encrypt_onto(&mut sealed, &key.wrapping, &aad, data_key.as_slice());
-        encrypt_onto(&mut sealed, &data_key, &aad, plain);
-        sealed
+        self.first().seal(place, plain)
+    }
+
+    /// Something known, sealed with the key of this id: [`Keyring::is_same_key`] tells later whether it is still the same key.
+    pub(super) fn seal_check(&self, key_id: &str) -> Option<Vec<u8>> {
+        self.keys.iter().find(|key| key.id == key_id).map(|key| key.seal(check_place(key_id), CHECK))
+    }
+
+    /// Whether the key of this id is the one that [`Keyring::seal_check`] sealed with.
+    pub(super) fn is_same_key(&self, key_id: &str, sealed_check: &[u8]) -> bool {
+        self.open(check_place(key_id), sealed_check).is_ok_and(|plain| plain.as_slice() == CHECK)
     }
 
     /// Opens a value that was sealed for the same place.
@@ -233,6 +247,16 @@ impl Key {
         }
     }
 
+    fn seal(&self, place: Place<'_>, plain: &[u8]) -> Vec<u8> {
+        let aad = place.aad(&self.id);
+        let data_key = Zeroizing::new(rand::random::<[u8; KEY_BYTES]>());
+        let mut sealed = vec![FORMAT, u8::try_from(self.id.len()).expect("a key id has at most 64 bytes")];
+        sealed.extend_from_slice(self.id.as_bytes());
+        encrypt_onto(&mut sealed, &self.wrapping, &aad, data_key.as_slice());
+        encrypt_onto(&mut sealed, &data_key, &aad, plain);
+        sealed
+    }
+
     fn cursor_mac(&self, context: &str, place: &[u8]) -> Vec<u8> {
         let length = (context.len() as u64).to_be_bytes();
         let mut mac = hmac(&self.cursor, &[&length[..], context.as_bytes(), place].concat());
@@ -257,6 +281,10 @@ impl Place<'_> {
         }
         aad
     }
+}
+
+fn check_place(key_id: &str) -> Place<'_> {
+    Place { table: "vault_keys", row: key_id, column: "sealed_check" }
 }
 
 fn encrypt_onto(sealed: &mut Vec<u8>, key: &[u8; KEY_BYTES], aad: &[u8], plain: &[u8]) {

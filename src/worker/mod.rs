@@ -6,7 +6,9 @@
 mod gauges;
 
 use crate::{
-    app::{App, BLOBS_JOB, EVIDENCE_JOB, EVIDENCE_RETENTION_JOB, Error, REDACT_JOB, SETTLE_JOB, WEBHOOK_JOB},
+    app::{
+        App, BLOBS_JOB, EVIDENCE_JOB, EVIDENCE_RETENTION_JOB, Error, REDACT_JOB, REWRAP_JOB, SETTLE_JOB, WEBHOOK_JOB,
+    },
     store::row::JobRow,
 };
 use jiff::SignedDuration;
@@ -24,6 +26,9 @@ const EVIDENCE_CONCURRENCY: usize = 4;
 /// How often is looked for blobs that no row tells of, and for hashes of ID cards that do not count any more.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 
+/// How often temporary key pairs are looked at.
+const RENEW_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How many webhooks are sent at once: one slow receiver must not hold up the others.
 const WEBHOOK_CONCURRENCY: usize = 32;
 
@@ -40,7 +45,9 @@ impl Workers {
             tokio::spawn(work_off(Arc::clone(app), Work::FetchEvidence, EVIDENCE_CONCURRENCY)),
             tokio::spawn(work_off(Arc::clone(app), Work::EraseEvidence, 1)),
             tokio::spawn(work_off(Arc::clone(app), Work::DeleteBlobs, 1)),
+            tokio::spawn(work_off(Arc::clone(app), Work::Rewrap, 1)),
             tokio::spawn(sweep(Arc::clone(app))),
+            tokio::spawn(renew(Arc::clone(app))),
             tokio::spawn(gauges::keep(Arc::clone(app))),
         ])
     }
@@ -72,6 +79,8 @@ enum Work {
     EraseEvidence,
     /// Removes what was erased.
     DeleteBlobs,
+    /// Seals everything anew with the first key of the keyring.
+    Rewrap,
 }
 
 impl Work {
@@ -83,6 +92,7 @@ impl Work {
             Self::FetchEvidence => EVIDENCE_JOB,
             Self::EraseEvidence => EVIDENCE_RETENTION_JOB,
             Self::DeleteBlobs => BLOBS_JOB,
+            Self::Rewrap => REWRAP_JOB,
         }
     }
 
@@ -94,6 +104,7 @@ impl Work {
             Self::FetchEvidence => app.fetch_evidence_due(job).await,
             Self::EraseEvidence => app.erase_evidence_due(job).await,
             Self::DeleteBlobs => app.delete_blobs_due(job).await,
+            Self::Rewrap => app.rewrap_due(job).await,
         }
     }
 }
@@ -147,6 +158,14 @@ async fn run(app: &Arc<App>, work: Work, job: &JobRow) {
         }
     };
     metrics::counter!("faceid_jobs_total", "kind" => work.kind(), "outcome" => outcome).increment(1);
+}
+
+/// Temporary key pairs are renewed ahead of their end, whether or not somebody calls.
+async fn renew(app: Arc<App>) {
+    let mut tick = tokio::time::interval(RENEW_INTERVAL);
+    while app.stopping.run_until_cancelled(tick.tick()).await.is_some() {
+        app.stopping.run_until_cancelled(app.credentials.renew_due()).await;
+    }
 }
 
 async fn sweep(app: Arc<App>) {

@@ -26,6 +26,10 @@ pub const LOANS: &str = "loans-token";
 pub const STRANGER: &str = "stranger-token";
 /// The token of the caller `finance`, who has the right admin.
 pub const FINANCE: &str = "finance-token";
+/// The token of the caller `auditor`, who has the right audit.
+pub const AUDITOR: &str = "auditor-token";
+/// The key of the vault unless a test gives others.
+pub const VAULT_KEY: &str = "test:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 
 pub struct World {
     pub gateway: Gateway,
@@ -66,6 +70,40 @@ impl World {
     pub async fn start_with_webhook(simulator: Simulator, folder: TempDir, webhook: &str) -> Self {
         let config = config(&simulator, &folder, webhook);
         Self::start_with_config(simulator, folder, config, endpoint).await
+    }
+
+    /// With a configuration that differs from the usual one as `edit` says.
+    pub async fn start_edited(simulator: Simulator, folder: TempDir, edit: impl FnOnce(String) -> String) -> Self {
+        let text = edit(config_text(&simulator, &folder, ""));
+        Self::start_configured(simulator, folder, &text).await
+    }
+
+    /// With such a configuration, and with variables of the environment.
+    pub async fn start_in_environment(
+        simulator: Simulator,
+        folder: TempDir,
+        edit: impl FnOnce(String) -> String,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let text = edit(config_text(&simulator, &folder, ""));
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let config = Config::from_toml(&text, "harness", environment).unwrap_or_else(|error| panic!("{error}"));
+        Self::start_with_config(simulator, folder, config, endpoint).await
+    }
+
+    /// Why a gateway with such a configuration does not start.
+    pub async fn refuses_to_start(
+        simulator: &Simulator,
+        folder: &TempDir,
+        edit: impl FnOnce(String) -> String,
+    ) -> String {
+        let config = parse(&edit(config_text(simulator, folder, "")));
+        let started = Gateway::start(config, Arc::new(MovableClock::default())).await;
+        format!("{:#}", started.err().expect("the gateway has started"))
+    }
+
+    async fn start_configured(simulator: Simulator, folder: TempDir, text: &str) -> Self {
+        Self::start_with_config(simulator, folder, parse(text), endpoint).await
     }
 
     /// With a configuration that the simulator and the folder are part of; `connect` says how [`World::channel`] connects.
@@ -236,6 +274,11 @@ impl World {
         self.count(&format!("SELECT count(*) FROM {table}"))
     }
 
+    /// Events of the audit trail that are about a verification.
+    pub fn audited(&self) -> i64 {
+        self.count("SELECT count(*) FROM audit_events WHERE verification_id <> ''")
+    }
+
     /// Verifications that are still to be looked at.
     pub fn settle_jobs(&self) -> i64 {
         self.count("SELECT count(*) FROM jobs WHERE kind = 'settle'")
@@ -382,8 +425,11 @@ pub fn invalid(fields: &[&str]) -> Refusal {
 }
 
 fn config(simulator: &Simulator, folder: &TempDir, lines_of_orders: &str) -> Config {
-    let text = config_text(simulator, folder, lines_of_orders);
-    Config::from_toml(&text, "harness", iter::empty()).unwrap_or_else(|error| panic!("{error}"))
+    parse(&config_text(simulator, folder, lines_of_orders))
+}
+
+fn parse(toml: &str) -> Config {
+    Config::from_toml(toml, "harness", iter::empty()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The configuration of a gateway whose data is in `folder`, with these lines of TOML for the caller `orders`.
@@ -427,6 +473,7 @@ pub fn config_text(simulator: &Simulator, folder: &TempDir, lines_of_orders: &st
         ("loans", LOANS, flow_names, "[]"),
         ("stranger", STRANGER, "[]", "[]"),
         ("finance", FINANCE, "[]", r#"["admin"]"#),
+        ("auditor", AUDITOR, "[]", r#"["audit"]"#),
     ]
     .map(|(name, token, flows, rights)| {
         let more = if name == "orders" { lines_of_orders } else { "" };
@@ -448,7 +495,7 @@ pub fn config_text(simulator: &Simulator, folder: &TempDir, lines_of_orders: &st
         [evidence]
         url = "file:{}"
         [vault]
-        keys = "test:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
+        keys = """{VAULT_KEY}"""
         [tencent]
         endpoint = "http://{}"
         timeout_ms = 4000

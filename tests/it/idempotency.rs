@@ -50,7 +50,7 @@ async fn many_at_once_give_one_verification() {
     ids.dedup();
     assert_eq!(ids.len(), 1);
     assert_eq!(world.rows("verifications"), 1);
-    assert_eq!(world.rows("audit_events"), 1);
+    assert_eq!(world.audited(), 1);
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! Black-box tests through gRPC and HTTP, against the simulator.
 
+mod auditing;
 mod authority;
 mod bad_input;
 mod caller_matrix;
 mod callers;
+mod credentials;
 mod doctor;
 mod encryption;
 mod evidence;
@@ -20,9 +22,11 @@ mod reconciling;
 mod redacting;
 mod resilience;
 mod rotating;
+mod sources;
 mod store;
 mod tls;
 mod usage;
+mod vault;
 mod vendor_faults;
 mod views;
 mod watching;

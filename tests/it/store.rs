@@ -3,8 +3,8 @@
 use faceid_gateway::store::{
     Creation, Store,
     row::{
-        AttemptRow, AuditRow, ChargeRow, Effects, ListFilter, NewEvent, NewJob, NewRow, ProgressRow, UsageDay,
-        UsageFilter,
+        AttemptRow, AuditFilter, AuditRow, ChargeRow, CredentialRow, Effects, KeyPairRow, KeyUseRow, ListFilter,
+        NewEvent, NewJob, NewRow, ProgressRow, Resealed, SealedValue, UsageDay, UsageFilter,
     },
     sqlite::SqliteStore,
 };
@@ -83,11 +83,14 @@ async fn conforms(open: &dyn Fn() -> Arc<dyn Store>) {
     keeps_each_attempt_once(&*store).await;
     adds_usage_up_by_day(&*store).await;
     redaction_empties_what_is_sealed(&*store).await;
+    pages_the_audit_trail(&*store).await;
+    knows_what_each_key_seals(&*store).await;
     drop(store);
 
     let store = open();
     assert!(store.find("one").await.expect("answers").is_some(), "an acknowledged row is gone");
-    assert_eq!(store.find_credential("main").await.expect("answers").as_deref(), Some(&b"second"[..]));
+    let credential = store.find_credential("main").await.expect("answers").expect("a credential");
+    assert_eq!(credential.key_pairs[0].sealed_key_pair, b"second");
 }
 
 async fn creates_once_per_request_id(store: &dyn Store) {
@@ -172,11 +175,166 @@ async fn a_refused_write_takes_nothing_with_it(store: &Arc<dyn Store>) {
 }
 
 async fn keeps_credentials(store: &dyn Store) {
+    let pair = |id: &str, sealed: &[u8]| KeyPairRow {
+        id: id.into(),
+        sealed_key_pair: sealed.to_vec(),
+        created_at_ms: 5,
+        used_at_ms: None,
+        tested: None,
+    };
+    let audited = |action: &str| Effects {
+        audit: vec![AuditRow { action: action.into(), credential: "main".into(), ..event("") }],
+        ..Effects::default()
+    };
+    let mut made = CredentialRow {
+        name: "main".into(),
+        version: 1,
+        origin: "configuration".into(),
+        disabled_at_ms: None,
+        key_pairs: vec![pair("main.1", b"first")],
+    };
     assert!(store.find_credential("main").await.expect("answers").is_none());
-    for sealed in [&b"first"[..], b"second"] {
-        store.put_credential("main", sealed.to_vec()).await.expect("answers");
+    assert!(store.create_credential(made.clone(), audited("credential_created")).await.expect("answers"));
+    let thief = CredentialRow { key_pairs: vec![pair("main.9", b"other")], ..made.clone() };
+    assert!(!store.create_credential(thief, audited("taken")).await.expect("answers"), "the name is taken");
+    assert_eq!(store.find_credential("main").await.expect("answers"), Some(made.clone()));
+
+    made.key_pairs.insert(0, pair("main.2", b"second"));
+    let next = CredentialRow { disabled_at_ms: Some(7), origin: "api".into(), ..made.clone() };
+    assert!(store.change_credential(next.clone(), audited("credential_rotated")).await.expect("answers"));
+    assert!(!store.change_credential(made, audited("lost")).await.expect("answers"), "another version");
+    let mut found = CredentialRow { version: 2, ..next };
+    store.note_key_pair_used("main.2", 90).await.expect("answers");
+    store.note_key_pair_used("main.2", 80).await.expect("answers");
+    store.note_key_pair_tested("main.1", 70, "OK", audited("credential_tested")).await.expect("answers");
+    found.key_pairs[0].used_at_ms = Some(90);
+    found.key_pairs[1].tested = Some((70, "OK".into()));
+    assert_eq!(store.find_credential("main").await.expect("answers"), Some(found.clone()), "in the order of their use");
+
+    let spare = CredentialRow { name: "a-spare".into(), version: 1, key_pairs: vec![pair("s", b"x")], ..found.clone() };
+    assert!(store.create_credential(spare.clone(), Effects::default()).await.expect("answers"));
+    assert_eq!(store.credentials().await.expect("answers"), [spare, found]);
+    assert!(!store.delete_credential("a-spare", 9, audited("deleted early")).await.expect("answers"));
+    assert!(store.delete_credential("a-spare", 1, Effects::default()).await.expect("answers"));
+    assert!(store.find_credential("a-spare").await.expect("answers").is_none());
+
+    let about_main = AuditFilter { credential: "main".into(), limit: 10, ..AuditFilter::default() };
+    let trail = store.audit_events(about_main).await.expect("answers");
+    let actions: Vec<&str> = trail.iter().map(|(_, event)| event.action.as_str()).collect();
+    assert_eq!(actions, ["credential_tested", "credential_rotated", "credential_created"], "only what was done");
+
+    let settle = NewJob { kind: "settle", subject: "with-main".into(), due_at_ms: i64::MAX, rank_ms: i64::MAX };
+    let made = NewRow { credential: "counted".into(), ..row("with-main", None) };
+    let effects = Effects { jobs: vec![settle], ..Effects::default() };
+    assert!(matches!(store.create_or_find(made, effects).await.expect("answers"), Creation::Created));
+    assert_eq!(store.unsettled_with_credential("counted").await.expect("answers"), 1);
+    assert_eq!(store.unsettled_with_credential("nobody").await.expect("answers"), 0);
+}
+
+async fn pages_the_audit_trail(store: &dyn Store) {
+    for (at_ms, actor) in [(10, "p"), (20, "q"), (30, "p")] {
+        let event = AuditRow { at_ms, actor: actor.into(), action: "paged".into(), ..event("") };
+        store.append_audit(event).await.expect("answers");
     }
-    assert_eq!(store.find_credential("main").await.expect("answers").as_deref(), Some(&b"second"[..]));
+    let page = async |filter: AuditFilter| -> Vec<(i64, i64)> {
+        let filter = AuditFilter { action: "paged".into(), limit: 2, ..filter };
+        store.audit_events(filter).await.expect("answers").into_iter().map(|(seq, event)| (event.at_ms, seq)).collect()
+    };
+    let times = |page: &[(i64, i64)]| page.iter().map(|(at_ms, _)| *at_ms).collect::<Vec<_>>();
+    let first = page(AuditFilter::default()).await;
+    assert_eq!(times(&first), [30, 20]);
+    assert_eq!(times(&page(AuditFilter { before_seq: Some(first[1].1), ..AuditFilter::default() }).await), [10]);
+    assert_eq!(times(&page(AuditFilter { actor: "p".into(), ..AuditFilter::default() }).await), [30, 10]);
+    let window = AuditFilter { from_ms: Some(10), before_ms: Some(30), ..AuditFilter::default() };
+    assert_eq!(times(&page(window).await), [20, 10]);
+    let nobody = AuditFilter { verification_id: "nobody".into(), ..AuditFilter::default() };
+    assert!(page(nobody).await.is_empty());
+}
+
+/// As a sealed value begins: format, length of the key's id, the id.
+fn sealed_with(key_id: &str, rest: &str) -> Vec<u8> {
+    let length = u8::try_from(key_id.len()).expect("a short id");
+    [&[1, length][..], key_id.as_bytes(), rest.as_bytes()].concat()
+}
+
+async fn knows_what_each_key_seals(store: &dyn Store) {
+    let made = NewRow {
+        key_id: "old-key".into(),
+        created_at_ms: 77,
+        sealed_session: sealed_with("old-key", "session"),
+        sealed_subject: sealed_with("old-key", "subject"),
+        ..row("keyed", None)
+    };
+    create(store, made.clone()).await;
+    let told = ProgressRow { sealed_result: Some(sealed_with("newkey", "result")), ..ProgressRow::pending() };
+    assert!(store.advance("keyed", 1, told, Effects::default()).await.expect("answers"));
+    let pair = KeyPairRow {
+        id: "keyed".into(),
+        sealed_key_pair: sealed_with("old-key", "pair"),
+        created_at_ms: 1,
+        used_at_ms: None,
+        tested: None,
+    };
+    let credential = CredentialRow {
+        name: "keyed".into(),
+        version: 1,
+        origin: "api".into(),
+        disabled_at_ms: None,
+        key_pairs: vec![pair],
+    };
+    assert!(store.create_credential(credential, Effects::default()).await.expect("answers"));
+    let of = async |key_id: &str| {
+        let used = store.key_use().await.expect("answers");
+        used.into_iter().find(|used| used.key_id == key_id).unwrap_or_default()
+    };
+    let expected = KeyUseRow {
+        key_id: "old-key".into(),
+        sessions: 1,
+        subjects: 1,
+        key_pairs: 1,
+        token_hashes: 1,
+        newest_made_at_ms: Some(77),
+        ..KeyUseRow::default()
+    };
+    assert_eq!(of("old-key").await, expected);
+    assert_eq!((of("newkey").await.results, of("newkey").await.sessions), (1, 0));
+
+    // Batch by batch until nothing is left, as a rewrap does it.
+    let mut seen = Vec::new();
+    loop {
+        let values = store.sealed_with("old-key", 1).await.expect("answers");
+        let Some(was) = values.first().cloned() else { break };
+        let (rest, token_hash) = match &was {
+            SealedValue::Verification { column: "sealed_session", .. } => {
+                ("session", Some((b"new hash".to_vec(), "newkey".to_owned())))
+            }
+            SealedValue::Verification { .. } => ("subject", None),
+            SealedValue::KeyPair { .. } => ("pair", None),
+            SealedValue::Evidence(_) => panic!("there is none"),
+        };
+        seen.push(rest);
+        let resealed = Resealed { was, sealed: sealed_with("newkey", rest), token_hash };
+        assert_eq!(store.reseal(vec![resealed.clone()]).await.expect("answers"), 1);
+        assert_eq!(store.reseal(vec![resealed]).await.expect("answers"), 0, "it is another value now");
+    }
+    assert_eq!(seen, ["pair", "session", "subject"]);
+    assert_eq!(
+        of("old-key").await,
+        KeyUseRow { key_id: "old-key".into(), newest_made_at_ms: Some(77), ..KeyUseRow::default() }
+    );
+    let found = store.find("keyed").await.expect("answers").expect("a row");
+    assert_eq!((found.version, found.made.sealed_subject), (2, sealed_with("newkey", "subject")));
+    assert!(store.find_by_token_hash(vec![made.token_hash]).await.expect("answers").is_none());
+    assert!(store.find_by_token_hash(vec![b"new hash".to_vec()]).await.expect("answers").is_some());
+
+    let others = store.sealed_otherwise("newkey", 100).await.expect("answers");
+    assert!(others.iter().all(|value| !matches!(value, SealedValue::Verification { id, .. } if id == "keyed")));
+    assert!(!store.sealed_otherwise("another", 100).await.expect("answers").is_empty());
+
+    for check in [&b"check"[..], b"another"] {
+        store.put_key_check("newkey", check.to_vec()).await.expect("answers");
+    }
+    assert_eq!(store.key_checks().await.expect("answers"), [("newkey".to_owned(), b"check".to_vec())]);
 }
 
 async fn appends_to_the_audit_trail(store: &dyn Store) {
@@ -384,7 +542,13 @@ fn effects(id: &str) -> Effects {
 }
 
 fn event(id: &str) -> AuditRow {
-    AuditRow { at_ms: 1, actor: "orders".into(), action: "created".into(), verification_id: id.into() }
+    AuditRow {
+        at_ms: 1,
+        actor: "orders".into(),
+        action: "created".into(),
+        verification_id: id.into(),
+        credential: String::new(),
+    }
 }
 
 fn row(id: &str, request_id: Option<&str>) -> NewRow {
@@ -397,6 +561,7 @@ fn row(id: &str, request_id: Option<&str>) -> NewRow {
         reference: "order-7".into(),
         intention: Some("nods".into()),
         request_id: request_id.map(Into::into),
+        key_id: "k1".into(),
         request_fingerprint: b"fingerprint".to_vec(),
         token_hash: format!("hash of {id}").into_bytes(),
         id_card_hash: None,

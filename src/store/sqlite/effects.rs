@@ -1,21 +1,17 @@
-//! What a write does besides: tables `audit_events`, `events`, `attempts` and new `jobs`.
+//! What a write does besides: audit events, tables `events` and `attempts`, and new `jobs`.
 
-use super::super::row::{AttemptRow, AuditRow, Effects, EventRow, NewEvent, NewJob};
+use super::{
+    super::row::{AttemptRow, Effects, EventRow, NewEvent, NewJob},
+    audit,
+};
 use rusqlite::{Connection, Row, params};
 
 pub(super) fn apply(connection: &Connection, effects: &Effects) -> rusqlite::Result<()> {
-    let Effects { audit, events, jobs, attempts } = effects;
-    audit.iter().try_for_each(|event| insert_audit(connection, event))?;
+    let Effects { audit: trail, events, jobs, attempts } = effects;
+    trail.iter().try_for_each(|event| audit::insert(connection, event))?;
     events.iter().try_for_each(|event| insert_event(connection, event))?;
     jobs.iter().try_for_each(|job| insert_job(connection, job))?;
     attempts.iter().try_for_each(|attempt| put_attempt(connection, attempt))
-}
-
-pub(super) fn insert_audit(connection: &Connection, event: &AuditRow) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("INSERT INTO audit_events (at_ms, actor, action, verification_id) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![event.at_ms, event.actor, event.action, event.verification_id])?;
-    Ok(())
 }
 
 fn insert_event(connection: &Connection, event: &NewEvent) -> rusqlite::Result<()> {
@@ -36,7 +32,7 @@ fn insert_event(connection: &Connection, event: &NewEvent) -> rusqlite::Result<(
     Ok(())
 }
 
-fn insert_job(connection: &Connection, job: &NewJob) -> rusqlite::Result<()> {
+pub(super) fn insert_job(connection: &Connection, job: &NewJob) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO jobs (kind, subject, due_at_ms, rank_ms) VALUES (?1, ?2, ?3, ?4) \
@@ -55,22 +51,6 @@ fn put_attempt(connection: &Connection, attempt: &AttemptRow) -> rusqlite::Resul
         )?
         .execute(params![attempt.verification_id, attempt.seq, attempt.at_ms, attempt.code, attempt.charged])?;
     Ok(())
-}
-
-pub(super) fn audit_of(connection: &Connection, verification_id: &str) -> rusqlite::Result<Vec<AuditRow>> {
-    connection
-        .prepare_cached(
-            "SELECT at_ms, actor, action, verification_id FROM audit_events WHERE verification_id = ?1 ORDER BY seq",
-        )?
-        .query_map([verification_id], |row| {
-            Ok(AuditRow {
-                at_ms: row.get("at_ms")?,
-                actor: row.get("actor")?,
-                action: row.get("action")?,
-                verification_id: row.get("verification_id")?,
-            })
-        })?
-        .collect()
 }
 
 pub(super) fn events_after(

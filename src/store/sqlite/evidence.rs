@@ -1,7 +1,7 @@
 //! Table `evidence`.
 
 use super::super::row::EvidenceRow;
-use rusqlite::{Connection, named_params, params};
+use rusqlite::{Connection, Row, named_params, params};
 
 /// False: the verification is redacted.
 pub(super) fn put(connection: &Connection, verification_id: &str, rows: &[EvidenceRow]) -> rusqlite::Result<bool> {
@@ -36,23 +36,25 @@ pub(super) fn put(connection: &Connection, verification_id: &str, rows: &[Eviden
 pub(super) fn of(connection: &Connection, verification_id: &str) -> rusqlite::Result<Vec<EvidenceRow>> {
     connection
         .prepare_cached("SELECT * FROM evidence WHERE verification_id = ?1 ORDER BY kind, position")?
-        .query_map([verification_id], |row| {
-            Ok(EvidenceRow {
-                id: row.get("id")?,
-                verification_id: row.get("verification_id")?,
-                kind: row.get("kind")?,
-                position: row.get("position")?,
-                attempt_seq: row.get("attempt_seq")?,
-                content_type: row.get("content_type")?,
-                size_bytes: row.get("size_bytes")?,
-                sha256: row.get("sha256")?,
-                sealed_key: row.get("sealed_key")?,
-                stored_at_ms: row.get("stored_at_ms")?,
-                erased_at_ms: row.get("erased_at_ms")?,
-                blob_deleted: row.get("blob_deleted")?,
-            })
-        })?
+        .query_map([verification_id], evidence_row)?
         .collect()
+}
+
+pub(super) fn evidence_row(row: &Row<'_>) -> rusqlite::Result<EvidenceRow> {
+    Ok(EvidenceRow {
+        id: row.get("id")?,
+        verification_id: row.get("verification_id")?,
+        kind: row.get("kind")?,
+        position: row.get("position")?,
+        attempt_seq: row.get("attempt_seq")?,
+        content_type: row.get("content_type")?,
+        size_bytes: row.get("size_bytes")?,
+        sha256: row.get("sha256")?,
+        sealed_key: row.get("sealed_key")?,
+        stored_at_ms: row.get("stored_at_ms")?,
+        erased_at_ms: row.get("erased_at_ms")?,
+        blob_deleted: row.get("blob_deleted")?,
+    })
 }
 
 pub(super) fn erase(connection: &Connection, verification_id: &str, at_ms: i64) -> rusqlite::Result<()> {

@@ -1,9 +1,12 @@
 //! The store on SQLite: one file, WAL, one writer, full durability. For one replica.
 
+mod audit;
+mod credentials;
 mod effects;
 mod evidence;
 mod inspect;
 mod jobs;
+mod keys;
 mod usage;
 mod verifications;
 mod webhooks;
@@ -12,12 +15,12 @@ mod writer;
 use super::{
     Creation, Error, Store,
     row::{
-        AuditRow, ChargeRow, Effects, EventRow, EvidenceRow, JobRow, ListFilter, NewRow, ProgressRow, Unsettled,
-        UsageDay, UsageFilter, VerificationRow,
+        AuditFilter, AuditRow, ChargeRow, CredentialRow, Effects, EventRow, EvidenceRow, JobRow, KeyUseRow, ListFilter,
+        NewJob, NewRow, ProgressRow, Resealed, SealedValue, Unsettled, UsageDay, UsageFilter, VerificationRow,
     },
 };
 use async_trait::async_trait;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params, params_from_iter};
+use rusqlite::{Connection, OpenFlags, params, params_from_iter};
 use std::{
     fs,
     path::Path,
@@ -258,11 +261,15 @@ impl Store for SqliteStore {
     }
 
     async fn append_audit(&self, event: AuditRow) -> Result<(), Error> {
-        self.writer.write("append_audit", move |connection| effects::insert_audit(connection, &event)).await
+        self.writer.write("append_audit", move |connection| audit::insert(connection, &event)).await
+    }
+
+    async fn audit_events(&self, filter: AuditFilter) -> Result<Vec<(i64, AuditRow)>, Error> {
+        self.read("audit_events", |reader| audit::list(reader, &filter))
     }
 
     async fn audit_of(&self, verification_id: &str) -> Result<Vec<AuditRow>, Error> {
-        self.read("audit_of", |reader| effects::audit_of(reader, verification_id))
+        self.read("audit_of", |reader| audit::of(reader, verification_id))
     }
 
     async fn events_after(&self, caller: &str, flow: &str, seq: i64, limit: u32) -> Result<Vec<EventRow>, Error> {
@@ -277,6 +284,10 @@ impl Store for SqliteStore {
 
     fn event_signal(&self) -> watch::Receiver<u64> {
         self.events.subscribe()
+    }
+
+    async fn add_job(&self, job: NewJob) -> Result<(), Error> {
+        self.writer.write("add_job", move |connection| effects::insert_job(connection, &job)).await
     }
 
     async fn claim_jobs(
@@ -353,27 +364,93 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn put_credential(&self, name: &str, sealed_key_pair: Vec<u8>) -> Result<(), Error> {
-        let name = name.to_owned();
+    async fn create_credential(&self, credential: CredentialRow, effects: Effects) -> Result<bool, Error> {
         self.writer
-            .write("put_credential", move |connection| {
-                connection.execute(
-                    "INSERT INTO credentials (name, sealed_key_pair) VALUES (?1, ?2) \
-                     ON CONFLICT (name) DO UPDATE SET sealed_key_pair = excluded.sealed_key_pair",
-                    params![name, sealed_key_pair],
-                )?;
-                Ok(())
+            .write("create_credential", move |connection| {
+                let created = credentials::create(connection, &credential)?;
+                if created {
+                    effects::apply(connection, &effects)?;
+                }
+                Ok(created)
             })
             .await
     }
 
-    async fn find_credential(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        self.read("find_credential", |reader| {
-            reader
-                .prepare_cached("SELECT sealed_key_pair FROM credentials WHERE name = ?1")?
-                .query_row([name], |row| row.get(0))
-                .optional()
-        })
+    async fn find_credential(&self, name: &str) -> Result<Option<CredentialRow>, Error> {
+        self.read("find_credential", |reader| credentials::select(reader, Some(name))).map(|mut found| found.pop())
+    }
+
+    async fn credentials(&self) -> Result<Vec<CredentialRow>, Error> {
+        self.read("credentials", |reader| credentials::select(reader, None))
+    }
+
+    async fn change_credential(&self, next: CredentialRow, effects: Effects) -> Result<bool, Error> {
+        self.writer
+            .write("change_credential", move |connection| {
+                let changed = credentials::change(connection, &next)?;
+                if changed {
+                    effects::apply(connection, &effects)?;
+                }
+                Ok(changed)
+            })
+            .await
+    }
+
+    async fn delete_credential(&self, name: &str, expected_version: i64, effects: Effects) -> Result<bool, Error> {
+        let name = name.to_owned();
+        self.writer
+            .write("delete_credential", move |connection| {
+                let deleted = credentials::delete(connection, &name, expected_version)?;
+                if deleted {
+                    effects::apply(connection, &effects)?;
+                }
+                Ok(deleted)
+            })
+            .await
+    }
+
+    async fn unsettled_with_credential(&self, name: &str) -> Result<u64, Error> {
+        self.read("unsettled_with_credential", |reader| credentials::unsettled(reader, name))
+    }
+
+    async fn note_key_pair_used(&self, id: &str, at_ms: i64) -> Result<(), Error> {
+        let id = id.to_owned();
+        self.writer.write("note_key_pair_used", move |connection| credentials::note_used(connection, &id, at_ms)).await
+    }
+
+    async fn note_key_pair_tested(&self, id: &str, at_ms: i64, code: &str, effects: Effects) -> Result<(), Error> {
+        let (id, code) = (id.to_owned(), code.to_owned());
+        self.writer
+            .write("note_key_pair_tested", move |connection| {
+                credentials::note_tested(connection, &id, at_ms, &code)?;
+                effects::apply(connection, &effects)
+            })
+            .await
+    }
+
+    async fn key_use(&self) -> Result<Vec<KeyUseRow>, Error> {
+        self.read("key_use", keys::in_use)
+    }
+
+    async fn sealed_otherwise(&self, key_id: &str, limit: u32) -> Result<Vec<SealedValue>, Error> {
+        self.read("sealed_otherwise", |reader| keys::sealed_otherwise(reader, key_id, limit))
+    }
+
+    async fn sealed_with(&self, key_id: &str, limit: u32) -> Result<Vec<SealedValue>, Error> {
+        self.read("sealed_with", |reader| keys::sealed_with(reader, key_id, limit))
+    }
+
+    async fn reseal(&self, values: Vec<Resealed>) -> Result<u64, Error> {
+        self.writer.write("reseal", move |connection| keys::reseal(connection, &values)).await
+    }
+
+    async fn key_checks(&self) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        self.read("key_checks", keys::checks)
+    }
+
+    async fn put_key_check(&self, key_id: &str, sealed_check: Vec<u8>) -> Result<(), Error> {
+        let key_id = key_id.to_owned();
+        self.writer.write("put_key_check", move |connection| keys::put_check(connection, &key_id, &sealed_check)).await
     }
 
     async fn ping(&self) -> Result<(), Error> {

@@ -21,9 +21,10 @@ pub(super) fn insert(connection: &Connection, new: &NewRow) -> rusqlite::Result<
     connection
         .prepare_cached(
             "INSERT INTO verifications (id, version, caller, flow, rule_id, credential, reference, intention, request_id, \
-             request_fingerprint, token_hash, id_card_hash, vendor_request_id, created_at_ms, sealed_session, sealed_subject, state, \
-             attempts_exhausted) VALUES (:id, 1, :caller, :flow, :rule_id, :credential, :reference, :intention, \
-             :request_id, :request_fingerprint, :token_hash, :id_card_hash, :vendor_request_id, :created_at_ms, :sealed_session, \
+             request_fingerprint, token_hash, id_card_hash, token_key_id, made_key_id, vendor_request_id, created_at_ms, \
+             sealed_session, sealed_subject, state, attempts_exhausted) VALUES (:id, 1, :caller, :flow, :rule_id, :credential, \
+             :reference, :intention, :request_id, :request_fingerprint, :token_hash, :id_card_hash, :key_id, :key_id, \
+             :vendor_request_id, :created_at_ms, :sealed_session, \
              :sealed_subject, 'pending', 0)",
         )?
         .execute(named_params! {
@@ -35,6 +36,7 @@ pub(super) fn insert(connection: &Connection, new: &NewRow) -> rusqlite::Result<
             ":reference": new.reference,
             ":intention": new.intention,
             ":request_id": new.request_id,
+            ":key_id": new.key_id,
             ":request_fingerprint": new.request_fingerprint,
             ":token_hash": new.token_hash,
             ":id_card_hash": new.id_card_hash,
@@ -173,6 +175,7 @@ fn verification_row(row: &Row<'_>) -> rusqlite::Result<VerificationRow> {
             reference: row.get("reference")?,
             intention: row.get("intention")?,
             request_id: row.get("request_id")?,
+            key_id: row.get("made_key_id")?,
             request_fingerprint: row.get("request_fingerprint")?,
             token_hash: row.get("token_hash")?,
             id_card_hash: row.get("id_card_hash")?,

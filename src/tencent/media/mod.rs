@@ -241,8 +241,7 @@ mod tests {
         async fn start() -> Self {
             let simulator = simulator::start(SimulatorConfig::loopback()).await.unwrap();
             let client = client(&simulator.api_addr().to_string(), Duration::from_secs(30));
-            let (secret_id, secret_key) = (simulator.secret_id().into(), simulator.secret_key().into());
-            let pair = KeyPair { secret_id, secret_key };
+            let pair = KeyPair::new(simulator.secret_id(), simulator.secret_key());
             let (name, id_card) = (Some("张三"), Some("11010519491231002X"));
             let order = DetectAuthRequest { rule_id: RULE_ID, name, id_card, ..DetectAuthRequest::default() };
             let token =
@@ -409,7 +408,7 @@ mod tests {
     async fn a_vendor_that_falls_silent_is_a_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = client(&listener.local_addr().unwrap().to_string(), Duration::from_millis(200));
-        let pair = KeyPair { secret_id: "id".into(), secret_key: "key".into() };
+        let pair = KeyPair::new("id", "key");
         let request = GetDetectInfoEnhancedRequest::default();
         for begun in ["", "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"Response\":{"] {
             let fetch = client.fetch_media(&pair, &request, OPTIONS);

@@ -1,0 +1,129 @@
+//! RewrapVault and ListVaultKeys: everything that is sealed, sealed anew with the first key of the keyring.
+
+use super::{
+    App, AuditAction, Error,
+    fetch_evidence::{blob_key, place as evidence_place},
+    record::{SESSION, place as verification_place, token_of_session},
+};
+use crate::{
+    domain::caller::{Caller, Right},
+    store::row::{JobRow, NewJob, Resealed, SealedValue},
+    vault::{
+        KeyUse, Place,
+        credential::place as key_pair_place,
+        key_use,
+        keyring::{Keyring, OpenError},
+    },
+};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Kind of the jobs that [`App::rewrap_due`] does. There is one at most.
+pub const REWRAP_JOB: &str = "rewrap";
+const VAULT: &str = "vault";
+
+/// Few enough that other writes do not wait long for one batch, many enough that a flush to the disk is shared.
+const BATCH: u32 = 100;
+/// Well inside the job's lease.
+const SHIFT: Duration = Duration::from_secs(10);
+
+/// The keys, and what is left to do.
+pub struct VaultKeys {
+    /// Those of the keyring in its order, then those that something needs and that are not in it.
+    pub keys: Vec<KeyUse>,
+    /// Values that are sealed with another key than the first.
+    pub remaining_values: u64,
+    /// Whether they are being sealed anew.
+    pub rewrapping: bool,
+}
+
+impl App {
+    /// Begins to seal everything anew, in the background. Begun already: changes nothing.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn rewrap_vault(&self, caller: &Caller) -> Result<VaultKeys, Error> {
+        self.require(caller, Right::Admin)?;
+        if !self.store.has_job(REWRAP_JOB, VAULT).await? {
+            self.store.append_audit(self.new_event(&caller.name, AuditAction::RewrapStarted)).await?;
+            let now_ms = self.clock.now().as_millisecond();
+            let job = NewJob { kind: REWRAP_JOB, subject: VAULT.to_owned(), due_at_ms: now_ms, rank_ms: now_ms };
+            self.store.add_job(job).await?;
+            tracing::info!(caller = %caller.name, key_id = self.keyring.first_id(), "everything is being sealed anew");
+        }
+        self.vault_keys().await
+    }
+
+    /// The keys, and what each is needed for.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn list_vault_keys(&self, caller: &Caller) -> Result<VaultKeys, Error> {
+        self.require(caller, Right::Admin)?;
+        self.vault_keys().await
+    }
+
+    async fn vault_keys(&self) -> Result<VaultKeys, Error> {
+        // Seen before the values are counted: an end in between is not mistaken for a stop on the way.
+        let rewrapping = self.store.has_job(REWRAP_JOB, VAULT).await?;
+        let keys = key_use(&self.keyring, &*self.store).await?;
+        let remaining_values = keys.iter().filter(|key| !key.is_first).map(KeyUse::sealed_values).sum();
+        Ok(VaultKeys { keys, remaining_values, rewrapping })
+    }
+
+    /// Seals anew, batch by batch, for some seconds, and gives the job back until nothing is left. What is left is found by the
+    /// keys that values are sealed with, so it does not matter where an earlier run stopped.
+    ///
+    /// # Errors
+    /// When the store fails, or a value does not open: the job's lease ends by itself, and it is tried again.
+    pub async fn rewrap_due(&self, job: &JobRow) -> Result<(), Error> {
+        let until = Instant::now() + SHIFT;
+        while Instant::now() < until && !self.stopping.is_cancelled() {
+            let values = self.store.sealed_otherwise(self.keyring.first_id(), BATCH).await?;
+            if values.is_empty() {
+                // What was sealed with the old key may still stand in the store's files.
+                self.store.scrub().await?;
+                tracing::info!(key_id = self.keyring.first_id(), "everything is sealed with the first key");
+                return Ok(self.store.finish_job(job).await?);
+            }
+            let resealed = values.into_iter().map(|value| self.seal_anew(value)).collect::<Result<_, Error>>()?;
+            let count = self.store.reseal(resealed).await?;
+            metrics::counter!("faceid_vault_rewrapped_total").increment(count);
+        }
+        Ok(self.store.put_off_job(job, self.clock.now().as_millisecond(), 0).await?)
+    }
+
+    /// The whole value gets a new data key: the ciphertext is bound to the id of the key that wraps its data key.
+    fn seal_anew(&self, was: SealedValue) -> Result<Resealed, Error> {
+        let (sealed, token_hash) = match &was {
+            SealedValue::Verification { id, column, sealed } => {
+                let place = verification_place(id, column);
+                let plain = self.keyring.open(place, sealed).map_err(|error| Error::unreadable(id, column, &error))?;
+                let token_hash = if *column == SESSION {
+                    let token = token_of_session(id, &plain)?;
+                    Some((self.keyring.token_hash(&token), self.keyring.first_id().to_owned()))
+                } else {
+                    None
+                };
+                (self.keyring.seal(place, &plain), token_hash)
+            }
+            SealedValue::Evidence(row) => {
+                let key = blob_key(row)?;
+                let sealed = row.sealed_key.as_deref().unwrap_or_default();
+                let sealed = reseal(&self.keyring, evidence_place(&key), sealed)
+                    .map_err(|error| Error::unreadable(&row.verification_id, "evidence.sealed_key", &error))?;
+                (sealed, None)
+            }
+            SealedValue::KeyPair { id, sealed } => {
+                let sealed = reseal(&self.keyring, key_pair_place(id), sealed)
+                    .map_err(|error| Error::unreadable(id, "sealed_key_pair", &error))?;
+                (sealed, None)
+            }
+        };
+        Ok(Resealed { was, sealed, token_hash })
+    }
+}
+
+fn reseal(keyring: &Keyring, place: Place<'_>, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
+    Ok(keyring.seal(place, &keyring.open(place, sealed)?))
+}

@@ -1,0 +1,325 @@
+//! Temporary key pairs: the vendor's Security Token Service, API version 2018-08-13, and the metadata of its machines.
+
+use super::{
+    client::{Call, ClientConfig, read_answer},
+    error::{Error, ErrorKind},
+};
+use crate::{
+    domain::{
+        clock::Clock,
+        key_pair::{self, KeyPair},
+    },
+    tc3::{self, SigningKey, SigningRequest},
+};
+use jiff::Timestamp;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use std::{sync::Arc, time::Duration};
+use tracing::Instrument;
+use url::Url;
+
+const SERVICE: &str = "sts";
+const VERSION: &str = "2018-08-13";
+const JSON: &str = "application/json; charset=utf-8";
+/// What the vendor's SDKs name where the caller names none; STS answers the same everywhere.
+pub const DEFAULT_REGION: &str = "ap-guangzhou";
+const ROLE_PATH: &str = "/latest/meta-data/cam/security-credentials/";
+/// Nobody waits for these but at the start, and they are asked for well ahead.
+const TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// Where temporary key pairs come from.
+#[derive(Clone, Debug)]
+pub struct StsConfig {
+    /// Plain http only to loopback.
+    pub endpoint: Url,
+    /// Plain http: the address is the machine's own.
+    pub metadata_endpoint: Url,
+}
+
+/// STS and metadata, reached over HTTP. One call is one try: whoever refreshes tries again.
+pub struct StsClient {
+    config: StsConfig,
+    http: reqwest::Client,
+    /// Without a proxy: what it asks is the machine itself.
+    metadata: reqwest::Client,
+    clock: Arc<dyn Clock>,
+}
+
+/// A key pair that ends by itself.
+pub struct TemporaryPair {
+    pub pair: KeyPair,
+    pub expires_at: Timestamp,
+}
+
+/// Which role, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// `qcs::cam::uin/…:roleName/…`
+    pub arn: String,
+    /// What the vendor's logs show.
+    pub session_name: String,
+    /// Seconds, at most 43,200 and what the role allows.
+    pub duration_s: u32,
+}
+
+/// Who a pod of TKE is.
+pub struct WebIdentity {
+    pub region: String,
+    pub provider_id: String,
+    pub token: SecretString,
+}
+
+impl StsClient {
+    /// Makes a client, with the proxy and the certificates of the vendor's other client; connects when first used.
+    ///
+    /// # Errors
+    /// When the TLS set-up fails.
+    pub fn new(config: StsConfig, vendor: &ClientConfig, clock: Arc<dyn Clock>) -> reqwest::Result<Self> {
+        let trusted = vendor.ca_certificates.iter().map(|der| reqwest::Certificate::from_der(der));
+        let trusted = trusted.collect::<reqwest::Result<Vec<_>>>()?;
+        let http = || {
+            reqwest::Client::builder()
+                .user_agent(concat!("faceid-gateway/", env!("CARGO_PKG_VERSION")))
+                .timeout(TIMEOUT)
+                .redirect(reqwest::redirect::Policy::none())
+                .tls_certs_merge(trusted.clone())
+        };
+        let sts = if let Some(proxy) = &vendor.proxy {
+            http().proxy(reqwest::Proxy::all(proxy.expose_secret())?)
+        } else if config.endpoint.scheme() == "http" {
+            // Plain http is for what is on this machine, which no proxy of the environment can reach.
+            http().no_proxy()
+        } else {
+            http()
+        };
+        Ok(Self { config, http: sts.build()?, metadata: http().no_proxy().build()?, clock })
+    }
+
+    /// A role that the owner of `pair` may take on.
+    ///
+    /// # Errors
+    /// See [`ErrorKind`].
+    pub async fn assume_role(&self, pair: &KeyPair, role: &Role) -> Result<TemporaryPair, Error> {
+        let request = AssumeRoleRequest {
+            role_arn: &role.arn,
+            role_session_name: &role.session_name,
+            duration_seconds: role.duration_s,
+            provider_id: None,
+            web_identity_token: None,
+        };
+        self.ask("AssumeRole", DEFAULT_REGION, Some(pair), &request).await
+    }
+
+    /// The role of a pod. Not signed: the token says who asks.
+    ///
+    /// # Errors
+    /// See [`ErrorKind`].
+    pub async fn assume_role_with_web_identity(
+        &self,
+        identity: &WebIdentity,
+        role: &Role,
+    ) -> Result<TemporaryPair, Error> {
+        let request = AssumeRoleRequest {
+            role_arn: &role.arn,
+            role_session_name: &role.session_name,
+            duration_seconds: role.duration_s,
+            provider_id: Some(&identity.provider_id),
+            web_identity_token: Some(identity.token.expose_secret()),
+        };
+        self.ask("AssumeRoleWithWebIdentity", &identity.region, None, &request).await
+    }
+
+    /// The role that is bound to this machine; None: the metadata names it.
+    ///
+    /// # Errors
+    /// See [`ErrorKind`].
+    pub async fn cvm_role(&self, role: Option<&str>) -> Result<TemporaryPair, Error> {
+        let call = Call::begin("CvmRole");
+        let result = async {
+            let named = match role {
+                Some(role) => role.to_owned(),
+                None => {
+                    String::from_utf8(self.look_up("").await?).map_err(|_| no_answer("the role's name is no text"))?
+                }
+            };
+            let told: RoleCredentials = serde_json::from_slice(&self.look_up(named.trim()).await?)
+                .map_err(|_| no_answer("the role's credentials are not the documented JSON"))?;
+            if told.code.as_deref() != Some("Success") {
+                return Err(no_answer("the metadata has no credentials for the role"));
+            }
+            temporary(told.tmp_secret_id, told.tmp_secret_key, told.token, told.expired_time)
+        };
+        match result.instrument(call.span.clone()).await {
+            Ok(temporary) => {
+                call.succeeded("");
+                Ok(temporary)
+            }
+            Err(kind) => Err(call.failed(kind)),
+        }
+    }
+
+    async fn look_up(&self, role: &str) -> Result<Vec<u8>, ErrorKind> {
+        let mut url = self.config.metadata_endpoint.clone();
+        url.set_path(&format!("{ROLE_PATH}{role}"));
+        let answer = self.metadata.get(url).send().await.map_err(failed)?;
+        let status = answer.status();
+        if status.is_success() { read_bounded(answer).await } else { Err(ErrorKind::HttpStatus(status.as_u16())) }
+    }
+
+    async fn ask(
+        &self,
+        action: &'static str,
+        region: &str,
+        pair: Option<&KeyPair>,
+        request: &AssumeRoleRequest<'_>,
+    ) -> Result<TemporaryPair, Error> {
+        let call = Call::begin(action);
+        let result = async {
+            let body = serde_json::to_vec(request).expect("requests are plain data");
+            let headers = self.headers(action, region, pair, &body)?;
+            let url = self.config.endpoint.clone();
+            let answer = self.http.post(url).headers(headers).body(body).send().await.map_err(failed)?;
+            let status = answer.status();
+            if !status.is_success() {
+                return Err(ErrorKind::HttpStatus(status.as_u16()));
+            }
+            let answer = read_answer::<AssumeRoleResponse>(&read_bounded(answer).await?)?;
+            let AssumeRoleResponse { credentials, expired_time } = answer.body;
+            let Some(told) = credentials else { return Err(no_answer("Credentials is missing")) };
+            let pair = temporary(told.tmp_secret_id, told.tmp_secret_key, told.token, expired_time)?;
+            Ok((pair, answer.request_id))
+        };
+        match result.instrument(call.span.clone()).await {
+            Ok((pair, request_id)) => {
+                call.succeeded(&request_id);
+                Ok(pair)
+            }
+            Err(kind) => Err(call.failed(kind)),
+        }
+    }
+
+    fn headers(
+        &self,
+        action: &'static str,
+        region: &str,
+        pair: Option<&KeyPair>,
+        body: &[u8],
+    ) -> Result<HeaderMap, ErrorKind> {
+        let timestamp = self.clock.now().as_second();
+        let url = &self.config.endpoint;
+        let host = url.host_str().expect("an http(s) URL has a host");
+        let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let authorization = match pair {
+            Some(pair) => {
+                let key = SigningKey::derive(pair.secret_key.expose_secret(), SERVICE, timestamp)?;
+                let request = SigningRequest { headers: &[("content-type", JSON), ("host", &host)], body, timestamp };
+                tc3::sign(&request, pair.secret_id.expose_secret(), &key).authorization
+            }
+            None => "SKIP".to_owned(),
+        };
+        let value = |text: &str| HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("unsendable"));
+        let mut authorization = value(&authorization);
+        authorization.set_sensitive(true);
+        let mut headers = HeaderMap::from_iter([
+            (CONTENT_TYPE, HeaderValue::from_static(JSON)),
+            (HOST, value(&host)),
+            (AUTHORIZATION, authorization),
+            (HeaderName::from_static("x-tc-action"), HeaderValue::from_static(action)),
+            (HeaderName::from_static("x-tc-version"), HeaderValue::from_static(VERSION)),
+            (HeaderName::from_static("x-tc-timestamp"), HeaderValue::from(timestamp)),
+            (HeaderName::from_static("x-tc-region"), value(region)),
+        ]);
+        if let Some(token) = pair.and_then(|pair| pair.session_token.as_ref()) {
+            let mut token = value(token.expose_secret());
+            token.set_sensitive(true);
+            headers.insert(HeaderName::from_static("x-tc-token"), token);
+        }
+        Ok(headers)
+    }
+}
+
+async fn read_bounded(mut answer: reqwest::Response) -> Result<Vec<u8>, ErrorKind> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(ErrorKind::TooLarge { limit_bytes: MAX_ANSWER_BYTES });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn failed(error: reqwest::Error) -> ErrorKind {
+    if error.is_timeout() {
+        ErrorKind::Timeout { timeout_ms: TIMEOUT.as_millis() }
+    } else {
+        ErrorKind::unreachable(error)
+    }
+}
+
+fn no_answer(problem: &str) -> ErrorKind {
+    ErrorKind::Unintelligible { problem: problem.to_owned(), request_id: String::new() }
+}
+
+/// All parts must be there, and must be ones that can be sent.
+fn temporary(
+    secret_id: Option<SecretString>,
+    secret_key: Option<SecretString>,
+    token: Option<SecretString>,
+    expired_time: Option<i64>,
+) -> Result<TemporaryPair, ErrorKind> {
+    let part = |part: Option<SecretString>, name: &str| {
+        let part = part.ok_or_else(|| no_answer(&format!("{name} is missing")))?;
+        key_pair::check_part(part.expose_secret()).map_err(|problem| no_answer(&format!("{name} {problem}")))?;
+        Ok::<_, ErrorKind>(part)
+    };
+    let pair = KeyPair {
+        secret_id: part(secret_id, "TmpSecretId")?,
+        secret_key: part(secret_key, "TmpSecretKey")?,
+        session_token: Some(part(token, "Token")?),
+    };
+    let expires_at = expired_time.and_then(|at| Timestamp::from_second(at).ok());
+    let expires_at = expires_at.ok_or_else(|| no_answer("ExpiredTime is missing or no time"))?;
+    Ok(TemporaryPair { pair, expires_at })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct AssumeRoleRequest<'a> {
+    role_arn: &'a str,
+    role_session_name: &'a str,
+    duration_seconds: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    web_identity_token: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AssumeRoleResponse {
+    credentials: Option<StsCredentials>,
+    /// UNIX seconds.
+    expired_time: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct StsCredentials {
+    token: Option<SecretString>,
+    tmp_secret_id: Option<SecretString>,
+    tmp_secret_key: Option<SecretString>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RoleCredentials {
+    code: Option<String>,
+    tmp_secret_id: Option<SecretString>,
+    tmp_secret_key: Option<SecretString>,
+    token: Option<SecretString>,
+    /// UNIX seconds.
+    expired_time: Option<i64>,
+}
