@@ -2,11 +2,14 @@
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 use tonic::{
     Code, Request, Status,
     metadata::{Ascii, MetadataValue},
-    transport::{Channel, Endpoint},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
 /// The gateway, and who calls it.
@@ -18,6 +21,15 @@ pub struct ClientArgs {
     /// A file with the bearer token of a caller that has the right admin. Without it: no token, for auth.mode = "none".
     #[arg(long, global = true)]
     token_file: Option<PathBuf>,
+    /// A file with the certificates (PEM) that a gateway with TLS is known by. Needed with https://.
+    #[arg(long, global = true)]
+    ca_file: Option<PathBuf>,
+    /// A file with this client's certificate (PEM), for auth.mode mtls.
+    #[arg(long, global = true, requires = "key_file")]
+    cert_file: Option<PathBuf>,
+    /// The file with its key (PEM).
+    #[arg(long, global = true, requires = "cert_file")]
+    key_file: Option<PathBuf>,
 }
 
 /// A connection, and the token that goes with each call.
@@ -29,7 +41,7 @@ pub(super) struct Connection {
 impl ClientArgs {
     pub(super) async fn connect(&self) -> anyhow::Result<Connection> {
         let authorization = self.token_file.as_deref().map(|file| {
-            let token = fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+            let token = read(file)?;
             ensure!(!token.trim().is_empty(), "{} holds no token", file.display());
             let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.trim())
                 .parse()
@@ -37,7 +49,15 @@ impl ClientArgs {
             value.set_sensitive(true);
             Ok(value)
         });
-        let endpoint = Endpoint::from_shared(self.grpc.clone()).with_context(|| format!("--grpc {}", self.grpc))?;
+        let mut endpoint = Endpoint::from_shared(self.grpc.clone()).with_context(|| format!("--grpc {}", self.grpc))?;
+        if endpoint.uri().scheme_str() == Some("https") {
+            let ca_file = self.ca_file.as_deref().context("--ca-file is needed with https://")?;
+            let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca_file)?));
+            if let (Some(cert_file), Some(key_file)) = (&self.cert_file, &self.key_file) {
+                tls = tls.identity(Identity::from_pem(read(cert_file)?, read(key_file)?));
+            }
+            endpoint = endpoint.tls_config(tls).context("--ca-file, --cert-file or --key-file")?;
+        }
         let channel = endpoint.connect().await.with_context(|| format!("no gateway answers at {}", self.grpc))?;
         Ok(Connection { channel, authorization: authorization.transpose()? })
     }
@@ -52,6 +72,10 @@ impl Connection {
         }
         request
     }
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))
 }
 
 /// A refusal for the person at the terminal: the gateway's messages say what to do.

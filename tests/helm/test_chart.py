@@ -356,3 +356,30 @@ def test_names_every_fault_at_once():
     assert done.returncode != 0
     for fault in ("replicas is 2", "vault.existingSecret.name is required", "http.publicUrl is required"):
         assert fault in done.stderr
+
+
+def test_a_credential_may_come_from_a_source():
+    role = ["--set", "credentials[1].name=role", "--set", "credentials[1].source.kind=sts_assume_role"]
+    role += ["--set", "credentials[1].source.roleArn=qcs::cam::uin/1:roleName/r"]
+    role += ["--set", "credentials[1].source.basedOn=main", "--set", "credentials[1].source.durationS=3600"]
+    made = gateway_toml("sqlite", *role)["credentials"]
+    assert made[1] == {
+        "name": "role",
+        "source": "sts_assume_role",
+        "role_arn": "qcs::cam::uin/1:roleName/r",
+        "based_on": "main",
+        "duration_s": 3600,
+    }
+    both = helm(["template", "rel"], "sqlite", *role, "--set", "credentials[1].existingSecret=x")
+    assert both.returncode != 0
+
+
+def test_alerts_on_credentials_are_made_when_asked_for():
+    assert "PrometheusRule" not in objects("sqlite")
+    rule = objects("sqlite", "--set", "prometheusRule.enabled=true", "--set", "prometheusRule.labels.release=prom")
+    made = rule["PrometheusRule"]
+    assert made["metadata"]["labels"]["release"] == "prom"
+    (group,) = made["spec"]["groups"]
+    names = [alert["alert"] for alert in group["rules"]]
+    assert names == ["FaceidCredentialFallback", "FaceidCredentialEnds"]
+    assert "$labels.credential" in group["rules"][0]["annotations"]["summary"]

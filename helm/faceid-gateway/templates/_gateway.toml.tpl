@@ -89,8 +89,20 @@ otlp_endpoint = {{ toRawJson . }}
 
 [[credentials]]
 name = {{ toRawJson .name }}
+{{- with .source }}
+source = {{ toRawJson .kind }}
+{{- range $key, $value := dict "role_arn" .roleArn "based_on" .basedOn "role" .role "session_name" .sessionName }}
+{{- if $value }}
+{{ $key }} = {{ toRawJson $value }}
+{{- end }}
+{{- end }}
+{{- with .durationS }}
+duration_s = {{ int . }}
+{{- end }}
+{{- else }}
 secret_id_file = {{ printf "/var/run/secrets/faceid-gateway/credentials/%s/secret_id" .name | toRawJson }}
 secret_key_file = {{ printf "/var/run/secrets/faceid-gateway/credentials/%s/secret_key" .name | toRawJson }}
+{{- end }}
 {{- end }}
 {{- range .Values.flows }}
 

@@ -141,6 +141,7 @@ spec:
                 - key: {{ .Values.vault.existingSecret.key }}
                   path: vault.keys
           {{- range .Values.credentials }}
+          {{- if .existingSecret }}
           - secret:
               name: {{ .existingSecret }}
               items:
@@ -148,6 +149,7 @@ spec:
                   path: credentials/{{ .name }}/secret_id
                 - key: {{ default "secret_key" .secretKeyKey }}
                   path: credentials/{{ .name }}/secret_key
+          {{- end }}
           {{- end }}
           {{- range .Values.callers }}
           {{- if .webhook }}
