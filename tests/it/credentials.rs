@@ -199,7 +199,7 @@ async fn the_second_pair_serves_while_the_first_is_refused() {
 
     set_disabled(&world, NEW_ID, false).await;
     world.advance(61).await;
-    set_disabled(&world, &world.simulator.secret_id().to_owned(), true).await;
+    set_disabled(&world, world.simulator.secret_id(), true).await;
     world.created().await;
     assert_eq!(world.vendor_calls("DetectAuth").await, calls + 2, "the first is first again");
 

@@ -47,7 +47,6 @@ pub(super) fn in_use(connection: &Connection) -> rusqlite::Result<Vec<KeyUseRow>
         let rows: u64 = group.get("rows")?;
         add(group.get("key_id")?, &mut |key| key.key_pairs += rows);
     }
-    drop(add);
     Ok(keys.into_values().collect())
 }
 
