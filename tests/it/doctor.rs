@@ -9,7 +9,7 @@ use faceid_gateway::{
 };
 use jiff::SignedDuration;
 use serde_json::json;
-use std::{iter, sync::Arc};
+use std::{collections::BTreeSet, iter, sync::Arc};
 use tempfile::TempDir;
 
 const KEYS: &str = "test:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
@@ -141,7 +141,13 @@ async fn a_key_that_is_missing_is_named() {
     let mut patient = Patient::of(&world.simulator);
     let (_simulator, folder) = world.stop_gateway().await;
     (patient.folder, patient.keys) = (folder, OTHER_KEYS);
+    let files = || {
+        let entries = patient.folder.path().read_dir().unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect::<BTreeSet<_>>()
+    };
+    let before = files();
     let findings = patient.examined().await;
+    assert_eq!(files(), before, "the doctor left or took something");
     assert_found(&findings, "keys", "test", Status::Fail, "put this key back");
     let sealed: Vec<&Finding> = findings.iter().filter(|finding| finding.status == Status::Fail).collect();
     assert!(sealed.iter().any(|finding| finding.check == "credential"), "{sealed:#?}");

@@ -5,11 +5,13 @@ use crate::store::Error;
 use rusqlite::{Connection, OpenFlags};
 use std::{
     collections::BTreeMap,
+    io,
     path::Path,
     sync::{Mutex, atomic::AtomicUsize},
     time::Duration,
 };
 use tokio::sync::watch;
+use url::Url;
 
 /// The newest migration of a database, and the newest that this program knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +27,10 @@ impl SqliteStore {
     /// When the file is missing, cannot be opened, or is no database.
     pub fn open_read_only(path: &Path) -> Result<Self, Error> {
         let failed = |error: rusqlite::Error| Error::new("open", error);
+        let uri = read_only_uri(path).map_err(|error| Error::new("open", error))?;
         let open = || {
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let connection = Connection::open_with_flags(path, flags)?;
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(&uri, flags)?;
             connection.busy_timeout(Duration::from_secs(5))?;
             // Opening reads nothing; this does.
             connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
@@ -75,6 +78,21 @@ impl SqliteStore {
             Ok(ids)
         })
     }
+}
+
+/// SQLite makes `-wal` and `-shm` also for a reader, and a reader cannot take them away. They are there while a gateway has the
+/// database open (or after it was killed), and then they are used. Without `-wal` nobody is at work on it, and all of it is in the
+/// file: that is read as it is, which also goes on a volume that cannot be written.
+fn read_only_uri(path: &Path) -> io::Result<String> {
+    // `-wal` lies beside the file itself, not beside a link to it.
+    let path = path.canonicalize()?;
+    let mut wal = path.clone().into_os_string();
+    wal.push("-wal");
+    let mut uri = Url::from_file_path(&path).map_err(|()| io::Error::from(io::ErrorKind::InvalidInput))?;
+    if !Path::new(&wal).try_exists()? {
+        uri.set_query(Some("immutable=1"));
+    }
+    Ok(uri.into())
 }
 
 fn sealed_columns(reader: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
