@@ -236,7 +236,8 @@ fn hint(error: Option<&tencent::Error>) -> &'static str {
     error.map_or("try again", |error| error.kind.known().hint_en)
 }
 
-/// How the vendor took the number of calls. Measuring its limit would take a burst, which other callers would pay for.
+/// How the vendor took the number of calls: only how each ended, as a throttle before a try that helped is not told by the client.
+/// Measuring the vendor's limit would take a burst, which other callers would pay for.
 #[derive(Default)]
 struct Calls {
     made: u32,
@@ -245,8 +246,7 @@ struct Calls {
 
 impl Calls {
     fn count(&mut self, error: Option<&tencent::Error>) {
-        // An answer does not say after how many tries it came; a refusal does.
-        self.made += error.map_or(1, |error| error.tries);
+        self.made += 1;
         self.throttled += u32::from(error.is_some_and(|error| classify(error.code()) == ErrorClass::Throttled));
     }
 
@@ -258,7 +258,7 @@ impl Calls {
         }
         let finding = format!(
             "set to {per_second} a second for each credential and action; {throttled} of the {made} call(s) of this examination \
-             were throttled"
+             ended throttled"
         );
         if *throttled == 0 {
             Finding::ok("quota", subject, finding + "; how many more Tencent would take is not measured")
@@ -312,6 +312,6 @@ mod tests {
         calls.count(Some(&refused("RequestLimitExceeded.UinLimitExceeded")));
         let finding = calls.finding(100);
         assert_eq!(finding.status, Status::Warn);
-        assert!(finding.finding.contains("1 of the 5 call(s)"), "{}", finding.finding);
+        assert!(finding.finding.contains("1 of the 3 call(s)"), "{}", finding.finding);
     }
 }
