@@ -5,8 +5,8 @@ use crate::{
     domain::fault::Faults,
     tencent::{ClientConfig, certificates},
 };
+use rustls::pki_types::CertificateDer;
 use std::fs;
-use tokio_rustls::rustls::pki_types::CertificateDer;
 use url::Url;
 
 pub(super) fn read(tencent: &mut Section, faults: &mut Faults) -> Option<ClientConfig> {

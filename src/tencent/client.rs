@@ -21,6 +21,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
+use rustls::pki_types::CertificateDer;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -29,7 +30,6 @@ use std::{
     time::Duration,
 };
 use tokio::time::Instant;
-use tokio_rustls::rustls::pki_types::CertificateDer;
 use tracing::Instrument;
 use url::Url;
 

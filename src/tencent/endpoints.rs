@@ -7,9 +7,9 @@ use super::{
     retry,
 };
 use reqwest::{Certificate, Proxy, header::HeaderValue, redirect::Policy};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use secrecy::ExposeSecret;
 use std::{sync::Arc, time::Duration};
-use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
 use tower::retry::budget::TpsBudget;
 use url::Url;
 
