@@ -74,7 +74,7 @@ impl App {
             (SignedDuration::ZERO..RECENT).contains(&self.clock.now().duration_since(checked_at))
         });
         if fresh || !recent {
-            record = self.settle(record, urgency).await?.record;
+            record = self.settle(record, urgency).await?;
         }
         record = self.wait_until_settled(record, wait).await?;
         record = self.told(record).await?;

@@ -62,12 +62,7 @@ impl App {
     ) -> Result<CallbackOutcome, Error> {
         let claim = Claim::read(source)?;
         let record = self.bound_record(visitor, &claim).await?;
-        let mut settled = self.settle(record, urgency).await?;
-        // The browser comes because something has ended: a question that had left before may not have heard of it.
-        if settled.question_was_under_way && settled.record.verification.state == State::Pending {
-            settled = self.settle(settled.record, urgency).await?;
-        }
-        let record = self.told(settled.record).await?;
+        let record = self.told(self.settle(record, urgency).await?).await?;
         let passed = matches!(record.verification.state, State::Passed { .. });
         let redirect_url = record
             .session

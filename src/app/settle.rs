@@ -25,7 +25,7 @@ use std::sync::Arc;
 use tracing::Instrument;
 
 /// Where a verification stands after the vendor was asked.
-pub(super) struct Settled {
+pub(super) struct Checked {
     pub(super) record: Record,
     /// The question had left before this one was put: what happened in between may be missing.
     pub(super) question_was_under_way: bool,
@@ -33,17 +33,21 @@ pub(super) struct Settled {
 
 impl App {
     /// Brings a pending verification up to date with the vendor. One that is final, or canceled, is not asked about.
-    pub(super) async fn settle(self: &Arc<Self>, record: Record, urgency: Urgency) -> Result<Settled, Error> {
-        if record.verification.state == State::Pending {
-            self.check(record, urgency).await
-        } else {
-            Ok(Settled { record, question_was_under_way: false })
+    pub(super) async fn settle(self: &Arc<Self>, record: Record, urgency: Urgency) -> Result<Record, Error> {
+        if record.verification.state != State::Pending {
+            return Ok(record);
         }
+        let checked = self.check(record, urgency).await?;
+        // Who asks may know of something that has just happened: a question that had left before may not have heard of it.
+        if checked.question_was_under_way && checked.record.verification.state == State::Pending {
+            return Ok(self.check(checked.record, urgency).await?.record);
+        }
+        Ok(checked.record)
     }
 
     /// Asks the vendor and applies the answer. All who ask about one verification at once share one call and what comes of it; it
     /// goes on when they hang up, and what it learns is kept.
-    pub(super) async fn check(self: &Arc<Self>, record: Record, urgency: Urgency) -> Result<Settled, Error> {
+    pub(super) async fn check(self: &Arc<Self>, record: Record, urgency: Urgency) -> Result<Checked, Error> {
         let id = record.verification.id.to_string();
         let (flight, is_new) = self.checks.join(&id, || {
             let (app, id) = (Arc::clone(self), id.clone());
@@ -58,7 +62,7 @@ impl App {
             self.detached.spawn(flight.clone().in_current_span());
         }
         flight.await.map_err(Error::Shared)?;
-        Ok(Settled { record: self.find(&id).await?, question_was_under_way: !is_new })
+        Ok(Checked { record: self.find(&id).await?, question_was_under_way: !is_new })
     }
 
     /// Asks the vendor and applies the answer: state, last attempt, ledger, result, events.

@@ -35,7 +35,7 @@ impl App {
             return self.end_of_looks(job).await;
         }
         let asked_at = self.clock.now();
-        match self.check(record, Urgency::Background).await.map(|settled| settled.record) {
+        match self.check(record, Urgency::Background).await.map(|checked| checked.record) {
             Ok(record) if is_decided(record.verification.state) => self.end_of_looks(job).await,
             // Canceled, and the user can make no more attempts.
             Ok(record)
