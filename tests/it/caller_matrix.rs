@@ -11,10 +11,15 @@ use faceid_gateway::{
     grpc::{
         DESCRIPTORS,
         pb::{
-            CallbackTokens, CancelVerificationRequest, CreateVerificationRequest, DownloadEvidenceRequest,
-            GetResultRequest, GetUsageRequest, HandleCallbackRequest, ListVerificationsRequest, ReconcileUsageRequest,
-            RedactVerificationRequest, ResultView, Subject, WatchVerificationsRequest, handle_callback_request::Source,
-            usage_service_client::UsageServiceClient, verification_service_client::VerificationServiceClient,
+            CallbackTokens, CancelVerificationRequest, CreateCredentialRequest, CreateVerificationRequest,
+            DeleteCredentialRequest, DisableCredentialRequest, DownloadEvidenceRequest, GetResultRequest,
+            GetUsageRequest, HandleCallbackRequest, KeyPair, ListAuditEventsRequest, ListCredentialsRequest,
+            ListVaultKeysRequest, ListVerificationsRequest, ReconcileUsageRequest, RedactVerificationRequest,
+            ResultView, RewrapVaultRequest, RotateCredentialRequest, Subject, TestCredentialRequest,
+            WatchVerificationsRequest, audit_service_client::AuditServiceClient,
+            credential_service_client::CredentialServiceClient, handle_callback_request::Source,
+            usage_service_client::UsageServiceClient, vault_service_client::VaultServiceClient,
+            verification_service_client::VerificationServiceClient,
         },
     },
     simulator::{self, SimulatorConfig},
@@ -91,7 +96,10 @@ macro_rules! rpc {
 }
 
 fn rpcs() -> Vec<Rpc> {
+    use AuditServiceClient as Audit;
+    use CredentialServiceClient as Credential;
     use UsageServiceClient as Usage;
+    use VaultServiceClient as Vault;
     use VerificationServiceClient as Verification;
     vec![
         rpc!(
@@ -197,7 +205,84 @@ fn rpcs() -> Vec<Rpc> {
                 ReconcileUsageRequest { date: "2026-03-01".into(), flow: "onboarding".into() }
             })
         ),
+        // The vendor knows no such key.
+        rpc!(
+            "CredentialService/CreateCredential",
+            Nothing,
+            right,
+            FailedPrecondition,
+            Credential.create_credential(|_target| {
+                CreateCredentialRequest { name: "another".into(), key_pair: Some(unknown_pair()) }
+            })
+        ),
+        rpc!(
+            "CredentialService/ListCredentials",
+            Nothing,
+            right,
+            Ok,
+            Credential.list_credentials(|_target| { ListCredentialsRequest::default() })
+        ),
+        rpc!(
+            "CredentialService/RotateCredential",
+            Nothing,
+            right,
+            FailedPrecondition,
+            Credential.rotate_credential(|_target| {
+                RotateCredentialRequest { name: "main".into(), key_pair: Some(unknown_pair()) }
+            })
+        ),
+        rpc!(
+            "CredentialService/TestCredential",
+            Nothing,
+            right,
+            Ok,
+            Credential.test_credential(|_target| {
+                TestCredentialRequest { name: "main".into(), key_pair_id: String::new() }
+            })
+        ),
+        rpc!(
+            "CredentialService/DisableCredential",
+            Nothing,
+            right,
+            NotFound,
+            Credential.disable_credential(|_target| {
+                DisableCredentialRequest { name: "nobody".into(), key_pair_id: String::new() }
+            })
+        ),
+        // A flow uses it.
+        rpc!(
+            "CredentialService/DeleteCredential",
+            Nothing,
+            right,
+            FailedPrecondition,
+            Credential.delete_credential(|_target| { DeleteCredentialRequest { name: "main".into() } })
+        ),
+        rpc!(
+            "VaultService/RewrapVault",
+            Nothing,
+            right,
+            Ok,
+            Vault.rewrap_vault(|_target| { RewrapVaultRequest::default() })
+        ),
+        rpc!(
+            "VaultService/ListVaultKeys",
+            Nothing,
+            right,
+            Ok,
+            Vault.list_vault_keys(|_target| { ListVaultKeysRequest::default() })
+        ),
+        rpc!(
+            "AuditService/ListAuditEvents",
+            Nothing,
+            right,
+            Ok,
+            Audit.list_audit_events(|_target| { ListAuditEventsRequest::default() })
+        ),
     ]
+}
+
+fn unknown_pair() -> KeyPair {
+    KeyPair { secret_id: "AKIDunknown00000000000".into(), secret_key: "unknown".into() }
 }
 
 /// A caller of the matrix, in every way that it can show itself.
@@ -231,7 +316,7 @@ impl Matrix {
         authority.server().write(folder.path());
         fs::write(folder.path().join("ca.crt"), authority.root()).expect("a file");
         fs::write(folder.path().join("jwks.json"), key_set(&[&key])).expect("a file");
-        let callers: String = [("privileged", r#"["full_view", "evidence", "admin"]"#), ("plain", "[]")]
+        let callers: String = [("privileged", r#"["full_view", "evidence", "admin", "audit"]"#), ("plain", "[]")]
             .map(|(name, rights)| {
                 let hash = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(format!("{name}-token").as_bytes()));
                 format!(
