@@ -74,6 +74,11 @@ impl Error {
         Self::UnreadableRow { id: id.to_owned(), column, problem: problem.to_string() }
     }
 
+    /// Whether the call was refused here, without asking the vendor: it says nothing about what was to be asked.
+    pub(super) fn was_not_asked(&self) -> bool {
+        self.vendor_failure().is_some_and(|failure| failure.retry_after.is_some())
+    }
+
     /// Whether the vendor refused because our clock is off.
     pub(super) fn is_clock_skew(&self) -> bool {
         self.reason() == Reason::ClockSkewed

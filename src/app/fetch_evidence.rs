@@ -81,6 +81,11 @@ impl App {
                     tracing::error!(verification_id = %job.subject, error = %error, "evidence lost: the vendor keeps it 3 days");
                     return Ok(self.store.finish_job(job).await?);
                 }
+                if error.was_not_asked() {
+                    // The fetch is still to come; it has not failed.
+                    let next = now + backoff(0, rand::random());
+                    return Ok(self.store.put_off_job(job, next.as_millisecond(), job.failures).await?);
+                }
                 tracing::warn!(verification_id = %job.subject, error = %error, "evidence not fetched yet");
                 self.put_off_evidence(job).await
             }

@@ -31,6 +31,18 @@ pub(super) struct Checked {
     pub(super) question_was_under_way: bool,
 }
 
+/// Ends a question for those who come later, whatever becomes of it.
+struct Landing {
+    app: Arc<App>,
+    id: String,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.app.checks.land(&self.id);
+    }
+}
+
 impl App {
     /// Brings a pending verification up to date with the vendor. One that is final, or canceled, is not asked about.
     pub(super) async fn settle(self: &Arc<Self>, record: Record, urgency: Urgency) -> Result<Record, Error> {
@@ -47,22 +59,25 @@ impl App {
 
     /// Asks the vendor and applies the answer. All who ask about one verification at once share one call and what comes of it; it
     /// goes on when they hang up, and what it learns is kept.
-    pub(super) async fn check(self: &Arc<Self>, record: Record, urgency: Urgency) -> Result<Checked, Error> {
+    pub(super) async fn check(self: &Arc<Self>, mut record: Record, urgency: Urgency) -> Result<Checked, Error> {
         let id = record.verification.id.to_string();
-        let (flight, is_new) = self.checks.join(&id, || {
-            let (app, id) = (Arc::clone(self), id.clone());
-            async move {
-                let checked = app.check_alone(record, urgency).await;
-                app.checks.land(&id);
-                checked.map_err(Arc::new)
+        loop {
+            let (flight, is_new) = self.checks.join(&id, || {
+                let landing = Landing { app: Arc::clone(self), id: id.clone() };
+                async move { landing.app.check_alone(record, urgency).await.map_err(Arc::new) }.boxed()
+            });
+            if is_new {
+                self.detached.spawn(flight.clone().in_current_span());
             }
-            .boxed()
-        });
-        if is_new {
-            self.detached.spawn(flight.clone().in_current_span());
+            let outcome = flight.await;
+            record = self.find(&id).await?;
+            match outcome {
+                Ok(()) => return Ok(Checked { record, question_was_under_way: !is_new }),
+                // What was refused here may have been background work, which goes last: not a caller's turn.
+                Err(error) if !is_new && error.was_not_asked() && urgency != Urgency::Background => {}
+                Err(error) => return Err(Error::Shared(error)),
+            }
         }
-        flight.await.map_err(Error::Shared)?;
-        Ok(Checked { record: self.find(&id).await?, question_was_under_way: !is_new })
     }
 
     /// Asks the vendor and applies the answer: state, last attempt, ledger, result, events.

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     domain::{
         schedule::{backoff, is_forgotten},
-        verification::State,
+        verification::{State, Verification},
     },
     store::row::{Effects, JobRow, NewJob},
     tencent::Urgency,
@@ -34,22 +34,26 @@ impl App {
         if is_decided(record.verification.state) || record.session.is_none() {
             return self.end_of_looks(job).await;
         }
-        let asked_at = self.clock.now();
         match self.check(record, Urgency::Background).await.map(|checked| checked.record) {
             Ok(record) if is_decided(record.verification.state) => self.end_of_looks(job).await,
             // Canceled, and the user can make no more attempts.
             Ok(record)
-                if record.verification.state != State::Pending && record.verification.token_expired(asked_at) =>
+                if record.verification.state != State::Pending && was_asked_after_the_end(&record.verification) =>
             {
                 self.end_of_looks(job).await
             }
             // The token has ended and the answer told nothing: as good as a failure.
-            Ok(record) if record.verification.token_expired(asked_at) => self.put_off(job, created_at, true).await,
+            Ok(record) if was_asked_after_the_end(&record.verification) => self.put_off(job, created_at, true).await,
             Ok(_) => {
                 let next = self.poll_schedule.next(created_at, self.clock.now());
                 Ok(self.store.put_off_job(job, next.as_millisecond(), 0).await?)
             }
             Err(error) if error.reason() == Reason::StoreUnavailable => Err(error),
+            // The look is still to come; it has not failed.
+            Err(error) if error.was_not_asked() => {
+                let next = self.clock.now() + backoff(0, rand::random());
+                Ok(self.store.put_off_job(job, next.as_millisecond(), job.failures).await?)
+            }
             Err(error) => {
                 tracing::warn!(verification_id = %job.subject, failures = job.failures + 1, error = %error, "not settled yet");
                 self.put_off(job, created_at, !error.is_clock_skew()).await
@@ -110,4 +114,9 @@ impl App {
             rank_ms: created_at.as_millisecond(),
         }
     }
+}
+
+/// By the time that the vendor took the last question for: this machine's clock may just have been found to be off.
+fn was_asked_after_the_end(verification: &Verification) -> bool {
+    verification.checked_at.is_some_and(|asked_at| verification.token_expired(asked_at))
 }

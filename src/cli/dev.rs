@@ -55,7 +55,7 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let simulator = simulator::start(SimulatorConfig {
         listen: address(args.simulator_listen, 8081),
         control_listen: address(args.control_listen, 8082),
-        ..SimulatorConfig::loopback()
+        ..known_simulator(&data.path)?
     })
     .await
     .context(listening)?;
@@ -73,6 +73,18 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
     simulator.shutdown().await;
     telemetry.stop();
     walked.and(stopped)
+}
+
+/// A simulator with the key pair that it had before on this folder: the vault, which goes before the configuration, has it.
+fn known_simulator(data: &Path) -> anyhow::Result<SimulatorConfig> {
+    let file = data.join("simulator.key");
+    let config = SimulatorConfig::loopback();
+    if !file.exists() {
+        write_for_owner(&file, &format!("{}:{}", config.secret_id, config.secret_key))?;
+    }
+    let kept = fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let (id, key) = kept.trim().split_once(':').with_context(|| format!("{} is not <id>:<key>", file.display()))?;
+    Ok(SimulatorConfig { secret_id: id.to_owned(), secret_key: key.to_owned(), ..config })
 }
 
 /// Written as TOML and read like any configuration, so that `dev` runs what production runs.

@@ -248,8 +248,9 @@ impl World {
 
     /// Moves the gateway's and the vendor's clock.
     pub async fn advance(&self, seconds: i64) {
-        self.clock.advance(jiff::SignedDuration::from_secs(seconds));
+        // The vendor's first: what comes due by ours would else be signed for a time that the vendor does not have yet.
         self.control("clock", json!({ "advance_s": seconds })).await;
+        self.clock.advance(jiff::SignedDuration::from_secs(seconds));
     }
 
     /// Moves only the gateway's clock.

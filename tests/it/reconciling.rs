@@ -227,6 +227,24 @@ async fn a_clock_that_jumps_days_ahead_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_clock_that_jumps_hours_ahead_ends_no_looks_early() {
+    let world = World::start().await;
+    let (pending, canceled) = (world.created().await, world.created().await);
+    succeeded(cancel(&world, ORDERS, &canceled.id).await);
+    world.skew(3 * 3600);
+    world.until("the looks", async || world.vendor_calls("GetDetectInfoEnhanced").await >= 2).await;
+    world.until("their end", async || world.leased_jobs() == 0).await;
+    assert_eq!(world.settle_jobs(), 2, "by the vendor's clock the users may still make attempts");
+    for created in [&pending, &canceled] {
+        world.attempt(created, 0).await;
+    }
+    world.advance(7203).await;
+    world.until("the end of the jobs", async || world.settle_jobs() == 0).await;
+    assert_eq!(world.stored_state(&pending.id).await, "passed");
+    assert_eq!(world.rows("attempts"), 2, "both are billed");
+}
+
+#[tokio::test]
 async fn a_canceled_verification_still_learns_what_is_billed() {
     let world = World::start().await;
     let created = world.created().await;
