@@ -146,7 +146,12 @@ impl AdmittedCall {
         if let Fault::Delay { ms } = fault {
             tokio::time::sleep(Duration::from_millis(*ms)).await;
         }
-        let fault_code = fault.answer_code().to_owned().into();
+        let fault_code: Cow<'static, str> = fault.answer_code().to_owned().into();
+        if *fault == Fault::BlackHole {
+            // Counted now: the client will have gone before there is an answer.
+            shared.state().count_call(self.action.name(), &fault_code);
+            return std::future::pending().await;
+        }
         if let Some(response) = instead_of_answer(fault, switch, request_id) {
             return (response, fault_code);
         }
@@ -159,7 +164,18 @@ impl AdmittedCall {
             let half = body::length(&pieces) / 2;
             pieces = body::cut(pieces, half);
         }
-        (filled_response(pieces), code)
+        match fault {
+            Fault::Drip { bytes_per_second } => {
+                let length = body::length(&pieces);
+                (of_length(length, faults::dripping_body(pieces, *bytes_per_second)), code)
+            }
+            Fault::ResetMidBody => {
+                let length = body::length(&pieces);
+                let half = body::cut(pieces, length / 2);
+                (of_length(length, faults::broken_body(half, switch.clone())), code)
+            }
+            _ => (filled_response(pieces), code),
+        }
     }
 }
 
@@ -236,6 +252,11 @@ fn instead_of_answer(fault: &Fault, switch: &ResetSwitch, request_id: &str) -> O
             StatusCode::OK.into_response()
         }
         Fault::CutJson
+        | Fault::ResetMidBody
+        | Fault::ResetUnread
+        | Fault::CloseReused
+        | Fault::BlackHole
+        | Fault::Drip { .. }
         | Fault::Nulls
         | Fault::UnknownFields
         | Fault::WrongTypes
@@ -253,7 +274,11 @@ fn error_response(error: ApiError, request_id: &str) -> Response {
 /// A body that is sent piece by piece, its length announced.
 fn filled_response(pieces: Vec<Bytes>) -> Response {
     let length = body::length(&pieces);
-    let mut response = json_response(Body::from_stream(stream::iter(pieces.into_iter().map(Ok::<_, Infallible>))));
+    of_length(length, Body::from_stream(stream::iter(pieces.into_iter().map(Ok::<_, Infallible>))))
+}
+
+fn of_length(length: usize, body: Body) -> Response {
+    let mut response = json_response(body);
     response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     response
 }

@@ -1,4 +1,5 @@
-//! Connections that a handler can reset: for the fault in which the vendor hangs up without an answer.
+//! Connections that can be reset: by a handler, for the faults in which the vendor hangs up in the middle of an answer or
+//! without one, and before a request is read.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,6 +13,9 @@ use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::Shared;
+use super::faults::Fault;
+
 /// Resets the connection on which a request came.
 #[derive(Clone, Default)]
 pub(super) struct ResetSwitch(Arc<AtomicBool>);
@@ -24,7 +28,10 @@ impl ResetSwitch {
 }
 
 /// A TCP listener that gives each connection its [`ResetSwitch`].
-pub(super) struct ResettableListener(pub(super) TcpListener);
+pub(super) struct ResettableListener {
+    pub(super) listener: TcpListener,
+    pub(super) shared: Arc<Shared>,
+}
 
 impl Listener for ResettableListener {
     type Io = ResettableStream;
@@ -32,12 +39,13 @@ impl Listener for ResettableListener {
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         // axum's own implementation knows which accept errors to wait out.
-        let (stream, peer) = Listener::accept(&mut self.0).await;
-        (ResettableStream { stream, switch: ResetSwitch::default() }, peer)
+        let (stream, peer) = Listener::accept(&mut self.listener).await;
+        let (switch, shared) = (ResetSwitch::default(), Arc::clone(&self.shared));
+        (ResettableStream { stream, switch, shared, requests: 0, is_idle: true }, peer)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 
@@ -50,9 +58,27 @@ impl Connected<IncomingStream<'_, ResettableListener>> for ResetSwitch {
 pub(super) struct ResettableStream {
     stream: TcpStream,
     switch: ResetSwitch,
+    shared: Arc<Shared>,
+    /// How many came so far.
+    requests: u64,
+    /// Whether what comes next begins a request.
+    is_idle: bool,
 }
 
 impl ResettableStream {
+    /// A request has come and is not yet read. Fails when a fault waits for that.
+    fn begin_request(&mut self) -> io::Result<()> {
+        let is_reused = self.requests > 0;
+        self.requests += 1;
+        self.is_idle = false;
+        let Some(fault) = self.shared.state().faults.take_for_connection(is_reused) else { return Ok(()) };
+        tracing::debug!(fault = fault.answer_code(), "a connection met a fault");
+        if fault == Fault::ResetUnread {
+            self.switch.reset();
+        }
+        Err(io::ErrorKind::ConnectionReset.into())
+    }
+
     /// Fails when the switch was used, and sees to it that closing the socket sends RST and not FIN.
     fn check(&self) -> io::Result<()> {
         if !self.switch.0.load(Ordering::SeqCst) {
@@ -65,13 +91,26 @@ impl ResettableStream {
 
 impl AsyncRead for ResettableStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if self.is_idle && buf.filled().len() > before {
+            self.begin_request()?;
+        }
+        read
+    }
+}
+
+impl Drop for ResettableStream {
+    fn drop(&mut self) {
+        // A body that broke off is not followed by a write that would see the switch.
+        drop(self.check());
     }
 }
 
 impl AsyncWrite for ResettableStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.check()?;
+        self.is_idle = true;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -81,6 +120,7 @@ impl AsyncWrite for ResettableStream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.check()?;
+        self.is_idle = true;
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 

@@ -4,6 +4,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -19,7 +20,7 @@ use super::api::Action;
 use super::attempt::{AttemptRefused, MAX_ATTEMPTS, Outcome};
 use super::clock::MAX_OFFSET_S;
 use super::error::{JsonError, read_json};
-use super::faults::Fault;
+use super::faults::{Fault, Planned};
 use super::media::{self, MAX_VIDEO_BYTES, MIN_VIDEO_BYTES};
 use super::state::Token;
 use super::verify::KeyPair;
@@ -192,8 +193,12 @@ async fn clear_outcomes(State(shared): State<Arc<Shared>>) -> Json<Value> {
 struct FaultRequest {
     #[serde(default = "every_action")]
     action: String,
-    #[serde(default = "once")]
-    times: u32,
+    /// How many calls; without it one, or any number where `for_ms` ends it.
+    times: Option<u32>,
+    /// One call in so many, by chance.
+    one_in: Option<NonZeroU32>,
+    /// How long, in milliseconds of real time.
+    for_ms: Option<u64>,
     /// Only calls for this token; without it, all.
     #[serde(default)]
     biz_token: Option<String>,
@@ -205,10 +210,6 @@ fn every_action() -> String {
     "*".to_owned()
 }
 
-fn once() -> u32 {
-    1
-}
-
 /// `POST /faults`: what the next calls of an action meet, after the faults already planned.
 async fn plan_fault(State(shared): State<Arc<Shared>>, body: Body) -> Answer {
     let request: FaultRequest = read_json(body).await?;
@@ -217,14 +218,32 @@ async fn plan_fault(State(shared): State<Arc<Shared>>, body: Body) -> Answer {
         let message = format!("action must be {}, or * for every action", actions.join(", "));
         return Err(JsonError::bad_request(message));
     }
-    if request.times == 0 {
+    if request.times == Some(0) {
         return Err(JsonError::bad_request("times must be at least 1; DELETE /faults clears"));
     }
     request.fault.check().map_err(JsonError::bad_request)?;
+    if request.fault.is_of_connection() && (request.action != "*" || request.biz_token.is_some()) {
+        return Err(JsonError::bad_request(
+            "this fault hits a connection before a call is read: leave action and biz_token out",
+        ));
+    }
+    if request.for_ms.is_some_and(|ms| ms > MAX_FAULT_MS) {
+        return Err(JsonError::bad_request(format!("for_ms must be at most {MAX_FAULT_MS}, an hour")));
+    }
+    let times = request.times.unwrap_or(if request.for_ms.is_some() { u32::MAX } else { 1 });
     let mut state = shared.state();
-    state.faults.plan(request.action, request.biz_token, request.times, request.fault);
+    state.faults.plan(Planned {
+        action: request.action,
+        biz_token: request.biz_token,
+        times_left: times,
+        one_in: request.one_in.unwrap_or(NonZeroU32::MIN),
+        until: request.for_ms.map(|ms| Instant::now() + Duration::from_millis(ms)),
+        fault: request.fault,
+    });
     Ok(Json(json!({ "faults": state.faults.calls_left() })))
 }
+
+const MAX_FAULT_MS: u64 = 3_600_000;
 
 /// `DELETE /faults`: the vendor is well again.
 async fn clear_faults(State(shared): State<Arc<Shared>>) -> Json<Value> {

@@ -1,9 +1,13 @@
 //! Faults on demand: what the vendor, or the network before it, can do to a client.
 
 use axum::body::{Body, Bytes};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use super::connection::ResetSwitch;
 
 /// One thing that goes wrong, instead of the true answer or on top of it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -38,6 +42,16 @@ pub(super) enum Fault {
     Delay { ms: u64 },
     /// The connection is reset, without an answer.
     Reset,
+    /// The true answer begins, and the connection is reset in its middle.
+    ResetMidBody,
+    /// The connection is reset as soon as a request comes, unread: whatever its action.
+    ResetUnread,
+    /// As that, but only a connection that served a request before, and closed as an idle one is.
+    CloseReused,
+    /// The request is taken, and nothing comes.
+    BlackHole,
+    /// The true answer, so slowly that it takes for ever.
+    Drip { bytes_per_second: u32 },
     /// The true answer with this `Text.ErrCode`.
     ResultCode { code: i64 },
     /// The true answer in the clear, though encryption was asked for.
@@ -50,28 +64,64 @@ pub(super) enum Fault {
 #[derive(Default)]
 pub(super) struct FaultQueue(Vec<Planned>);
 
-struct Planned {
-    action: String,
+/// A fault and the calls that meet it.
+pub(super) struct Planned {
+    /// "*" is every action.
+    pub(super) action: String,
     /// Only calls for this BizToken meet it, so that calls which a client makes in the background do not use it up.
-    biz_token: Option<String>,
-    times_left: u32,
-    fault: Fault,
+    pub(super) biz_token: Option<String>,
+    /// How many calls meet it; `u32::MAX` is any number.
+    pub(super) times_left: u32,
+    /// One call in so many meets it, by chance.
+    pub(super) one_in: NonZeroU32,
+    /// When it ends by itself.
+    pub(super) until: Option<Instant>,
+    pub(super) fault: Fault,
+}
+
+impl Planned {
+    /// For the next calls, one after the other.
+    #[cfg(test)]
+    pub(super) fn next(action: &str, times: u32, fault: Fault) -> Self {
+        let (action, one_in) = (action.to_owned(), NonZeroU32::MIN);
+        Self { action, biz_token: None, times_left: times, one_in, until: None, fault }
+    }
 }
 
 impl FaultQueue {
-    /// Plans `fault` for the next `times` calls of `action`, for one BizToken or for all; "*" is every action.
-    pub(super) fn plan(&mut self, action: String, biz_token: Option<String>, times: u32, fault: Fault) {
-        self.0.push(Planned { action, biz_token, times_left: times, fault });
+    /// Plans a fault, after those already planned.
+    pub(super) fn plan(&mut self, planned: Planned) {
+        self.0.push(planned);
     }
 
     /// Takes the fault that this call of `action`, for this BizToken if for any, meets.
     pub(super) fn take(&mut self, action: &str, biz_token: Option<&str>) -> Option<Fault> {
-        let meets = |planned: &&mut Planned| {
-            (planned.action == "*" || planned.action == action)
+        self.first(|planned| {
+            !planned.fault.is_of_connection()
+                && (planned.action == "*" || planned.action == action)
                 && (planned.biz_token.is_none() || planned.biz_token.as_deref() == biz_token)
-        };
-        let planned = self.0.iter_mut().find(meets)?;
-        planned.times_left = planned.times_left.saturating_sub(1);
+        })
+    }
+
+    /// Takes the fault that a connection meets on which a request comes, the first one or a later one.
+    pub(super) fn take_for_connection(&mut self, is_reused: bool) -> Option<Fault> {
+        self.first(|planned| match planned.fault {
+            Fault::ResetUnread => true,
+            Fault::CloseReused => is_reused,
+            _ => false,
+        })
+    }
+
+    fn first(&mut self, meets: impl Fn(&Planned) -> bool) -> Option<Fault> {
+        let now = Instant::now();
+        self.0.retain(|planned| planned.until.is_none_or(|until| now < until));
+        let planned = self.0.iter_mut().find(|planned| meets(planned))?;
+        if rand::random_range(0..planned.one_in.get()) > 0 {
+            return None;
+        }
+        if planned.times_left < u32::MAX {
+            planned.times_left = planned.times_left.saturating_sub(1);
+        }
         let fault = planned.fault.clone();
         self.0.retain(|planned| planned.times_left > 0);
         Some(fault)
@@ -102,10 +152,20 @@ impl Fault {
             Fault::UnknownFields => "fault:unknown_fields",
             Fault::WrongTypes => "fault:wrong_types",
             Fault::Reset => "fault:reset",
+            Fault::ResetMidBody => "fault:reset_mid_body",
+            Fault::ResetUnread => "fault:reset_unread",
+            Fault::CloseReused => "fault:close_reused",
+            Fault::BlackHole => "fault:black_hole",
+            Fault::Drip { .. } => "fault:drip",
             Fault::ResultCode { .. } => "fault:result_code",
             Fault::Unencrypted => "fault:unencrypted",
             Fault::BadCiphertext => "fault:bad_ciphertext",
         }
+    }
+
+    /// Whether it hits a connection before there is a call on it.
+    pub(super) fn is_of_connection(&self) -> bool {
+        matches!(self, Fault::ResetUnread | Fault::CloseReused)
     }
 
     /// Says what is wrong with the fault's own numbers.
@@ -114,6 +174,7 @@ impl Fault {
             Fault::HttpStatus { status } if !(200..=599).contains(status) => Err("status must be 200 to 599"),
             Fault::Huge { size_bytes, .. } if *size_bytes > 1 << 30 => Err("size_bytes must be at most 1073741824"),
             Fault::Delay { ms } if *ms > 600_000 => Err("ms must be at most 600000, ten minutes"),
+            Fault::Drip { bytes_per_second: 0 } => Err("bytes_per_second must be at least 1"),
             Fault::ErrorCode { code } if code.is_empty() || code.len() > 128 => {
                 Err("code must have 1 to 128 characters")
             }
@@ -168,6 +229,30 @@ pub(super) fn huge_body(size_bytes: u64) -> Body {
     Body::from_stream(pieces)
 }
 
+/// The pieces at a rate, a second's worth at a time.
+pub(super) fn dripping_body(pieces: Vec<Bytes>, bytes_per_second: u32) -> Body {
+    let per_second = usize::try_from(bytes_per_second).unwrap_or(usize::MAX);
+    Body::from_stream(stream::unfold(Bytes::from(pieces.concat()), move |mut left| async move {
+        if left.is_empty() {
+            return None;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let drop = left.split_to(per_second.min(left.len()));
+        Some((Ok::<_, std::convert::Infallible>(drop), left))
+    }))
+}
+
+/// The pieces, after which the connection is reset.
+pub(super) fn broken_body(pieces: Vec<Bytes>, switch: ResetSwitch) -> Body {
+    let rest = stream::once(async move {
+        // What was sent so far is on its way before the reset overtakes it.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        switch.reset();
+        Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+    });
+    Body::from_stream(stream::iter(pieces.into_iter().map(Ok)).chain(rest))
+}
+
 fn fifty_megabytes() -> u64 {
     50 * 1024 * 1024
 }
@@ -213,8 +298,8 @@ mod tests {
     #[test]
     fn faults_are_met_in_order_and_used_up() {
         let mut queue = FaultQueue::default();
-        queue.plan("DetectAuth".to_owned(), None, 2, Fault::Reset);
-        queue.plan("*".to_owned(), None, 1, Fault::Nulls);
+        queue.plan(Planned::next("DetectAuth", 2, Fault::Reset));
+        queue.plan(Planned::next("*", 1, Fault::Nulls));
         assert_eq!(queue.calls_left(), 3);
         assert_eq!(queue.take("GetDetectInfoEnhanced", Some("T")), Some(Fault::Nulls));
         assert_eq!(queue.take("GetDetectInfoEnhanced", Some("T")), None);
@@ -225,10 +310,34 @@ mod tests {
     #[test]
     fn a_fault_for_one_token_waits_for_it() {
         let mut queue = FaultQueue::default();
-        queue.plan("*".to_owned(), Some("A".to_owned()), 1, Fault::Reset);
+        queue.plan(Planned { biz_token: Some("A".to_owned()), ..Planned::next("*", 1, Fault::Reset) });
         assert_eq!(queue.take("GetDetectInfoEnhanced", Some("B")), None);
         assert_eq!(queue.take("DetectAuth", None), None);
         assert_eq!(queue.take("GetDetectInfoEnhanced", Some("A")), Some(Fault::Reset));
+    }
+
+    #[test]
+    fn a_fault_by_chance_hits_some_and_ends_with_its_time() {
+        let mut queue = FaultQueue::default();
+        let one_in = NonZeroU32::new(4).unwrap();
+        queue.plan(Planned { one_in, ..Planned::next("*", u32::MAX, Fault::Reset) });
+        let met = (0..4000).filter(|_| queue.take("DetectAuth", None).is_some()).count();
+        assert!((800..1200).contains(&met), "{met}");
+        queue.clear();
+        queue.plan(Planned { until: Some(Instant::now()), ..Planned::next("*", u32::MAX, Fault::Reset) });
+        assert_eq!(queue.take("DetectAuth", None), None);
+        assert_eq!(queue.calls_left(), 0);
+    }
+
+    #[test]
+    fn faults_of_connections_are_not_those_of_calls() {
+        let mut queue = FaultQueue::default();
+        queue.plan(Planned::next("*", 1, Fault::CloseReused));
+        queue.plan(Planned::next("*", 1, Fault::Reset));
+        assert_eq!(queue.take_for_connection(false), None);
+        assert_eq!(queue.take("DetectAuth", None), Some(Fault::Reset));
+        assert_eq!(queue.take_for_connection(true), Some(Fault::CloseReused));
+        assert_eq!(queue.take_for_connection(true), None);
     }
 
     #[test]

@@ -117,7 +117,7 @@ pub async fn start(config: SimulatorConfig) -> std::io::Result<Simulator> {
     });
     let stop = CancellationToken::new();
     let api = axum::serve(
-        ResettableListener(api_listener),
+        ResettableListener { listener: api_listener, shared: Arc::clone(&shared) },
         api_router(&shared).into_make_service_with_connect_info::<ResetSwitch>(),
     )
     .with_graceful_shutdown(stop.clone().cancelled_owned());

@@ -239,6 +239,13 @@ impl World {
         self.http.delete(url).send().await.expect("control port answers");
     }
 
+    /// How many calls are still to meet a planned fault.
+    pub async fn faults_left(&self) -> u64 {
+        let text = self.get(&format!("http://{}/state", self.simulator.control_addr())).await.1;
+        let state: Value = serde_json::from_str(&text).expect("the state is JSON");
+        state["faults"].as_u64().expect("a number")
+    }
+
     /// How often an action of the vendor was called, whatever came of it.
     pub async fn vendor_calls(&self, action: &str) -> u64 {
         let text = self.get(&format!("http://{}/calls", self.simulator.control_addr())).await.1;

@@ -19,6 +19,9 @@ fn outages() -> Vec<Value> {
         json!({"kind": "huge", "content_length": true}),
         json!({"kind": "wrong_types"}),
         json!({"kind": "reset"}),
+        json!({"kind": "reset_mid_body"}),
+        json!({"kind": "black_hole"}),
+        json!({"kind": "drip", "bytes_per_second": 1}),
         json!({"kind": "delay", "ms": 4500}),
         json!({"kind": "error_code", "code": "InternalError"}),
     ]
