@@ -95,10 +95,12 @@ pub fn metrics_handle() -> PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     /// Seconds: a store read, a vendor call, a vendor call that times out.
     const BUCKETS: [f64; 11] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+    const TRIES: [f64; 5] = [0.0, 1.0, 2.0, 3.0, 4.0];
     HANDLE
         .get_or_init(|| {
             let handle = PrometheusBuilder::new()
                 .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &BUCKETS)
+                .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_tries_per_call".into()), &TRIES))
                 .expect("there are buckets")
                 .install_recorder()
                 .expect("no other metrics recorder in this process");
@@ -106,6 +108,27 @@ pub fn metrics_handle() -> PrometheusHandle {
             handle
         })
         .clone()
+}
+
+fn describe_vendor_metrics() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    describe_counter!("faceid_vendor_calls_total", "Calls to Tencent, by action and code of the last try");
+    describe_histogram!(
+        "faceid_vendor_call_duration_seconds",
+        "Duration of calls to Tencent with all tries and waits, by action"
+    );
+    describe_histogram!("faceid_vendor_tries_per_call", "Tries of a call to Tencent, by action; 0: refused here");
+    describe_counter!(
+        "faceid_vendor_retries_total",
+        "Tries after the first, by action and what the one before came to"
+    );
+    describe_histogram!("faceid_vendor_quota_wait_seconds", "Waits for the account's quota, by action and priority");
+    describe_counter!("faceid_vendor_quota_exhausted_total", "Calls refused for the quota, by action and priority");
+    describe_gauge!("faceid_vendor_quota_per_second", "What the quota allows now, by credential and action");
+    describe_gauge!("faceid_vendor_breaker_state", "Endpoints: 0 in use, 1 probed, 2 left alone");
+    describe_gauge!("faceid_vendor_calls_in_flight", "Calls to Tencent that wait or are under way, by priority");
+    describe_counter!("faceid_vendor_calls_shed_total", "Calls refused because too many were under way, by priority");
+    describe_gauge!("faceid_vendor_clock_offset_seconds", "Tencent's time less this machine's, as learned");
 }
 
 fn describe_metrics() {
@@ -131,8 +154,7 @@ fn describe_metrics() {
     describe_gauge!("faceid_unsettled_time_left_seconds", "Time until the vendor forgets the oldest of them");
     describe_counter!("faceid_rpcs_total", "RPCs, by method and gRPC code");
     describe_histogram!("faceid_rpc_duration_seconds", "Duration of RPCs, by method");
-    describe_counter!("faceid_vendor_calls_total", "Calls to Tencent, by action and code");
-    describe_histogram!("faceid_vendor_call_duration_seconds", "Duration of calls to Tencent, by action");
+    describe_vendor_metrics();
     describe_counter!("faceid_verifications_created_total", "Verifications created, by flow");
     describe_counter!("faceid_verifications_settled_total", "Verifications that became final, by flow and outcome");
     describe_counter!("faceid_caller_quota_refusals_total", "Calls over their caller's quota, by caller and setting");

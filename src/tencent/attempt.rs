@@ -10,6 +10,7 @@ use super::{
     retry::{self, MAX_TRIES, Repeat},
 };
 use crate::domain::key_pair::KeyPair;
+use bytes::Bytes;
 use http::{HeaderValue, header::DATE};
 use jiff::Timestamp;
 use std::{sync::Arc, time::Duration};
@@ -21,7 +22,8 @@ const BACKGROUND_PATIENCE: Duration = Duration::from_secs(15);
 /// What to ask.
 pub(super) struct Question<'a> {
     pub(super) pair: &'a KeyPair,
-    pub(super) body: &'a [u8],
+    /// Shared by the tries: it may be a photo of some MB.
+    pub(super) body: Bytes,
     pub(super) options: CallOptions<'a>,
     /// How long a try waits for the beginning of its answer.
     pub(super) first_byte: Duration,
@@ -82,21 +84,22 @@ impl Client {
     {
         let bucket = self.quotas.bucket(question.options.credential, call.action);
         let mut failed: Option<Failed> = None;
+        let mut asked: Vec<Arc<Endpoint>> = Vec::new();
         let mut signed_again = false;
         loop {
             let avoided = failed.as_ref().and_then(|failed| failed.endpoint.as_ref());
-            let route = self.admit(&bucket, question.options.urgency, limits, avoided).await;
-            let route = match (route, &failed) {
-                (Ok(route), None) => {
+            let route = match self.admit(&bucket, question.options.urgency, limits, avoided).await {
+                // One that takes over is asked for the first time, however often another was asked in vain.
+                Ok(route) if !asked.iter().any(|endpoint| Arc::ptr_eq(endpoint, &route.endpoint)) => {
                     retry::deposit(&route.endpoint.retries);
+                    asked.push(Arc::clone(&route.endpoint));
                     route
                 }
-                (Ok(route), Some(_)) if retry::withdraw(&route.endpoint.retries) => route,
+                Ok(route) if retry::withdraw(&route.endpoint.retries) => route,
                 // The vendor's word says more than ours.
-                (route, failed_before) => {
-                    let ours = route.err();
-                    debug_assert!(ours.is_some() || failed_before.is_some());
-                    return Err(failed.map(|failed| failed.kind).or(ours).expect("one of them failed"));
+                route => {
+                    let said = failed.map(|failed| failed.kind);
+                    return Err(said.or(route.err()).expect("a call that was never tried is not out of retries"));
                 }
             };
             if let Some(failed) = &failed {
@@ -177,7 +180,7 @@ impl Client {
     where
         Read: Future<Output = Result<R, ErrorKind>>,
     {
-        let (request, asked_at) = self.signed(endpoint, action, question.pair, question.body)?;
+        let (request, asked_at) = self.signed(endpoint, action, question.pair, &question.body)?;
         let first_byte_by = until.min(Instant::now() + question.first_byte);
         let sent = by(first_byte_by, request.send()).await?;
         let response = sent.map_err(ErrorKind::unreachable)?;

@@ -6,15 +6,17 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// So many failures in a row, and this share of the window's tries failed. A rate alone would not open at a few calls a minute; a row
-/// alone would open for an endpoint that fails every other call, which is worth asking while there is no better one.
-const FAILURES_IN_A_ROW: u32 = 5;
+/// So many failures in a row open it, whatever was before. An endpoint that fails every other call, which is worth asking while there
+/// is no better one, comes to that once in a million tries.
+const LONG_ROW: u32 = 20;
+/// So many do when this share of the window's tries has failed: at a few calls a minute nobody wants to wait for a long row.
+const SHORT_ROW: u32 = 5;
 const FAILED_SHARE: f64 = 0.75;
 /// Tries older than one to two of these are forgotten.
 const HALF_WINDOW: Duration = Duration::from_secs(5);
-/// How long it stays open before a probe: doubled after each probe that fails.
-const SHORTEST_OPEN: Duration = Duration::from_secs(5);
-const LONGEST_OPEN: Duration = Duration::from_secs(20);
+/// How long it stays open before a probe. Not longer after each probe that fails: one caller in five seconds is no burden, and all
+/// callers wait for the end of it.
+const OPEN_FOR: Duration = Duration::from_secs(5);
 
 /// A circuit breaker. Closed: calls pass. Open: none does. Half-open: one does, and decides.
 pub(super) struct Breaker {
@@ -29,7 +31,6 @@ struct State {
     now: Counts,
     before: Counts,
     half_began: Instant,
-    open_for: Duration,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -62,7 +63,6 @@ impl Breaker {
                 now: Counts::default(),
                 before: Counts::default(),
                 half_began: Instant::now(),
-                open_for: SHORTEST_OPEN,
             }),
         };
         breaker.show(Phase::Closed);
@@ -114,17 +114,13 @@ impl Breaker {
         state.count(failed);
         if is_probe && !failed {
             tracing::info!(endpoint = %self.endpoint, "the endpoint is back");
-            state.open_for = SHORTEST_OPEN;
             (state.now, state.before) = Default::default();
             self.enter(&mut state, Phase::Closed);
         } else if is_probe {
-            state.open_for = (state.open_for * 2).min(LONGEST_OPEN);
-            let until = Instant::now() + state.open_for;
-            self.enter(&mut state, Phase::Open { until });
+            self.enter(&mut state, Phase::Open { until: Instant::now() + OPEN_FOR });
         } else if failed && state.phase == Phase::Closed && state.is_too_much() {
-            let until = Instant::now() + state.open_for;
-            tracing::warn!(endpoint = %self.endpoint, open_s = state.open_for.as_secs(), "the endpoint fails and is left alone");
-            self.enter(&mut state, Phase::Open { until });
+            tracing::warn!(endpoint = %self.endpoint, open_s = OPEN_FOR.as_secs(), "the endpoint fails and is left alone");
+            self.enter(&mut state, Phase::Open { until: Instant::now() + OPEN_FOR });
         }
     }
 }
@@ -154,7 +150,7 @@ impl State {
     fn is_too_much(&self) -> bool {
         let tries = f64::from(self.now.tries + self.before.tries);
         let failures = f64::from(self.now.failures + self.before.failures);
-        self.in_a_row >= FAILURES_IN_A_ROW && failures >= tries * FAILED_SHARE
+        self.in_a_row >= LONG_ROW || self.in_a_row >= SHORT_ROW && failures >= tries * FAILED_SHARE
     }
 }
 
@@ -207,15 +203,15 @@ mod tests {
         fail(&breaker, 4);
         assert!(breaker.wait().is_zero());
         fail(&breaker, 1);
-        assert_eq!(breaker.pass().err(), Some(SHORTEST_OPEN));
+        assert_eq!(breaker.pass().err(), Some(OPEN_FOR));
 
-        tokio::time::advance(SHORTEST_OPEN).await;
+        tokio::time::advance(OPEN_FOR).await;
         let probe = breaker.pass().ok().unwrap();
         assert!(breaker.pass().is_err(), "one at a time");
         probe.failed();
-        assert_eq!(breaker.pass().err(), Some(SHORTEST_OPEN * 2));
+        assert_eq!(breaker.pass().err(), Some(OPEN_FOR));
 
-        tokio::time::advance(SHORTEST_OPEN * 2).await;
+        tokio::time::advance(OPEN_FOR).await;
         breaker.pass().ok().unwrap().answered();
         fail(&breaker, 4);
         assert!(breaker.wait().is_zero(), "it begins anew");
@@ -224,8 +220,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_probe_whose_caller_goes_away_decides_nothing() {
         let breaker = breaker();
-        fail(&breaker, FAILURES_IN_A_ROW);
-        tokio::time::advance(SHORTEST_OPEN).await;
+        fail(&breaker, SHORT_ROW);
+        tokio::time::advance(OPEN_FOR).await;
         drop(breaker.pass().ok().unwrap());
         breaker.pass().ok().unwrap().answered();
         assert!(breaker.wait().is_zero());
@@ -240,7 +236,7 @@ mod tests {
                 breaker.pass().ok().unwrap().answered();
             }
         }
-        fail(&breaker, 12);
+        fail(&breaker, LONG_ROW - 1);
         assert!(breaker.wait().is_zero());
         // What was long ago does not keep it closed.
         tokio::time::advance(HALF_WINDOW * 3).await;
@@ -249,9 +245,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_outage_after_many_good_calls_is_seen_at_once() {
+        let breaker = breaker();
+        for _ in 0..1000 {
+            breaker.pass().ok().unwrap().answered();
+        }
+        fail(&breaker, LONG_ROW - 1);
+        assert!(breaker.wait().is_zero());
+        fail(&breaker, 1);
+        assert_eq!(breaker.wait(), OPEN_FOR);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn few_calls_open_it_too() {
         let breaker = breaker();
-        for _ in 0..FAILURES_IN_A_ROW {
+        for _ in 0..SHORT_ROW {
             tokio::time::advance(Duration::from_secs(60)).await;
             fail(&breaker, 1);
         }

@@ -19,6 +19,7 @@ use crate::{
     domain::{clock::Clock as _, key_pair::KeyPair},
     tc3::{self, SigningKey, SigningRequest},
 };
+use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use rustls::pki_types::CertificateDer;
@@ -164,6 +165,11 @@ impl Client {
         self.endpoints.warm().await;
     }
 
+    /// Whether every endpoint failed just now, so that a call would be refused without being made.
+    pub fn is_down(&self) -> bool {
+        self.endpoints.all_left_alone()
+    }
+
     /// Opens a flow: gives a BizToken and the URL for the user's browser [31816]. Costs nothing.
     ///
     /// # Errors
@@ -239,8 +245,8 @@ impl Client {
         request: &impl Serialize,
         options: CallOptions<'_>,
     ) -> Result<Answer<T>, ErrorKind> {
-        let body = serde_json::to_vec(request).expect("requests are plain data");
-        let question = Question { pair, body: &body, options, first_byte: self.first_byte_timeout };
+        let body = serde_json::to_vec(request).expect("requests are plain data").into();
+        let question = Question { pair, body, options, first_byte: self.first_byte_timeout };
         let limits = Limits::of(options.urgency, self.timeout);
         let _place = self.in_flight.enter(options.urgency, limits.begin_until).await?;
         let read = |exchange| async { read_answer(&self.read_bounded(exchange).await?) };
@@ -254,11 +260,11 @@ impl Client {
         endpoint: &Endpoint,
         action: &'static str,
         pair: &KeyPair,
-        body: &[u8],
+        body: &Bytes,
     ) -> Result<(reqwest::RequestBuilder, Timestamp), ErrorKind> {
         let now = self.clock.now();
         let headers = self.signed_headers(endpoint, action, pair, body, now.as_second())?;
-        Ok((endpoint.http.post(endpoint.url.clone()).headers(headers).body(body.to_vec()), now))
+        Ok((endpoint.http.post(endpoint.url.clone()).headers(headers).body(body.clone()), now))
     }
 
     /// The headers of a request, signed for this time.

@@ -96,6 +96,14 @@ impl Work {
         }
     }
 
+    /// Whether it is of no use while the vendor cannot be asked.
+    fn asks_vendor(self) -> bool {
+        match self {
+            Self::Settle | Self::FetchEvidence => true,
+            Self::Redact | Self::Webhook | Self::EraseEvidence | Self::DeleteBlobs | Self::Rewrap => false,
+        }
+    }
+
     async fn run(self, app: &Arc<App>, job: &JobRow) -> Result<(), Error> {
         match self {
             Self::Settle => app.settle_due(job).await,
@@ -140,6 +148,10 @@ async fn work_off(app: Arc<App>, work: Work, concurrency: usize) {
 }
 
 async fn claim(app: &App, work: Work, limit: u32) -> Vec<JobRow> {
+    // While no endpoint is up, jobs stay where they are: claimed, they would only be put off, over and over.
+    if work.asks_vendor() && app.tencent.is_down() {
+        return Vec::new();
+    }
     let now = app.clock.now();
     let claimed = app.store.claim_jobs(work.kind(), now.as_millisecond(), (now + LEASE).as_millisecond(), limit).await;
     claimed.unwrap_or_else(|error| {

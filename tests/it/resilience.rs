@@ -22,6 +22,7 @@ async fn what_fails_once_is_not_noticed() {
         json!({"kind": "http_status", "status": 502}),
         json!({"kind": "html_200"}),
         json!({"kind": "cut_json"}),
+        json!({"kind": "reset_mid_body"}),
         json!({"kind": "error_code", "code": "InternalError"}),
         json!({"kind": "error_code", "code": "RequestLimitExceeded"}),
     ] {
@@ -33,6 +34,17 @@ async fn what_fails_once_is_not_noticed() {
         assert_eq!(world.state(&created.id).await, "PASSED", "{fault}");
         assert_eq!(world.vendor_calls("DetectAuth").await, 2, "{fault}");
         assert_eq!(world.vendor_calls("GetDetectInfoEnhanced").await, 2, "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_before_its_request_is_read_is_not_noticed() {
+    for fault in ["reset_unread", "close_reused"] {
+        let world = World::start().await;
+        world.created().await;
+        world.fault(json!({ "kind": fault })).await;
+        world.created().await;
+        assert_eq!(world.faults_left().await, 0, "{fault} was met");
     }
 }
 
@@ -89,6 +101,24 @@ async fn a_backup_takes_over_and_is_given_up_again() {
 }
 
 #[tokio::test]
+async fn all_who_fell_silent_with_the_first_endpoint_are_served_by_the_backup() {
+    // Connections are opened, and nobody ever answers.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = silent.local_addr().expect("a port");
+    let world = World::start_with_tencent(&format!(
+        "endpoint = \"http://{address}\"\nbackup_endpoints = [\"SIMULATOR\"]\n\
+         first_byte_timeout_ms = 1000\nrequests_per_second = 1000"
+    ))
+    .await;
+    world.control("quota", json!({ "per_second": 1000 })).await;
+    // More than the retries that one endpoint is given.
+    let creates = join_all((0..200).map(|_| world.create(world.photo_request()))).await;
+    let refusals: Vec<_> = creates.into_iter().filter(Result::is_err).map(refused).collect();
+    assert!(refusals.is_empty(), "{} of 200, the first: {:?}", refusals.len(), refusals[0]);
+    drop(silent);
+}
+
+#[tokio::test]
 async fn while_nothing_answers_callers_are_told_at_once() {
     let world = World::start_with_tencent("endpoint = \"http://127.0.0.1:9\"").await;
     let mut last = None;
@@ -140,6 +170,51 @@ async fn who_asks_about_the_same_at_once_shares_one_call() {
         assert_eq!(crate::harness::state_name(&verification), "PASSED");
     }
     assert_eq!(world.vendor_calls("GetDetectInfoEnhanced").await, 1);
+}
+
+#[tokio::test]
+async fn a_browser_that_returns_during_a_question_is_not_answered_from_before() {
+    let world = World::start().await;
+    let created = world.created().await;
+    // The vendor answers at once, while the user is not done, and the answer takes a second to arrive.
+    world.fault(json!({"action": "GetDetectInfoEnhanced", "kind": "drip", "bytes_per_second": 4000})).await;
+    let (_, (status, _, location)) = tokio::join!(world.result(&created.id), async {
+        world.until("the question", async || world.faults_left().await == 0).await;
+        let redirect = world.attempt(&created, 0).await;
+        world.get(&redirect).await
+    });
+    assert_eq!(status, 303);
+    assert!(location.contains("/shop/welcome"), "{location}");
+}
+
+#[tokio::test]
+async fn the_reconciler_leaves_alone_a_vendor_that_is_down() {
+    let world = World::start().await;
+    let created = world.created().await;
+    world.attempt(&created, 0).await;
+    world.fault(json!({"kind": "http_status", "status": 503, "for_ms": 600_000})).await;
+    world
+        .until("a breaker that is open", async || {
+            refused(world.create(world.request()).await);
+            world.gateway.app.tencent.is_down()
+        })
+        .await;
+    world.clear_faults().await;
+    let when_due = || world.count("SELECT coalesce(max(due_at_ms), 0) FROM jobs WHERE kind = 'settle'");
+    let due = when_due();
+    world.advance(121).await;
+    world
+        .until("the end of the pause", async || {
+            // It is due, and looked for every half second: not put off, over and over, but left where it is.
+            let now = when_due();
+            let is_down = world.gateway.app.tencent.is_down();
+            assert!(now == due || !is_down, "it was put off by {} ms", now - due);
+            !is_down
+        })
+        .await;
+    world.until("the look", async || world.stored_state(&created.id).await == "passed").await;
+    let metrics = world.get(&world.http_url("/metrics")).await.1;
+    assert!(metrics.contains("faceid_vendor_tries_per_call_bucket{action=\"DetectAuth\",le=\"4\"}"), "{metrics}");
 }
 
 #[tokio::test]

@@ -101,9 +101,9 @@ impl Client {
         request: &GetDetectInfoEnhancedRequest<'_>,
         options: CallOptions<'_>,
     ) -> Result<(Reading, Progress, Timestamp, Place), ErrorKind> {
-        let body = serde_json::to_vec(request).expect("requests are plain data");
+        let body = serde_json::to_vec(request).expect("requests are plain data").into();
         // The vendor has more to put together than a text.
-        let question = Question { pair, body: &body, options, first_byte: self.timeout };
+        let question = Question { pair, body, options, first_byte: self.timeout };
         let limits = Limits::of(options.urgency, self.timeout);
         let place = self.in_flight.enter(options.urgency, limits.begin_until).await?;
         let read = |Exchange { response, .. }| async {
