@@ -4,6 +4,7 @@
 
 use super::{
     client::{Call, CallOptions, Client, Urgency},
+    clock_offset::ToldOffset,
     endpoints::{Endpoint, Route},
     error::ErrorKind,
     quota::Bucket,
@@ -13,6 +14,7 @@ use crate::domain::key_pair::KeyPair;
 use bytes::Bytes;
 use http::{HeaderValue, header::DATE};
 use jiff::Timestamp;
+use reqwest::RequestBuilder;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -85,7 +87,8 @@ impl Client {
         let bucket = self.quotas.bucket(question.options.credential, call.action);
         let mut failed: Option<Failed> = None;
         let mut asked: Vec<Arc<Endpoint>> = Vec::new();
-        let mut signed_again = false;
+        // By which this call alone is signed again.
+        let mut told: Option<ToldOffset> = None;
         loop {
             let avoided = failed.as_ref().and_then(|failed| failed.endpoint.as_ref());
             let route = match self.admit(&bucket, question.options.urgency, limits, avoided).await {
@@ -109,15 +112,18 @@ impl Client {
             }
             call.tries += 1;
             let Route { endpoint, pass } = route;
-            let departure = self.clock.departure();
+            let departure = self.clock.departure(told);
             let (began, until) = (Instant::now(), limits.end_of_try());
             let mut date = None;
-            let kind = match self.try_once(&endpoint, call.action, question, until, &mut date, &read).await {
-                Ok(attempted) => {
+            let asked_at = departure.vendor_time();
+            let request = self.signed(&endpoint, call.action, question.pair, &question.body, asked_at)?;
+            let kind = match try_once(request, question.first_byte, until, &mut date, &read).await {
+                Ok(read) => {
                     pass.answered();
                     bucket.accepted();
+                    told.inspect(|told| self.clock.believe(*told));
                     self.clock.refine(departure, date.as_ref());
-                    return Ok(attempted);
+                    return Ok(Attempted { read, asked_at });
                 }
                 Err(kind) => kind,
             };
@@ -129,15 +135,20 @@ impl Client {
                 pass.failed();
             }
             call.failed_once(&kind);
+            if let (Some(told), true) = (told, kind.took_the_signature()) {
+                self.clock.believe(told);
+            }
             let repeat = retry::repeat(&kind);
             match repeat {
                 Repeat::No => return Err(kind),
                 Repeat::SignAgain => {
-                    let learnt = self.clock.learn(departure, date.as_ref());
-                    if signed_again || !learnt {
+                    if told.is_some() {
                         return Err(kind);
                     }
-                    signed_again = true;
+                    told = self.clock.told_by_refusal(departure, date.as_ref());
+                    if told.is_none() {
+                        return Err(kind);
+                    }
                 }
                 Repeat::Throttled => bucket.refused(),
                 Repeat::Soon => {}
@@ -167,31 +178,28 @@ impl Client {
         bucket.take(urgency, limits.begin_until).await?;
         Ok(route)
     }
+}
 
-    async fn try_once<R, Read>(
-        &self,
-        endpoint: &Endpoint,
-        action: &'static str,
-        question: &Question<'_>,
-        until: Instant,
-        date: &mut Option<HeaderValue>,
-        read: &impl Fn(Exchange) -> Read,
-    ) -> Result<Attempted<R>, ErrorKind>
-    where
-        Read: Future<Output = Result<R, ErrorKind>>,
-    {
-        let (request, asked_at) = self.signed(endpoint, action, question.pair, &question.body)?;
-        let first_byte_by = until.min(Instant::now() + question.first_byte);
-        let sent = by(first_byte_by, request.send()).await?;
-        let response = sent.map_err(ErrorKind::unreachable)?;
-        *date = response.headers().get(DATE).cloned();
-        let status = response.status();
-        // The vendor answers errors with 200; anything else is a proxy or an outage in between.
-        if !status.is_success() {
-            return Err(ErrorKind::HttpStatus(status.as_u16()));
-        }
-        Ok(Attempted { read: read(Exchange { response, until }).await?, asked_at })
+/// `date`: what the answer says of it, also when it is a refusal.
+async fn try_once<R, Read>(
+    request: RequestBuilder,
+    first_byte: Duration,
+    until: Instant,
+    date: &mut Option<HeaderValue>,
+    read: &impl Fn(Exchange) -> Read,
+) -> Result<R, ErrorKind>
+where
+    Read: Future<Output = Result<R, ErrorKind>>,
+{
+    let sent = by(until.min(Instant::now() + first_byte), request.send()).await?;
+    let response = sent.map_err(ErrorKind::unreachable)?;
+    *date = response.headers().get(DATE).cloned();
+    let status = response.status();
+    // The vendor answers errors with 200; anything else is a proxy or an outage in between.
+    if !status.is_success() {
+        return Err(ErrorKind::HttpStatus(status.as_u16()));
     }
+    read(Exchange { response, until }).await
 }
 
 /// A try that is to be followed by another.

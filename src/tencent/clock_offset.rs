@@ -30,11 +30,25 @@ pub struct VendorClock {
     deviations_ms: Mutex<Vec<i64>>,
 }
 
-/// When a question left, by both clocks of the machine.
+/// When a question left, by both clocks of the machine, and what the vendor's was taken to be.
 #[derive(Clone, Copy)]
 pub(super) struct Departure {
     at: Timestamp,
     instant: Instant,
+    offset_ms: i64,
+}
+
+impl Departure {
+    /// What the question is signed for.
+    pub(super) fn vendor_time(self) -> Timestamp {
+        self.at + SignedDuration::from_millis(self.offset_ms)
+    }
+}
+
+/// How far the vendor's clock is from the machine's, as one answer told it.
+#[derive(Clone, Copy)]
+pub(super) struct ToldOffset {
+    ms: i64,
 }
 
 impl VendorClock {
@@ -48,19 +62,25 @@ impl VendorClock {
         SignedDuration::from_millis(self.offset_ms.load(Ordering::SeqCst))
     }
 
-    pub(super) fn departure(&self) -> Departure {
-        Departure { at: self.machine.now(), instant: Instant::now() }
+    /// A question leaves, signed for the vendor's time as `told` has it, or as it is known.
+    pub(super) fn departure(&self, told: Option<ToldOffset>) -> Departure {
+        let offset_ms = told.map_or_else(|| self.offset_ms.load(Ordering::SeqCst), |told| told.ms);
+        Departure { at: self.machine.now(), instant: Instant::now(), offset_ms }
     }
 
-    /// Takes the offset from the `Date` of a refused signature. False: the clock is not what was wrong, or it cannot be told.
-    pub(super) fn learn(&self, departure: Departure, date: Option<&HeaderValue>) -> bool {
-        let Some(told_ms) = self.told_ms(departure, date) else { return false };
+    /// What the `Date` of a refused signature tells. None: the time is not what was wrong with it, or it cannot be told.
+    pub(super) fn told_by_refusal(&self, departure: Departure, date: Option<&HeaderValue>) -> Option<ToldOffset> {
+        let told_ms = self.told_ms(departure, date)?;
+        ((told_ms - departure.offset_ms).abs() > NOISE_MS).then_some(ToldOffset { ms: told_ms })
+    }
+
+    /// Takes an offset for everything from now on. Only when the vendor has accepted a signature for it: one answer that tells a
+    /// wrong time, of a cache or of one machine among the vendor's, must not make the others fail.
+    pub(super) fn believe(&self, told: ToldOffset) {
         let before_ms = self.offset_ms.load(Ordering::SeqCst);
-        if (told_ms - before_ms).abs() <= NOISE_MS {
-            return false;
+        if (told.ms - before_ms).abs() > NOISE_MS {
+            self.set(if told.ms.abs() <= NOISE_MS { 0 } else { told.ms });
         }
-        self.set(if told_ms.abs() <= NOISE_MS { 0 } else { told_ms });
-        true
     }
 
     /// Corrects the offset when answer after answer contradicts it. One alone may have been slow, or the machine's clock was
@@ -141,37 +161,42 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_tells_the_offset_at_once() {
+    fn what_a_refusal_tells_is_believed_when_a_signature_for_it_was_accepted() {
         let clock = clock();
-        assert!(clock.learn(clock.departure(), Some(&vendor_at(-600))));
+        let told = clock.told_by_refusal(clock.departure(None), Some(&vendor_at(-600))).expect("it is off");
+        assert_eq!(clock.offset(), SignedDuration::ZERO, "one answer alone may be wrong");
+        let again = clock.departure(Some(told));
+        let signed_for = again.vendor_time().duration_since(SystemClock.now()).as_secs();
+        assert!((-602..=-598).contains(&signed_for), "{signed_for}");
+        assert!(clock.told_by_refusal(again, Some(&vendor_at(-600))).is_none(), "it is not the time");
+        clock.believe(told);
         assert!(is_about(&clock, -600), "{}", clock.offset());
         let told = clock.now().duration_since(SystemClock.now()).as_secs();
         assert!((-602..=-598).contains(&told), "{told}");
         // The machine was put right.
-        assert!(clock.learn(clock.departure(), Some(&vendor_at(0))));
+        clock.believe(clock.told_by_refusal(clock.departure(None), Some(&vendor_at(0))).expect("it was off"));
         assert_eq!(clock.offset(), SignedDuration::ZERO);
     }
 
     #[test]
     fn a_refusal_with_the_right_time_or_none_teaches_nothing() {
         let clock = clock();
-        assert!(!clock.learn(clock.departure(), Some(&vendor_at(1))));
-        assert!(!clock.learn(clock.departure(), None));
-        assert!(!clock.learn(clock.departure(), Some(&HeaderValue::from_static("yesterday"))));
-        assert_eq!(clock.offset(), SignedDuration::ZERO);
+        for date in [Some(vendor_at(1)), None, Some(HeaderValue::from_static("yesterday"))] {
+            assert!(clock.told_by_refusal(clock.departure(None), date.as_ref()).is_none(), "{date:?}");
+        }
     }
 
     #[test]
     fn answers_correct_it_only_when_they_agree() {
         let clock = clock();
         for seconds in [60, 60, 60, 0, 60, 60, 90, 60, 60, 60, 60, 60, 60, 60] {
-            clock.refine(clock.departure(), Some(&vendor_at(seconds)));
+            clock.refine(clock.departure(None), Some(&vendor_at(seconds)));
             assert_eq!(clock.offset(), SignedDuration::ZERO);
         }
-        clock.refine(clock.departure(), Some(&vendor_at(60)));
+        clock.refine(clock.departure(None), Some(&vendor_at(60)));
         assert!(is_about(&clock, 60), "{}", clock.offset());
         for _ in 0..20 {
-            clock.refine(clock.departure(), Some(&vendor_at(61)));
+            clock.refine(clock.departure(None), Some(&vendor_at(61)));
         }
         assert!(is_about(&clock, 60), "a second is noise: {}", clock.offset());
     }
@@ -180,9 +205,8 @@ mod tests {
     fn a_clock_that_is_set_during_a_call_says_nothing() {
         let machine = Arc::new(MovableClock::default());
         let clock = VendorClock::new(Arc::clone(&machine) as _);
-        let departure = clock.departure();
+        let departure = clock.departure(None);
         machine.advance(SignedDuration::from_secs(7203));
-        assert!(!clock.learn(departure, Some(&vendor_at(0))));
-        assert_eq!(clock.offset(), SignedDuration::ZERO);
+        assert!(clock.told_by_refusal(departure, Some(&vendor_at(0))).is_none());
     }
 }

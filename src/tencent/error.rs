@@ -146,6 +146,12 @@ impl ErrorKind {
         }
     }
 
+    /// Whether the vendor had taken the signature when it found something else to refuse.
+    pub(super) fn took_the_signature(&self) -> bool {
+        let follows_it = [ErrorClass::Account, ErrorClass::Flow, ErrorClass::Token, ErrorClass::Request];
+        matches!(self, Self::Refused { .. }) && follows_it.contains(&self.class())
+    }
+
     /// Whether the call was refused here, without asking the vendor; and when it would be made.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

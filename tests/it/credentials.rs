@@ -14,8 +14,8 @@ use serde_json::json;
 use tempfile::TempDir;
 use tonic::{Code, Response, Status, transport::Channel};
 
-const NEW_ID: &str = "AKIDnewpair0000000000000000000f00d";
-const NEW_KEY: &str = "new-secret-key-of-the-account-00";
+pub const NEW_ID: &str = "AKIDnewpair0000000000000000000f00d";
+pub const NEW_KEY: &str = "new-secret-key-of-the-account-00";
 
 fn client(world: &World) -> CredentialServiceClient<Channel> {
     CredentialServiceClient::new(world.channel.clone())
@@ -26,21 +26,21 @@ fn pair(secret_id: &str, secret_key: &str) -> Option<KeyPair> {
 }
 
 /// The vendor's console makes a second key.
-async fn make_new_key(world: &World) {
+pub async fn make_new_key(world: &World) {
     world.control("keys", json!({"secret_id": NEW_ID, "secret_key": NEW_KEY})).await;
 }
 
-async fn set_disabled(world: &World, secret_id: &str, disabled: bool) {
+pub async fn set_disabled(world: &World, secret_id: &str, disabled: bool) {
     world.control(&format!("keys/{secret_id}"), json!({ "disabled": disabled })).await;
 }
 
-async fn rotate(world: &World, name: &str, secret_id: &str, secret_key: &str) -> Result<Credential, Status> {
+pub async fn rotate(world: &World, name: &str, secret_id: &str, secret_key: &str) -> Result<Credential, Status> {
     let request = RotateCredentialRequest { name: name.into(), key_pair: pair(secret_id, secret_key) };
     let rotated = client(world).rotate_credential(bearing(FINANCE, request)).await;
     rotated.map(|answer| answer.into_inner().credential.expect("a credential"))
 }
 
-async fn disable(world: &World, name: &str, key_pair_id: &str) -> Result<Credential, Status> {
+pub async fn disable(world: &World, name: &str, key_pair_id: &str) -> Result<Credential, Status> {
     let request = DisableCredentialRequest { name: name.into(), key_pair_id: key_pair_id.into() };
     let disabled = client(world).disable_credential(bearing(FINANCE, request)).await;
     disabled.map(|answer| answer.into_inner().credential.expect("a credential"))

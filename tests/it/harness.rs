@@ -122,7 +122,11 @@ impl World {
 
     /// A second gateway on the same store, evidence and clock.
     pub async fn another_gateway(&self) -> Gateway {
-        let config = config(&self.simulator, &self.folder, "");
+        self.gateway_with(config(&self.simulator, &self.folder, "")).await
+    }
+
+    /// A second gateway, with a configuration of its own, on the same clock.
+    pub async fn gateway_with(&self, config: Config) -> Gateway {
         Gateway::start(config, Arc::clone(&self.clock) as _).await.expect("another gateway starts")
     }
 

@@ -2,17 +2,21 @@
 
 use crate::{
     authority::{Authority, tls_section},
-    harness::{World, bearing, config_text, endpoint},
+    credentials,
+    harness::{VAULT_KEY, World, bearing, by_id, config_text, endpoint, succeeded},
     issuer::{IssuerKey, KeyServer, jwt_section, key_set},
+    vault,
 };
 use faceid_gateway::{
     config::Config,
-    grpc::pb::{ListVerificationsRequest, verification_service_client::VerificationServiceClient},
-    simulator::{self, SimulatorConfig},
+    grpc::pb::{
+        CreateVerificationRequest, ListVerificationsRequest, verification_service_client::VerificationServiceClient,
+    },
+    simulator::{self, Simulator, SimulatorConfig},
 };
 use serde_json::json;
 use std::{
-    fs, iter,
+    fs, iter, mem,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -30,6 +34,14 @@ async fn call(channel: &Channel, token: &str) -> Result<(), Status> {
     client.list_verifications(bearing(token, ListVerificationsRequest::default())).await.map(drop)
 }
 
+/// What needs all of it: the caller's proof, the vault to seal and open with, and a key pair for the vendor.
+async fn create_and_read(channel: &Channel, token: &str, request: CreateVerificationRequest) -> Result<(), Status> {
+    let mut client = VerificationServiceClient::new(channel.clone());
+    let created = client.create_verification(bearing(token, request)).await?.into_inner();
+    let id = created.verification.expect("a verification").verification_id;
+    client.get_result(bearing(token, by_id(&id))).await.map(drop)
+}
+
 /// A caller that calls without a pause, by a new connection each time, with the credentials of the moment.
 struct SteadyCaller {
     uses: Arc<Mutex<(Endpoint, String)>>,
@@ -39,7 +51,7 @@ struct SteadyCaller {
 }
 
 impl SteadyCaller {
-    fn start(endpoint: Endpoint, token: String) -> Self {
+    fn start(endpoint: Endpoint, token: String, request: CreateVerificationRequest) -> Self {
         let (uses, served) = (Arc::new(Mutex::new((endpoint, token))), Arc::new(AtomicU64::new(0)));
         let stop = CancellationToken::new();
         let (used, counted, stopped) = (Arc::clone(&uses), Arc::clone(&served), stop.clone());
@@ -48,7 +60,9 @@ impl SteadyCaller {
             while !stopped.is_cancelled() {
                 let (endpoint, token) = used.lock().expect("no panic").clone();
                 let called = match endpoint.connect().await {
-                    Ok(channel) => call(&channel, &token).await.map_err(|status| status.to_string()),
+                    Ok(channel) => {
+                        create_and_read(&channel, &token, request.clone()).await.map_err(|status| status.to_string())
+                    }
                     Err(error) => Err(format!("{error:?}")),
                 };
                 match called {
@@ -80,41 +94,50 @@ fn sha256(token: &str) -> String {
     hex::encode(<sha2::Sha256 as sha2::Digest>::digest(token.as_bytes()))
 }
 
+/// The next replica of a rolling update, with this keyring: the caller goes over to it, and the one before stops.
+async fn roll_out(world: &mut World, steady: &SteadyCaller, ca: &Authority, config: &str, keyring: &[&str]) {
+    let config = Config::from_toml(&config.replace(VAULT_KEY, &keyring.join("\n")), "replica", iter::empty());
+    let next = world.gateway_with(config.unwrap_or_else(|error| panic!("{error}"))).await;
+    let endpoint = ca.endpoint(next.grpc_addr, None);
+    world.channel = endpoint.connect().await.expect("the next replica is reached");
+    steady.changes(world, |(used, _)| *used = endpoint).await;
+    let before = mem::replace(&mut world.gateway, next);
+    before.stop().await.expect("the replica before stops");
+}
+
 #[tokio::test]
-async fn token_jwt_key_and_certificate_under_steady_load() {
+async fn all_five_are_rotated_one_after_the_other_under_steady_load() {
     let simulator = simulator::start(SimulatorConfig::loopback()).await.expect("simulator starts");
     let folder = TempDir::new().expect("temporary folder");
     let (old_ca, new_ca) = (Authority::new("old"), Authority::new("new"));
     old_ca.server().write(folder.path());
     let (old_key, new_key) = (IssuerKey::new("2026-a"), IssuerKey::new("2026-b"));
     let keys = KeyServer::start(key_set(&[&old_key])).await;
-    let base = [
-        config_text(&simulator, &folder, ""),
-        tls_section(folder.path(), None),
-        "[auth]\nmode = [\"tokens\", \"jwt\"]\n".into(),
-        jwt_section(&format!("jwks_url = \"http://{}/jwks\"\nrefresh_s = 3600", keys.address)),
-    ]
-    .concat();
-    let file = folder.path().join("gateway.toml");
-    let write = |tokens: &[&str]| {
+    let config = |simulator: &Simulator, folder: &TempDir, tokens: &[&str]| {
         let hashes: Vec<String> = tokens.iter().map(|token| format!("\"{}\"", sha256(token))).collect();
-        let caller = format!(
-            "[[callers]]\nname = \"steady\"\ntoken_sha256 = [{}]\njwt_subject = \"steady\"\n",
-            hashes.join(", ")
-        );
-        fs::write(&file, base.clone() + &caller).expect("a file");
+        [
+            config_text(simulator, folder, ""),
+            tls_section(folder.path(), None),
+            "[auth]\nmode = [\"tokens\", \"jwt\"]\n".into(),
+            jwt_section(&format!("jwks_url = \"http://{}/jwks\"\nrefresh_s = 3600", keys.address)),
+            "[[callers]]\nname = \"steady\"\njwt_subject = \"steady\"\nflows = [\"onboarding\"]\n".into(),
+            format!("token_sha256 = [{}]\n", hashes.join(", ")),
+        ]
+        .concat()
     };
-    write(&["first"]);
-    let config = Config::load(&file, iter::empty()).unwrap_or_else(|error| panic!("{error}"));
-    let world = World::start_with_config(simulator, folder, config, |address| old_ca.endpoint(address, None)).await;
+    let file = folder.path().join("gateway.toml");
+    fs::write(&file, config(&simulator, &folder, &["first"])).expect("a file");
+    let started = Config::load(&file, iter::empty()).unwrap_or_else(|error| panic!("{error}"));
+    let mut world =
+        World::start_with_config(simulator, folder, started, |address| old_ca.endpoint(address, None)).await;
     let address = world.gateway.grpc_addr;
-    let steady = SteadyCaller::start(old_ca.endpoint(address, None), "first".into());
+    let steady = SteadyCaller::start(old_ca.endpoint(address, None), "first".into(), world.request());
 
-    // The token: both live, then the new one alone.
-    write(&["first", "second"]);
+    // The caller's token: both live, then the new one alone.
+    fs::write(&file, config(&world.simulator, &world.folder, &["first", "second"])).expect("a file");
     world.until("the second token", async || call(&world.channel, "second").await.is_ok()).await;
     steady.changes(&world, |(_, token)| *token = "second".into()).await;
-    write(&["second"]);
+    fs::write(&file, config(&world.simulator, &world.folder, &["second"])).expect("a file");
     world.until("the end of the first", async || call(&world.channel, "first").await.is_err()).await;
 
     // The JWT's key: a token with a key that was just published is served at once, though the next fetch is an hour away.
@@ -136,6 +159,29 @@ async fn token_jwt_key_and_certificate_under_steady_load() {
     new_ca.server().write(world.folder.path());
     world.until("the new certificate", async || new_ca.endpoint(address, None).connect().await.is_ok()).await;
     steady.changes(&world, |(endpoint, _)| *endpoint = new_ca.endpoint(address, None)).await;
+
+    // Tencent's key pair: both live, then the new one alone, which is when the vendor refuses the old.
+    credentials::make_new_key(&world).await;
+    let old_id = world.simulator.secret_id().to_owned();
+    let rotated = succeeded(credentials::rotate(&world, "main", credentials::NEW_ID, credentials::NEW_KEY).await);
+    steady.changes(&world, |_| ()).await;
+    credentials::set_disabled(&world, &old_id, true).await;
+    succeeded(credentials::disable(&world, "main", &rotated.key_pairs[1].key_pair_id).await);
+    steady.changes(&world, |_| ()).await;
+
+    // The vault's key, in three rolling updates: second, first and everything sealed with it, alone.
+    let text = |world: &World| config(&world.simulator, &world.folder, &["second"]);
+    for keyring in [&[VAULT_KEY, vault::NEW_KEY][..], &[vault::NEW_KEY, VAULT_KEY]] {
+        let text = text(&world);
+        roll_out(&mut world, &steady, &new_ca, &text, keyring).await;
+    }
+    assert!(vault::rewrap(&world).await > 0);
+    vault::rewrapped(&world).await;
+    let text = text(&world);
+    roll_out(&mut world, &steady, &new_ca, &text, &[vault::NEW_KEY]).await;
+    let keys = vault::vault(&world).await.keys;
+    let told: Vec<_> = keys.iter().map(|key| (key.key_id.as_str(), key.in_keyring, key.sealed_values > 0)).collect();
+    assert_eq!(told, [("new", true, true), ("test", false, false)], "key, in the keyring, in use");
     steady.ends_without_a_failure().await;
 }
 

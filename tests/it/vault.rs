@@ -8,7 +8,7 @@ use faceid_gateway::grpc::pb::{
 };
 use tonic::Code;
 
-const NEW_KEY: &str = "new:AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
+pub const NEW_KEY: &str = "new:AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
 
 fn keys(toml: String, keys: &[&str]) -> String {
     toml.replace(VAULT_KEY, &keys.join("\n"))
@@ -19,17 +19,17 @@ async fn with_keys(world: World, keyring: &[&str]) -> World {
     World::start_edited(simulator, folder, |toml| keys(toml, keyring)).await
 }
 
-async fn vault(world: &World) -> ListVaultKeysResponse {
+pub async fn vault(world: &World) -> ListVaultKeysResponse {
     let mut client = VaultServiceClient::new(world.channel.clone());
     succeeded(client.list_vault_keys(bearing(FINANCE, ListVaultKeysRequest {})).await).into_inner()
 }
 
-async fn rewrap(world: &World) -> u64 {
+pub async fn rewrap(world: &World) -> u64 {
     let mut client = VaultServiceClient::new(world.channel.clone());
     succeeded(client.rewrap_vault(bearing(FINANCE, RewrapVaultRequest {})).await).into_inner().remaining_values
 }
 
-async fn rewrapped(world: &World) {
+pub async fn rewrapped(world: &World) {
     world.until("the end of the rewrap", async || !vault(world).await.rewrapping).await;
     assert_eq!(vault(world).await.remaining_values, 0);
 }
