@@ -163,6 +163,7 @@ impl Section {
             (None, Some(file)) => faults.check(
                 &file_path,
                 fs::read_to_string(Path::new(&file))
+                    .map(Zeroizing::new)
                     .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
                     .map_err(|error| format!("cannot be read: {error}")),
             ),

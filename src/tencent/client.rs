@@ -16,7 +16,7 @@ use super::{
     },
 };
 use crate::{
-    domain::{clock::Clock as _, key_pair::KeyPair},
+    domain::key_pair::KeyPair,
     tc3::{self, SigningKey, SigningRequest},
 };
 use bytes::Bytes;
@@ -26,6 +26,7 @@ use rustls::pki_types::CertificateDer;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -33,6 +34,8 @@ use std::{
 use tokio::time::Instant;
 use tracing::Instrument;
 use url::Url;
+
+type Sha256Hash = [u8; 32];
 
 const VERSION: &str = "2018-03-01";
 const JSON: &str = "application/json; charset=utf-8";
@@ -128,7 +131,8 @@ pub struct Client {
     service: String,
     first_byte_timeout: Duration,
     pub(super) timeout: Duration,
-    signing_keys: Mutex<Vec<(KeyPair, Arc<SigningKey>)>>,
+    /// Each beside the hash of its SecretKey, which itself stays in memory only as long as a call needs it.
+    signing_keys: Mutex<Vec<(Sha256Hash, Arc<SigningKey>)>>,
 }
 
 /// An answer and the vendor's id of the call.
@@ -254,17 +258,17 @@ impl Client {
         Ok(attempted.read.answers(attempted.asked_at, call.tries))
     }
 
-    /// A request, ready to be sent now, and the time that it is signed for.
+    /// A request, signed for this time.
     pub(super) fn signed(
         &self,
         endpoint: &Endpoint,
         action: &'static str,
         pair: &KeyPair,
         body: &Bytes,
-    ) -> Result<(reqwest::RequestBuilder, Timestamp), ErrorKind> {
-        let now = self.clock.now();
-        let headers = self.signed_headers(endpoint, action, pair, body, now.as_second())?;
-        Ok((endpoint.http.post(endpoint.url.clone()).headers(headers).body(body.clone()), now))
+        at: Timestamp,
+    ) -> Result<reqwest::RequestBuilder, ErrorKind> {
+        let headers = self.signed_headers(endpoint, action, pair, body, at.as_second())?;
+        Ok(endpoint.http.post(endpoint.url.clone()).headers(headers).body(body.clone()))
     }
 
     /// The headers of a request, signed for this time.
@@ -304,15 +308,17 @@ impl Client {
         Ok(headers)
     }
 
-    /// The derived key of this pair and day, kept for the day.
+    /// The derived key of this SecretKey and day, kept for the day.
     fn signing_key(&self, pair: &KeyPair, timestamp: i64) -> Result<Arc<SigningKey>, ErrorKind> {
+        let secret_key = pair.secret_key.expose_secret();
+        let hash = Sha256::digest(secret_key).into();
         let mut keys = self.signing_keys.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, key)) = keys.iter().find(|(of, key)| of == pair && key.is_for(timestamp)) {
+        if let Some((_, key)) = keys.iter().find(|(of, key)| *of == hash && key.is_for(timestamp)) {
             return Ok(Arc::clone(key));
         }
-        let key = Arc::new(SigningKey::derive(pair.secret_key.expose_secret(), &self.service, timestamp)?);
+        let key = Arc::new(SigningKey::derive(secret_key, &self.service, timestamp)?);
         keys.retain(|(_, key)| key.is_for(timestamp));
-        keys.push((pair.clone(), Arc::clone(&key)));
+        keys.push((hash, Arc::clone(&key)));
         Ok(key)
     }
 

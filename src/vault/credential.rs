@@ -107,7 +107,9 @@ impl CredentialVault {
             secret_id: pair.secret_id.expose_secret().to_owned(),
             secret_key: pair.secret_key.expose_secret().to_owned(),
         };
-        let json = Zeroizing::new(serde_json::to_vec(&plain).expect("two strings are JSON"));
+        // Large enough from the start: a vector that grows leaves what it had where nobody wipes it.
+        let mut json = Zeroizing::new(Vec::with_capacity(2 * (plain.secret_id.len() + plain.secret_key.len()) + 64));
+        serde_json::to_writer(&mut *json, &plain).expect("two strings are JSON");
         let sealed_key_pair = self.keyring.seal(place(&id), &json);
         KeyPairRow { id, sealed_key_pair, created_at_ms: at_ms, used_at_ms: None, tested: None }
     }
