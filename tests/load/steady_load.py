@@ -57,6 +57,7 @@ class Outcome:
     def __init__(self):
         self.seen = collections.Counter()
         self.latencies_s = []
+        self.failed_at_s = []  # when each call began that did not succeed
 
     async def of(self, call):
         """Awaits a call and notes what came of it; answers with its answer, if it has one."""
@@ -67,6 +68,7 @@ class Outcome:
             return answer
         except grpc.aio.AioRpcError as error:
             self.seen[name_of(error)] += 1
+            self.failed_at_s.append(started)
             return None
         finally:
             self.latencies_s.append(time.perf_counter() - started)
