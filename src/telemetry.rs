@@ -139,7 +139,7 @@ fn describe_metrics() {
         "Calls that went with a credential's second key pair, because Tencent refuses the first"
     );
     describe_counter!("faceid_credential_renewals_total", "Times that a source was asked for a key pair, by outcome");
-    describe_gauge!("faceid_credential_expiry_seconds", "When a temporary key pair ends, in UNIX seconds");
+    describe_gauge!("faceid_credential_expiry_timestamp_seconds", "When a temporary key pair ends, in UNIX seconds");
     describe_counter!("faceid_vault_rewrapped_total", "Values that were sealed anew with the vault's first key");
     describe_counter!("faceid_results_lost_total", "Results that the vendor forgot before they could be asked for");
     describe_counter!("faceid_webhook_deliveries_total", "Tries to send a webhook, by outcome");

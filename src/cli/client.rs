@@ -24,6 +24,9 @@ pub struct ClientArgs {
     /// A file with the certificates (PEM) that a gateway with TLS is known by. Needed with https://.
     #[arg(long, global = true)]
     ca_file: Option<PathBuf>,
+    /// A name in the gateway's certificate, where --grpc has another: an IP address, or the near end of a port-forward.
+    #[arg(long, global = true, requires = "ca_file")]
+    server_name: Option<String>,
     /// A file with this client's certificate (PEM), for auth.mode mtls.
     #[arg(long, global = true, requires = "key_file")]
     cert_file: Option<PathBuf>,
@@ -53,6 +56,9 @@ impl ClientArgs {
         if endpoint.uri().scheme_str() == Some("https") {
             let ca_file = self.ca_file.as_deref().context("--ca-file is needed with https://")?;
             let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca_file)?));
+            if let Some(server_name) = &self.server_name {
+                tls = tls.domain_name(server_name);
+            }
             if let (Some(cert_file), Some(key_file)) = (&self.cert_file, &self.key_file) {
                 tls = tls.identity(Identity::from_pem(read(cert_file)?, read(key_file)?));
             }

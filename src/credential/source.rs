@@ -141,7 +141,7 @@ impl Source {
                 held.renew_at = renew_at(&self.kind, &session);
                 if let Some(end) = session.expires_at {
                     #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]
-                    metrics::gauge!("faceid_credential_expiry_seconds", "credential" => name.to_owned())
+                    metrics::gauge!("faceid_credential_expiry_timestamp_seconds", "credential" => name.to_owned())
                         .set(end.as_second() as f64);
                 }
                 held.session = Some(session);

@@ -25,6 +25,7 @@ mod rotating;
 mod sources;
 mod store;
 mod tls;
+mod upgrading;
 mod usage;
 mod vault;
 mod vendor_faults;

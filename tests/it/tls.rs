@@ -1,8 +1,8 @@
 //! The gRPC port with TLS.
 
 use crate::{
-    authority::{Authority, Certified, tls_section},
-    harness::{ORDERS, World, bearing, by_id, config_text, succeeded},
+    authority::{Authority, Certified, SERVER_NAME, tls_section},
+    harness::{FINANCE, ORDERS, World, bearing, by_id, config_text, succeeded},
 };
 use faceid_gateway::{
     config::Config,
@@ -164,4 +164,36 @@ async fn health_and_reflection_are_open_or_not() {
         drop(channel);
         gateway.stop().await.expect("gateway stops");
     }
+}
+
+#[tokio::test]
+async fn the_command_line_reaches_a_gateway_by_its_certificate() {
+    let (authority, other) = (Authority::new("own"), Authority::new("other"));
+    let folder = TempDir::new().expect("temporary folder");
+    authority.server().write(folder.path());
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("a file");
+        path
+    };
+    let (ca, other_ca) = (file("own.crt", &authority.root()), file("other.crt", &other.root()));
+    let token = file("token", FINANCE);
+    let world = world(folder.path(), None, &authority, None).await;
+    let list = async |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_faceid-gateway"));
+        command.args(["vault", "keys", "--grpc", &format!("https://{}", world.gateway.grpc_addr), "--token-file"]);
+        command.arg(&token).args(more);
+        let output =
+            tokio::task::spawn_blocking(move || command.output().expect("the command runs")).await.expect("no panic");
+        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).expect("text"))
+    };
+    let path = |path: &std::path::PathBuf| path.display().to_string();
+    let (done, shown) = list(&["--ca-file", &path(&ca), "--server-name", SERVER_NAME]).await;
+    assert!(done && shown.contains("test"), "{shown}");
+    let (done, shown) = list(&["--ca-file", &path(&other_ca), "--server-name", SERVER_NAME]).await;
+    assert!(!done && shown.contains("no gateway answers"), "an authority that did not sign: {shown}");
+    let (done, shown) = list(&["--ca-file", &path(&ca), "--server-name", "elsewhere.example"]).await;
+    assert!(!done && shown.contains("no gateway answers"), "a name that is not in the certificate: {shown}");
+    let (done, shown) = list(&[]).await;
+    assert!(!done && shown.contains("--ca-file is needed"), "{shown}");
 }
