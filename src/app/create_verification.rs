@@ -96,7 +96,7 @@ impl App {
             Creation::Created => {
                 tracing::info!(verification_id = %id, flow = %flow.name, caller = %caller, "created");
                 metrics::counter!("faceid_verifications_created_total", "flow" => flow.name.clone()).increment(1);
-                opened(record, flow.access_mode)
+                opened(record, None)
             }
             // Another call with the same request id was quicker. Our token is spare; tokens are free.
             Creation::Found(row) => self.answer_again(Record::open(&self.keyring, *row)?, body),
@@ -112,9 +112,8 @@ impl App {
         if !self.keyring.matches_fingerprint(body, &record.request_fingerprint) {
             return Err(Error::RequestIdReused);
         }
-        let access_mode =
-            self.flows.get(&record.verification.flow).map_or(AccessMode::WechatH5Normal, |flow| flow.access_mode);
-        opened(record, access_mode)
+        let todays = self.flows.get(&record.verification.flow).map(|flow| flow.access_mode);
+        opened(record, todays)
     }
 
     async fn detect_auth(&self, flow: &Flow, new: &NewVerification, urgency: Urgency) -> Result<VendorSession, Error> {
@@ -140,8 +139,10 @@ impl App {
     }
 }
 
-fn opened(record: Record, access_mode: AccessMode) -> Result<CreatedVerification, Error> {
-    let Session { token, url, .. } = record.session.ok_or(Error::Redacted)?;
+/// `todays`: the access mode for a row of the first versions, which did not keep it.
+fn opened(record: Record, todays: Option<AccessMode>) -> Result<CreatedVerification, Error> {
+    let Session { token, url, access_mode, .. } = record.session.ok_or(Error::Redacted)?;
+    let access_mode = access_mode.or(todays).unwrap_or(AccessMode::WechatH5Normal);
     Ok(CreatedVerification { verification: record.verification, url, token, access_mode })
 }
 

@@ -3,7 +3,6 @@
 use super::{App, AuditAction, Error, fetch_evidence::EVIDENCE_JOB, record::Record};
 use crate::domain::{
     caller::{Caller, Right},
-    fault::Fault,
     ids::{BizToken, VerificationId},
     result::VerificationResult,
     verification::{State, Verification},
@@ -18,8 +17,8 @@ const RECENT: SignedDuration = SignedDuration::from_secs(2);
 
 /// Which verification.
 pub enum ResultKey {
-    VerificationId(String),
-    BizToken(String),
+    VerificationId(VerificationId),
+    BizToken(BizToken),
 }
 
 /// How much of it.
@@ -58,14 +57,8 @@ impl App {
             self.require(caller, Right::FullView)?;
         }
         let row = match key {
-            ResultKey::VerificationId(text) => {
-                let id = VerificationId::parse(&text).map_err(|problem| invalid("verification_id", problem))?;
-                self.store.find(&id.to_string()).await?
-            }
-            ResultKey::BizToken(text) => {
-                let token = BizToken::parse(&text).map_err(|problem| invalid("biz_token", problem))?;
-                self.store.find_by_token_hash(self.keyring.token_hashes(&token)).await?
-            }
+            ResultKey::VerificationId(id) => self.store.find(&id.to_string()).await?,
+            ResultKey::BizToken(token) => self.store.find_by_token_hash(self.keyring.token_hashes(&token)).await?,
         };
         let mut record = self.open(row.filter(|row| row.made.caller == caller.name))?;
         let checked_at = record.verification.checked_at;
@@ -125,8 +118,4 @@ impl App {
         }
         Ok(record)
     }
-}
-
-fn invalid(field: &str, problem: String) -> Error {
-    Error::InvalidFields(vec![Fault { field: field.to_owned(), problem }])
 }

@@ -3,7 +3,7 @@
 use super::Error;
 use crate::{
     domain::{
-        flow::Flow,
+        flow::{AccessMode, Flow},
         ids::{BizToken, VerificationId},
         intention::IntentionMode,
         new_verification::{FinalTargets, NewVerification},
@@ -37,6 +37,8 @@ pub(super) struct Session {
     pub token: BizToken,
     pub url: Url,
     pub targets: Option<FinalTargets>,
+    /// None in rows of the first versions.
+    pub access_mode: Option<AccessMode>,
 }
 
 /// What opening a flow with the vendor gave.
@@ -53,6 +55,7 @@ struct SealedSession {
     biz_token: String,
     url: Url,
     targets: Option<FinalTargets>,
+    access_mode: Option<AccessMode>,
 }
 
 /// Column `sealed_subject`.
@@ -148,6 +151,7 @@ pub(super) fn new_row(
         biz_token: session.token.expose().to_owned(),
         url: session.url.clone(),
         targets: new.targets.clone(),
+        access_mode: Some(flow.access_mode),
     };
     let sealed_subject = SealedSubject {
         name: new.name.as_ref().map(|name| name.expose().to_owned()),
@@ -179,7 +183,8 @@ fn open_session(keyring: &Keyring, made: &NewRow) -> Result<Option<Session>, Err
     let sealed: Option<SealedSession> = open_unless_erased(keyring, &made.id, SESSION, &made.sealed_session)?;
     let session = |session: SealedSession| {
         let token = stored_token(&made.id, &session.biz_token)?;
-        Ok(Session { token, url: session.url, targets: session.targets })
+        let SealedSession { url, targets, access_mode, .. } = session;
+        Ok(Session { token, url, targets, access_mode })
     };
     sealed.map(session).transpose()
 }

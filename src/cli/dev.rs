@@ -1,6 +1,9 @@
 //! `dev`: gateway, simulator and SQLite in one process.
 
-use super::walk::{Stage, walk};
+use super::{
+    simulate::check_reach,
+    walk::{Stage, walk},
+};
 use crate::{
     config::Config,
     domain::clock::SystemClock,
@@ -40,6 +43,9 @@ pub struct DevArgs {
     /// The simulator's control port. [default: 127.0.0.1:8082; with --once any free port]
     #[arg(long)]
     control_listen: Option<SocketAddr>,
+    /// Allow addresses of the simulator that other machines reach. Whoever reaches the control port rules it.
+    #[arg(long)]
+    allow_remote: bool,
     /// Log level or directives. RUST_LOG goes before it.
     #[arg(long, default_value = "warn")]
     log_level: String,
@@ -52,13 +58,11 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
         given.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, if args.once { 0 } else { port })))
     };
     let listening = "an address is taken? see `dev --help` for the options that set them";
-    let simulator = simulator::start(SimulatorConfig {
-        listen: address(args.simulator_listen, 8081),
-        control_listen: address(args.control_listen, 8082),
-        ..known_simulator(&data.path)?
-    })
-    .await
-    .context(listening)?;
+    let (listen, control_listen) = (address(args.simulator_listen, 8081), address(args.control_listen, 8082));
+    check_reach([listen, control_listen], args.allow_remote)?;
+    let simulator = simulator::start(SimulatorConfig { listen, control_listen, ..known_simulator(&data.path)? })
+        .await
+        .context(listening)?;
     let http_listen = known_port(address(args.http_listen, 8080))?;
     let config = dev_config(&data.path, address(args.grpc_listen, 50051), http_listen, &simulator)?;
     let gateway = Gateway::start(config, Arc::new(SystemClock)).await.context(listening)?;

@@ -32,12 +32,7 @@ pub struct SimulateArgs {
 }
 
 pub(super) async fn run(args: SimulateArgs) -> anyhow::Result<()> {
-    for address in [args.listen, args.control_listen] {
-        anyhow::ensure!(
-            args.allow_remote || address.ip().is_loopback(),
-            "{address} can be reached from other machines; add --allow-remote if that is meant"
-        );
-    }
+    check_reach([args.listen, args.control_listen], args.allow_remote)?;
     let telemetry = Telemetry::start(&args.log_level, LogFormat::Text, None)?;
     let random = SimulatorConfig::loopback();
     let made_up = args.secret_id.is_none() || args.secret_key.is_none();
@@ -59,5 +54,16 @@ pub(super) async fn run(args: SimulateArgs) -> anyhow::Result<()> {
     stop_signal().await?;
     simulator.shutdown().await;
     telemetry.stop();
+    Ok(())
+}
+
+/// The simulator is for this machine, unless told otherwise.
+pub(super) fn check_reach(addresses: [SocketAddr; 2], allow_remote: bool) -> anyhow::Result<()> {
+    for address in addresses {
+        anyhow::ensure!(
+            allow_remote || address.ip().is_loopback(),
+            "{address} can be reached from other machines; add --allow-remote if that is meant"
+        );
+    }
     Ok(())
 }

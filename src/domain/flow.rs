@@ -2,6 +2,7 @@
 
 use super::redirect::AllowedTarget;
 use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The flows of the configuration, by name.
@@ -59,7 +60,8 @@ impl EvidenceWish {
 }
 
 /// How the user's browser enters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AccessMode {
     WechatH5NativeOverlay,
     WechatH5Normal,

@@ -30,6 +30,8 @@ pub struct UnverifiedRequest {
     pub id_number: String,
     pub reference_photo: Vec<u8>,
     pub intention: Option<IntentionScript>,
+    /// An intention was given, and does not say which.
+    pub intention_lacks_mode: bool,
     pub return_url: String,
     pub success_url: String,
     pub failure_url: String,
@@ -116,7 +118,12 @@ impl NewVerification {
         let id_number = demanded("subject.id_number", non_empty(request.id_number), requires.id_number, &mut faults)
             .and_then(|number| faults.check("subject.id_number", IdNumber::parse(&number)));
         let reference_photo = check_reference_photo(request.reference_photo, flow, &mut faults);
-        let intention = demanded("intention", request.intention, requires.intention, &mut faults);
+        let intention = if request.intention_lacks_mode {
+            faults.add("intention", "has no mode; set read_aloud, questions or nods");
+            None
+        } else {
+            demanded("intention", request.intention, requires.intention, &mut faults)
+        };
         if let Some(script) = &intention {
             script.check(&mut faults);
         }
@@ -143,6 +150,9 @@ impl NewVerification {
             );
         }
         faults.check_length("extra", &request.extra, MAX_EXTRA);
+        if let Some(url) = &redirect_url {
+            faults.check("extra", redirect::check_return_length(url, &request.extra));
+        }
         faults.check_length("reference", &request.reference, MAX_REFERENCE);
         check_labels(&request.labels, &mut faults);
         faults.finish(|| Self {
@@ -279,6 +289,7 @@ mod tests {
             id_number: "11010519491231002X".into(),
             reference_photo: vec![],
             intention: None,
+            intention_lacks_mode: false,
             return_url: "https://shop.example.com/back?order=7".into(),
             success_url: String::new(),
             failure_url: String::new(),

@@ -18,6 +18,8 @@ const MAC_PARAMETER: &str = "faceid_mac";
 const TOKEN_PARAMETERS: [&str; 4] = ["BizToken", "bizToken", "biz_token", "token"];
 /// A callback URL is at most the vendor's 1,024 characters, the token and Extra, percent-encoded.
 const MAX_CALLBACK_URL: usize = 8192;
+/// Room for what the vendor adds to a return beside the text of Extra: names and token.
+const VENDOR_PARAMETERS: usize = 256;
 
 /// A URL prefix that browsers may be sent to: same scheme, host and port, and a path at or below its own.
 #[derive(Clone, Debug)]
@@ -80,6 +82,22 @@ pub fn bind(mut url: Url, id: VerificationId, mac: &[u8; MAC_BYTES]) -> Url {
         .append_pair(ID_PARAMETER, &id.to_string())
         .append_pair(MAC_PARAMETER, &BASE64_URL_SAFE_NO_PAD.encode(mac));
     url
+}
+
+/// Whether the browser's return will be short enough to be read, with the token and `extra` that the vendor adds.
+///
+/// # Errors
+/// How long it will be.
+pub fn check_return_length(bound: &Url, extra: &str) -> Result<(), String> {
+    let extra_length: usize = form_urlencoded::byte_serialize(extra.as_bytes()).map(str::len).sum();
+    let length = bound.as_str().len() + VENDOR_PARAMETERS + extra_length;
+    if length <= MAX_CALLBACK_URL {
+        return Ok(());
+    }
+    Err(format!(
+        "makes the browser's return {length} characters long, for it comes back percent-encoded; the limit is {MAX_CALLBACK_URL}: \
+         shorten it, or use ASCII letters and digits"
+    ))
 }
 
 /// Adds the verification's id to the page that the browser goes to in the end.

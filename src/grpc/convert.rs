@@ -15,6 +15,7 @@ use crate::{
         evidence::MediaKind,
         fault::Faults,
         flow::AccessMode,
+        ids::{BizToken, VerificationId},
         intention::{IntentionScript, Question},
         new_verification::UnverifiedRequest,
         outcome::Attempt,
@@ -29,30 +30,31 @@ use tonic::Status;
 /// The longest time that a GetResult waits.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
-pub(super) fn create_request(request: pb::CreateVerificationRequest) -> Result<UnverifiedRequest, Status> {
+pub(super) fn create_request(request: pb::CreateVerificationRequest) -> UnverifiedRequest {
     let subject = request.subject.unwrap_or_default();
-    Ok(UnverifiedRequest {
+    let intention_mode = request.intention.map(|script| script.mode);
+    UnverifiedRequest {
         request_id: request.request_id,
         flow: request.flow,
         name: subject.name,
         id_number: subject.id_number,
         reference_photo: request.reference_photo,
-        intention: request.intention.map(intention_script).transpose()?,
+        intention_lacks_mode: matches!(intention_mode, Some(None)),
+        intention: intention_mode.flatten().map(intention_script),
         return_url: request.return_url,
         success_url: request.success_url,
         failure_url: request.failure_url,
         extra: request.extra,
         reference: request.reference,
         labels: request.labels,
-    })
+    }
 }
 
-fn intention_script(script: pb::IntentionScript) -> Result<IntentionScript, Status> {
+fn intention_script(mode: pb::intention_script::Mode) -> IntentionScript {
     use pb::intention_script::Mode;
-    Ok(match script.mode {
-        None => return Err(invalid("intention", "has no mode; set read_aloud, questions or nods")),
-        Some(Mode::ReadAloud(script)) => IntentionScript::ReadAloud { text: script.text },
-        Some(Mode::Questions(script)) => IntentionScript::Questions {
+    match mode {
+        Mode::ReadAloud(script) => IntentionScript::ReadAloud { text: script.text },
+        Mode::Questions(script) => IntentionScript::Questions {
             questions: script
                 .questions
                 .into_iter()
@@ -62,10 +64,10 @@ fn intention_script(script: pb::IntentionScript) -> Result<IntentionScript, Stat
             detect_mouth_opening: script.detect_mouth_opening,
             speech_speed: script.speech_speed,
         },
-        Some(Mode::Nods(script)) => {
+        Mode::Nods(script) => {
             IntentionScript::Nods { statements: script.statements, speech_speed: script.speech_speed }
         }
-    })
+    }
 }
 
 pub(super) fn create_response(created: CreatedVerification) -> pb::CreateVerificationResponse {
@@ -103,23 +105,38 @@ pub(super) fn callback_response(outcome: CallbackOutcome) -> pb::HandleCallbackR
 /// Key, view, fresh, and how long to wait.
 pub(super) fn result_request(request: pb::GetResultRequest) -> Result<(ResultKey, ResultView, bool, Duration), Status> {
     use pb::get_result_request::Key;
+    let mut faults = Faults::default();
     let view = match pb::ResultView::try_from(request.view) {
-        Ok(pb::ResultView::Unspecified | pb::ResultView::Masked) => ResultView::Masked,
-        Ok(pb::ResultView::Basic) => ResultView::Basic,
-        Ok(pb::ResultView::Full) => ResultView::Full,
-        Err(_) => return Err(invalid("view", "is not a view of this gateway's contract")),
+        Ok(pb::ResultView::Unspecified | pb::ResultView::Masked) => Some(ResultView::Masked),
+        Ok(pb::ResultView::Basic) => Some(ResultView::Basic),
+        Ok(pb::ResultView::Full) => Some(ResultView::Full),
+        Err(_) => {
+            faults.add("view", "is not a view of this gateway's contract");
+            None
+        }
     };
     let key = match request.key {
-        None => return Err(invalid("key", "is missing; set verification_id or biz_token")),
-        Some(Key::VerificationId(id)) => ResultKey::VerificationId(id),
-        Some(Key::BizToken(token)) => ResultKey::BizToken(token),
+        None => {
+            faults.add("key", "is missing; set verification_id or biz_token");
+            None
+        }
+        Some(Key::VerificationId(id)) => {
+            faults.check("verification_id", VerificationId::parse(&id)).map(ResultKey::VerificationId)
+        }
+        Some(Key::BizToken(token)) => faults.check("biz_token", BizToken::parse(&token)).map(ResultKey::BizToken),
     };
     let wait = match request.wait.map(Duration::try_from) {
-        None => Duration::ZERO,
-        Some(Ok(wait)) if wait <= MAX_WAIT => wait,
-        Some(_) => return Err(invalid("wait", "is not 0 to 60 seconds")),
+        None => Some(Duration::ZERO),
+        Some(Ok(wait)) if wait <= MAX_WAIT => Some(wait),
+        Some(_) => {
+            faults.add("wait", "is not 0 to 60 seconds");
+            None
+        }
     };
-    Ok((key, view, request.fresh, wait))
+    match (key, view, wait) {
+        (Some(key), Some(view), Some(wait)) => Ok((key, view, request.fresh, wait)),
+        _ => Err(status(&Error::InvalidFields(faults.into_vec()))),
+    }
 }
 
 pub(super) fn result_response(told: VerificationWithResult) -> pb::GetResultResponse {

@@ -1,7 +1,7 @@
 //! What every RPC has: a span that continues the caller's trace, a count, a duration, its deadline, and a clear answer to
 //! messages that cannot be read.
 
-use super::status::invalid;
+use super::status::{deadline_exceeded, invalid};
 use http::{HeaderMap, Request, Response, header::HeaderValue};
 use http_body_util::BodyExt;
 use metrics::SharedString;
@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
-use tonic::{Code, Status, body::Body};
+use tonic::{Code, body::Body};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -85,7 +85,7 @@ where
             let response = match deadline {
                 Some(deadline) => match tokio::time::timeout(deadline, answer).await {
                     Ok(response) => response?,
-                    Err(_) => Status::deadline_exceeded("the caller's deadline ended first").into_http(),
+                    Err(_) => deadline_exceeded().into_http(),
                 },
                 None => answer.await?,
             };
@@ -263,6 +263,7 @@ fn code_name(code: Code) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tonic::Status;
 
     #[test]
     fn deadlines_are_read_a_little_early() {
@@ -290,6 +291,11 @@ mod tests {
         request.headers_mut().insert(GRPC_TIMEOUT, HeaderValue::from_static("20m"));
         let answer = layer.layer(never).call(request).await.unwrap();
         assert_eq!(code_in(answer.headers()), Some(Code::DeadlineExceeded));
+        let status = Status::from_header_map(answer.headers()).unwrap();
+        assert_eq!(
+            tonic_types::StatusExt::get_error_details(&status).error_info().unwrap().reason,
+            "DEADLINE_EXCEEDED"
+        );
     }
 
     #[test]

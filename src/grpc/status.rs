@@ -66,6 +66,12 @@ pub(super) fn over_quota(over: &OverQuota) -> Status {
     Status::with_error_details(code(Reason::CallerQuotaExceeded), message, details)
 }
 
+/// The status of a call whose caller waits no longer. What was begun goes on: a repeated `request_id` finds it.
+pub(super) fn deadline_exceeded() -> Status {
+    let details = ErrorDetails::with_error_info(Reason::DeadlineExceeded.name(), DOMAIN, HashMap::new());
+    Status::with_error_details(code(Reason::DeadlineExceeded), "the caller's deadline ended first", details)
+}
+
 /// The status of a message that is not what the contract says, before any use case is asked.
 pub(super) fn invalid(field: &str, problem: &str) -> Status {
     status(&Error::InvalidFields(vec![Fault { field: field.to_owned(), problem: problem.to_owned() }]))
@@ -101,6 +107,7 @@ fn code(reason: Reason) -> Code {
         | Reason::StoreUnavailable
         | Reason::JwtKeysUnavailable
         | Reason::Stopping => Code::Unavailable,
+        Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::Internal => Code::Internal,
     }
 }

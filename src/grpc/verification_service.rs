@@ -30,7 +30,7 @@ impl pb::verification_service_server::VerificationService for VerificationApi {
     ) -> Result<Response<pb::CreateVerificationResponse>, Status> {
         let caller = caller_of(&request)?;
         let urgency = Urgency::within(time_left(&request));
-        let request = convert::create_request(request.into_inner())?;
+        let request = convert::create_request(request.into_inner());
         let created = self.app.create_verification(&caller, request, urgency).await.map_err(|error| status(&error))?;
         Ok(Response::new(convert::create_response(created)))
     }

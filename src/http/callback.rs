@@ -79,6 +79,7 @@ fn refusal(error: &Error) -> Response {
         | Reason::VendorAccountBlocked
         | Reason::FlowMisconfigured
         | Reason::VendorRefused
+        | Reason::DeadlineExceeded
         | Reason::Internal => {
             tracing::error!(reason = reason.name(), error = %error, "callback could not be settled");
             page(StatusCode::BAD_GATEWAY, "暂时无法确认核身结果，请返回原页面。", "The result cannot be confirmed.")

@@ -258,6 +258,7 @@ fn instead_of_answer(fault: &Fault, switch: &ResetSwitch, request_id: &str) -> O
         | Fault::BlackHole
         | Fault::Drip { .. }
         | Fault::Nulls
+        | Fault::DeepNulls
         | Fault::UnknownFields
         | Fault::WrongTypes
         | Fault::Delay { .. }

@@ -34,6 +34,8 @@ pub(super) enum Fault {
     },
     /// The true answer, each of its fields null.
     Nulls,
+    /// The true answer, each value in it null, whatever its depth; its RequestId is told.
+    DeepNulls,
     /// The true answer and, at every level, fields that nobody knows.
     UnknownFields,
     /// The true answer with strings where numbers and booleans belong, and the other way round.
@@ -149,6 +151,7 @@ impl Fault {
             Fault::CutJson => "fault:cut_json",
             Fault::Huge { .. } => "fault:huge",
             Fault::Nulls => "fault:nulls",
+            Fault::DeepNulls => "fault:deep_nulls",
             Fault::UnknownFields => "fault:unknown_fields",
             Fault::WrongTypes => "fault:wrong_types",
             Fault::Reset => "fault:reset",
@@ -189,6 +192,11 @@ impl Fault {
         };
         match self {
             Fault::Nulls => fields(response, &mut |field| *field = Value::Null),
+            Fault::DeepNulls => {
+                let request_id = response["RequestId"].take();
+                nullify(response);
+                response["RequestId"] = request_id;
+            }
             Fault::UnknownFields => add_unknown_fields(response),
             Fault::WrongTypes => {
                 mistype(response);
@@ -262,6 +270,13 @@ fn fields(value: &mut Value, edit: &mut dyn FnMut(&mut Value)) {
         Value::Object(map) => map.values_mut().for_each(edit),
         Value::Array(items) => items.iter_mut().for_each(edit),
         _ => {}
+    }
+}
+
+fn nullify(value: &mut Value) {
+    match value {
+        Value::Object(_) | Value::Array(_) => fields(value, &mut nullify),
+        _ => *value = Value::Null,
     }
 }
 
@@ -343,6 +358,8 @@ mod tests {
     #[test]
     fn answers_are_spoiled_as_named() {
         assert_eq!(spoiled(&Fault::Nulls), json!({"Text": null, "RequestId": null}));
+        let nulled = json!({"Text": {"ErrCode": null, "LivenessDetail": [{"IsNeedCharge": null}]}, "RequestId": "r"});
+        assert_eq!(spoiled(&Fault::DeepNulls), nulled);
         let mistyped =
             json!({"Text": {"ErrCode": "0", "LivenessDetail": [{"IsNeedCharge": "true"}]}, "RequestId": "r"});
         assert_eq!(spoiled(&Fault::WrongTypes), mistyped);

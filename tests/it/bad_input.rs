@@ -3,8 +3,8 @@
 use crate::harness::{Created, ORDERS, Refusal, World, bearing, by_id, invalid, refused, succeeded};
 use faceid_gateway::grpc::pb::{
     CallbackTokens, CreateVerificationRequest, CreateVerificationResponse, GetResultRequest, HandleCallbackRequest,
-    IntentionQuestion, IntentionScript, QuestionScript, ReadAloudScript, Subject, handle_callback_request::Source,
-    intention_script::Mode,
+    IntentionQuestion, IntentionScript, QuestionScript, ReadAloudScript, Subject, get_result_request::Key,
+    handle_callback_request::Source, intention_script::Mode,
 };
 use tonic::{Code, codec::CompressionEncoding};
 
@@ -112,9 +112,32 @@ async fn create_names_the_bad_field() {
             &["intention"],
         ),
         (
-            "intention without a mode",
-            CreateVerificationRequest { intention: Some(IntentionScript { mode: None }), ..base() },
-            &["intention"],
+            "intention without a mode, and another fault",
+            CreateVerificationRequest {
+                intention: Some(IntentionScript { mode: None }),
+                reference: "r".repeat(129),
+                ..base()
+            },
+            &["intention", "reference"],
+        ),
+        (
+            "extra that makes the way back too long",
+            CreateVerificationRequest { extra: "订".repeat(1024), ..base() },
+            &["extra"],
+        ),
+        (
+            "failure_url alone not on the list",
+            CreateVerificationRequest { failure_url: "https://evil.example/".into(), ..base() },
+            &["failure_url"],
+        ),
+        (
+            "success_url that is no http(s), failure_url of 2,049",
+            CreateVerificationRequest {
+                success_url: "javascript:alert(1)".into(),
+                failure_url: format!("{}{}", world.shop(""), "p".repeat(2049 - world.shop("").len())),
+                ..base()
+            },
+            &["success_url", "failure_url"],
         ),
         ("blank in request_id", CreateVerificationRequest { request_id: "a b".into(), ..base() }, &["request_id"]),
         ("reference of 129", CreateVerificationRequest { reference: "r".repeat(129), ..base() }, &["reference"]),
@@ -155,7 +178,11 @@ async fn a_message_over_the_limit_or_no_message_at_all() {
     let other = prost_types::Any { type_url: String::new(), value: vec![0xFF, 0xFE] };
     let codec = tonic_prost::ProstCodec::<prost_types::Any, CreateVerificationResponse>::default();
     assert_eq!(refused(raw.unary(bearing(ORDERS, other), path, codec).await), invalid(&["(message)"]));
-    assert_eq!(world.vendor_calls("DetectAuth").await, 0);
+    let long = "x".repeat(5 * 1024 * 1024);
+    assert_eq!(refused(world.callback(&long).await), invalid(&["(message)"]));
+    assert_eq!(refused(world.result(&long).await), invalid(&["(message)"]));
+    assert_eq!((world.rows("verifications"), world.audited()), (0, 0));
+    assert_eq!(world.vendor_calls("DetectAuth").await + world.vendor_calls("GetDetectInfoEnhanced").await, 0);
 }
 
 #[tokio::test]
@@ -173,6 +200,7 @@ async fn a_callback_that_cannot_be_read_names_what_is_wrong() {
         ("no MAC", without("faceid_mac"), vec!["callback_url[faceid_mac]"]),
         ("doubled token", format!("{query}&BizToken={}", created.token), vec!["callback_url[BizToken]"]),
         ("doubled id", format!("{query}&faceid_verification_id=1"), vec!["callback_url[faceid_verification_id]"]),
+        ("doubled MAC", format!("{query}&faceid_mac=AAAA"), vec!["callback_url[faceid_mac]"]),
         ("10,000 characters", format!("{query}&x={}", "y".repeat(10_000)), vec!["callback_url"]),
         (
             "an id that is not one, a MAC that is not one",
@@ -195,6 +223,8 @@ async fn a_callback_that_cannot_be_read_names_what_is_wrong() {
     let nothing = bearing(ORDERS, HandleCallbackRequest { source: None });
     assert_eq!(refused(world.client().handle_callback(nothing).await), invalid(&["source"]));
     assert_eq!(world.vendor_calls("GetDetectInfoEnhanced").await, calls);
+    assert_eq!(world.stored_state(&created.id).await, "pending");
+    assert_eq!(world.audit(&created.id).await, ["orders created"]);
 }
 
 #[tokio::test]
@@ -203,6 +233,8 @@ async fn a_callback_that_is_not_bound_changes_nothing_and_is_audited() {
     let (one, other) = (world.created().await, world.created().await);
     let good = world.attempt(&one, 0).await;
     let calls = world.vendor_calls("GetDetectInfoEnhanced").await;
+    let version = || world.count("SELECT sum(version) FROM verifications");
+    let version_before = version();
 
     let not_bound = |field: &str| Refusal { reason: "CALLBACK_NOT_BOUND".into(), ..invalid(&[field]) };
     let with_others_token = good.replace(&one.token, &other.token);
@@ -210,11 +242,18 @@ async fn a_callback_that_is_not_bound_changes_nothing_and_is_audited() {
     assert_eq!(world.get(&with_others_token).await.0, 400);
     let with_others_id = good.replace(&one.id, &other.id);
     assert_eq!(refused(world.callback(&with_others_id).await), not_bound("callback_url[faceid_mac]"));
+    let (before_mac, mac) = good.split_once("faceid_mac=").expect("a MAC");
+    let flipped = if mac.starts_with('A') { 'B' } else { 'A' };
+    for broken in [format!("{flipped}{}", &mac[1..]), mac[mac.find('&').expect("more")..].to_owned()] {
+        let with_broken_mac = format!("{before_mac}faceid_mac={broken}");
+        assert_eq!(refused(world.callback(&with_broken_mac).await), not_bound("callback_url[faceid_mac]"));
+    }
     let made_up_id = good.replace(&one.id, "01a20c39-f179-7714-bb52-7f22ca46238b");
     assert_eq!(refused(world.callback(&made_up_id).await), not_bound("callback_url[faceid_mac]"));
     let tokens = CallbackTokens { verification_id: one.id.clone(), biz_token: other.token.clone() };
     assert_eq!(refused(world.callback_as(ORDERS, Source::Tokens(tokens)).await), not_bound("tokens.biz_token"));
 
+    assert_eq!(version(), version_before, "no row has changed");
     assert_eq!(world.vendor_calls("GetDetectInfoEnhanced").await, calls);
     assert_eq!(
         world.audit(&one.id).await,
@@ -235,8 +274,14 @@ async fn a_result_is_asked_for_by_a_key_that_is_one() {
         assert_eq!(refused(world.result(id).await), invalid(&["verification_id"]), "{id:.40}");
     }
     assert_eq!(refused(world.result_as(ORDERS, GetResultRequest::default()).await), invalid(&["key"]));
-    let odd_view = GetResultRequest { view: 99, ..by_id("01a20c39-f179-7714-bb52-7f22ca46238b") };
-    assert_eq!(refused(world.result_as(ORDERS, odd_view).await), invalid(&["view"]));
+    for token in ["", "a b", "漢", &"9".repeat(10_000)] {
+        let by_token = GetResultRequest { key: Some(Key::BizToken(token.into())), ..GetResultRequest::default() };
+        assert_eq!(refused(world.result_as(ORDERS, by_token).await), invalid(&["biz_token"]), "{token:.40}");
+    }
+    let wait = Some(prost_types::Duration { seconds: 61, nanos: 0 });
+    let all_wrong = GetResultRequest { view: 99, wait, ..by_id("7") };
+    assert_eq!(refused(world.result_as(ORDERS, all_wrong).await), invalid(&["view", "verification_id", "wait"]));
+    assert_eq!(world.vendor_calls("GetDetectInfoEnhanced").await, 0);
     let unknown = refused(world.result("01a20c39-f179-7714-bb52-7f22ca46238b").await);
     assert_eq!((unknown.code, unknown.reason.as_str()), (Code::NotFound, "VERIFICATION_NOT_FOUND"));
 }

@@ -25,6 +25,19 @@ async fn same_id_and_body_give_the_same_answer() {
 }
 
 #[tokio::test]
+async fn the_same_answer_is_given_when_the_flow_has_changed() {
+    let world = World::start().await;
+    let first = succeeded(world.create(with_request_id(&world, "r-1")).await);
+    let (simulator, folder) = world.stop_gateway().await;
+    let changed = |toml: String| toml.replace("wechat_h5_native_overlay", "wechat_h5_normal");
+    let world = World::start_edited(simulator, folder, changed).await;
+    let again = succeeded(world.create(with_request_id(&world, "r-1")).await);
+    assert_eq!(again.access_mode, first.access_mode);
+    let new = succeeded(world.create(world.request()).await);
+    assert_ne!(new.access_mode, first.access_mode);
+}
+
+#[tokio::test]
 async fn same_id_and_another_body_is_refused() {
     let world = World::start().await;
     succeeded(world.create(with_request_id(&world, "r-1")).await);

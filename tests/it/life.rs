@@ -89,7 +89,8 @@ async fn the_callers_own_page_takes_the_callback() {
     let world = World::start().await;
     let request = CreateVerificationRequest {
         return_url: format!("{}?order=7", world.shop("back")),
-        extra: "order 7".into(),
+        // As long as it may be, for it comes back at nine characters for each of these.
+        extra: "订单".repeat(400),
         ..world.request()
     };
     let created = Created::of(succeeded(world.create(request).await));

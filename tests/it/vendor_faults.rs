@@ -1,6 +1,6 @@
 //! What the vendor can do to us: never a panic, never a verdict, never a lost verification.
 
-use crate::harness::{ORDERS, World, by_id, refused, succeeded};
+use crate::harness::{ORDERS, World, by_id, refused, state_name, succeeded};
 use faceid_gateway::grpc::pb::{CreateVerificationRequest, GetResultRequest, ResultView};
 use serde_json::{Value, json};
 use tonic::Code;
@@ -58,8 +58,12 @@ async fn a_result_that_cannot_be_read_is_no_verdict() {
     let world = World::start().await;
     let created = world.created().await;
     world.attempt(&created, 0).await;
-    world.fault(once(on("GetDetectInfoEnhanced", json!({"kind": "nulls"})))).await;
-    assert_eq!(world.state(&created.id).await, "PENDING");
+    for kind in ["nulls", "deep_nulls"] {
+        world.fault(once(on("GetDetectInfoEnhanced", json!({ "kind": kind })))).await;
+        let fresh = GetResultRequest { fresh: true, ..by_id(&created.id) };
+        let told = succeeded(world.result_as(ORDERS, fresh).await).verification.expect("a verification");
+        assert_eq!((state_name(&told), told.last_attempt.is_some()), ("PENDING", false), "{kind}");
+    }
     world.advance(7300).await;
     world.fault(once(on("GetDetectInfoEnhanced", json!({"kind": "nulls"})))).await;
     assert_eq!(world.state(&created.id).await, "PENDING", "nothing was learnt, so nothing has expired");
@@ -68,7 +72,7 @@ async fn a_result_that_cannot_be_read_is_no_verdict() {
 
 #[tokio::test]
 async fn a_create_that_the_vendor_spoils_stores_nothing() {
-    for fault in outages().into_iter().chain([json!({"kind": "nulls"})]) {
+    for fault in outages().into_iter().chain([json!({"kind": "nulls"}), json!({"kind": "deep_nulls"})]) {
         let world = World::start().await;
         world.fault(on("DetectAuth", fault.clone())).await;
         let refusal = refused(world.create(world.request()).await);
