@@ -142,7 +142,8 @@ class SimulateProcess(Process):
     def __init__(self, binary, folder, secret_id, secret_key, env=None):
         port, control_port = free_ports(2)
         args = ["simulate", "--listen", f"127.0.0.1:{port}", "--control-listen", f"127.0.0.1:{control_port}"]
-        args += ["--secret-id", secret_id, "--secret-key", secret_key]
+        if secret_id:
+            args += ["--secret-id", secret_id, "--secret-key", secret_key]
         super().__init__(binary, args, folder, env)
         self.simulator = Simulator(port, control_port)
 

@@ -104,6 +104,10 @@ def open_verification(dev, client, **more):
     return client.create(**onboarding(success_url=dev.shop("success"), failure_url=dev.shop("failure"), **more))
 
 
+def callbacks_among(redirects, dev):
+    return [status for status, url in redirects if url.startswith(f"{dev.http_url}/callback?")]
+
+
 def test_pass_goes_through_the_gateway_to_the_success_page(dev, client, phone):
     created = open_verification(dev, client)
     phone.open(created.url)
@@ -114,8 +118,7 @@ def test_pass_goes_through_the_gateway_to_the_success_page(dev, client, phone):
     assert f"faceid_verification_id={created.verification.verification_id}" in arrived
     assert created.biz_token not in arrived, "the token stays out of the merchant's page"
     assert phone.see("verification-id").text == created.verification.verification_id
-    callbacks = [status for status, url in phone.redirects_since_last_asked() if url.startswith(f"{dev.http_url}/callback?")]
-    assert callbacks == [303]
+    assert callbacks_among(phone.redirects_since_last_asked(), dev) == [303]
 
     result = client.result(created)
     assert state_of(result.verification) == "PASSED"
@@ -128,8 +131,10 @@ def test_fail_shows_why_and_goes_to_the_failure_page(dev, client, phone):
 
     assert "2016" in phone.see("result-code").text
     assert phone.see("result-text").text.strip()
+    phone.redirects_since_last_asked()
     phone.tap("back-to-merchant")
     phone.arrives_at(dev.shop("failure"))
+    assert callbacks_among(phone.redirects_since_last_asked(), dev) == [303]
 
     verification = client.result(created).verification
     assert state_of(verification) == "PENDING", "the user may still try again"
@@ -171,6 +176,22 @@ def test_giving_up_decides_nothing(dev, client, phone):
     verification = client.result(created, fresh=True).verification
     assert state_of(verification) == "PENDING"
     assert not verification.HasField("last_attempt")
+
+
+def test_closing_decides_nothing(dev, client, phone):
+    created = open_verification(dev, client)
+    phone.open(created.url)
+    phone.redirects_since_last_asked()
+    phone.finish_with("close")
+    phone.see("step-closed")
+    assert callbacks_among(phone.redirects_since_last_asked(), dev) == [], "nobody came back"
+
+    verification = client.result(created, fresh=True).verification
+    assert state_of(verification) == "PENDING"
+    assert not verification.HasField("last_attempt")
+    phone.open(created.url)
+    phone.finish_with("0")
+    phone.arrives_at(dev.shop("success"))
 
 
 def test_intention_has_a_step_of_its_own(dev, client, phone):

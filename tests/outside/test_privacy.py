@@ -32,6 +32,8 @@ NAME = "哨兵赵𠮷"
 ID_NUMBER = "65312419770707919X"
 EXTRA = "sentinel-extra-95ac31"
 SPOKEN = "sentinel-spoken-77d2f0"
+LABEL = "sentinel-label-18c2aa"
+TARGET = "sentinel-target-e0417b"
 PHOTO_CONTENT = b"sentinel-photo-0123456789-0123456789"
 CALLER_TOKEN = "sentinel-caller-token-3c1d8e"
 WEBHOOK_KEY = b"sentinel-webhook-secret-52af"
@@ -99,6 +101,19 @@ def forms(sentinel):
     return {form: needle.lower() for form, needle in found.items()}
 
 
+SIGNING = """
+[[flows]]
+name = "signing"
+rule_id = "3"
+credential = "main"
+access_mode = "wechat_h5_normal"
+comparison = "authority"
+requires = ["name", "id_number", "intention"]
+evidence = ["intention"]
+redirect_allow = ["https://shop.example.com/"]
+"""
+
+
 class Bearer(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
     """Shows the caller's token with every call."""
 
@@ -137,7 +152,7 @@ def caller(webhook_url):
 [[callers]]
 name = "privacy"
 token_sha256 = ["{hashlib.sha256(CALLER_TOKEN.encode()).hexdigest()}"]
-flows = ["onboarding", "photo"]
+flows = ["onboarding", "photo", "signing"]
 rights = ["full_view", "evidence", "admin", "audit"]
 webhook_url = "{webhook_url}"
 webhook_secrets = "whsec_{base64.b64encode(WEBHOOK_KEY).decode()}"
@@ -158,6 +173,8 @@ def traces(binary, run, module_folder, webhook_url):
         "ID number": ID_NUMBER,
         "extra": EXTRA,
         "text read aloud": SPOKEN,
+        "label": LABEL,
+        "page to come back to": TARGET,
         "photo": PHOTO_CONTENT,
         "refused ID number": BAD_ID_NUMBER,
         "refused token": BAD_TOKEN,
@@ -169,7 +186,7 @@ def traces(binary, run, module_folder, webhook_url):
     ):
         config = ServeConfig(module_folder, simulate.simulator, SECRET_ID, SECRET_KEY, log_level="trace")
         text = config.file.read_text().replace('mode = "none"', 'mode = "tokens"')
-        config.file.write_text(text + caller(webhook_url))
+        config.file.write_text(text + SIGNING + caller(webhook_url))
         with run(ServeProcess, binary, module_folder, config, env=TRACE | collector.environment) as serve:
             with serve.channel() as channel:
                 client = ReflectedClient(grpc.intercept_channel(channel, Bearer()))
@@ -226,6 +243,16 @@ def go_the_whole_way(serve, simulator, client, traces):
     content = b"".join(part.chunk for part in chunks)
     assert len(content) > 1000
     traces.sentinels["evidence"] = content[len(content) // 2 :][:32]
+
+    spoken = client.create(
+        flow="signing", subject=subject(), intention={"read_aloud": {"text": SPOKEN}}, labels={"seat": LABEL},
+        success_url=f"{SUCCESS_URL}/{TARGET}", failure_url=f"{FAILURE_URL}/{TARGET}",
+    )  # fmt: skip
+    remember(traces, "the intention", spoken)
+    simulator.attempt(spoken.biz_token, 0)
+    full = client.result(spoken, fresh=True, view="RESULT_VIEW_FULL")
+    assert state_of(full.verification) == "PASSED"
+    assert SPOKEN in str(json_format.MessageToDict(full.result)), "the sentinel did go through"
 
     photo = base64.b64encode(jpeg(PHOTO_CONTENT)).decode()
     with_photo = client.create(flow="photo", reference_photo=photo)

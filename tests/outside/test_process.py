@@ -1,5 +1,6 @@
 """The process: how it starts, how it ends, and what it has not forgotten when it comes back."""
 
+import re
 import subprocess
 import time
 import uuid
@@ -103,8 +104,34 @@ def test_dev_once_walks_and_exits(binary, tmp_path):
             timeout=60,
         )
         assert done.returncode == 0, f"{run_number} run: {done.stdout}{done.stderr}"
-        for step in ("PASSED", "PENDING", "last_attempt"):
-            assert step in done.stdout
+        assert steps_of(done.stdout) == [
+            *["created", "user sent to", "redirected 0", "settled PASSED"] * 2,
+            *["created", "user sent to", "redirected 2016", "stays PENDING with last_attempt 2016", "redirected 0", "settled PASSED"],
+        ], done.stdout
+
+
+def steps_of(walk):
+    """What `dev` prints of each step, without ids and addresses."""
+    steps = r"^  (created|user sent to|settled PASSED|stays PENDING with last_attempt \d+|redirected +after code \d+(?=: 303))"
+    return [re.sub(" +after code", "", step) for step in re.findall(steps, walk, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("command", ["simulate", "dev"])
+def test_the_simulator_is_for_this_machine_unless_told(binary, tmp_path, command):
+    for option in ("--control-listen", "--listen" if command == "simulate" else "--simulator-listen"):
+        args = [binary, command, option, "0.0.0.0:0"]
+        done = subprocess.run(args, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+        assert done.returncode not in (0, 101), done.stdout
+        assert "--allow-remote" in done.stderr
+
+
+def test_a_simulator_makes_up_its_keys_and_logs_none(binary, run, tmp_path):
+    with run(SimulateProcess, binary, tmp_path, None, None, env={"RUST_LOG": "trace"}) as simulate:
+        told = {name: re.search(rf"^{name} +(\S+)$", simulate.log_text(), re.MULTILINE)[1] for name in ("SecretId", "SecretKey")}
+        config = ServeConfig(tmp_path, simulate.simulator, told["SecretId"], told["SecretKey"])
+        with run(ServeProcess, binary, tmp_path, config) as serve, serve.channel() as channel:
+            assert state_of(ReflectedClient(channel).create(**onboarding()).verification) == "PENDING"
+        assert simulate.log_text().count(told["SecretKey"]) == 1, "once, for whoever started it"
 
 
 def test_wrong_configuration_names_every_fault(binary, tmp_path):
