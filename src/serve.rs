@@ -81,7 +81,7 @@ impl Gateway {
         // Rules of the vendor go by the vendor's time; certificates and JWTs do not.
         let vault = CredentialVault::new(Arc::clone(&keyring), Arc::clone(&store));
         let clock = Arc::new(VendorClock::new(clock));
-        let sts = StsClient::new(config.sts, &config.tencent, Arc::clone(&clock) as _).context("the client of STS")?;
+        let sts = StsClient::new(config.sts, &config.tencent, Arc::clone(&clock)).context("the client of STS")?;
         let (fixed, sources) = by_source(config.credentials);
         let credentials = Credentials::new(vault, Arc::clone(&store), Arc::clone(&clock) as _, sts, sources);
         seal_credentials(&credentials, &fixed, &*clock).await?;

@@ -211,12 +211,14 @@ impl App {
     pub async fn delete_credential(&self, caller: &Caller, name: &str) -> Result<(), Error> {
         self.require(caller, Right::Admin)?;
         loop {
-            let row = self.credential_row(name).await?;
-            let mut users: Vec<String> = self.flows_with(name).map(|flow| format!("flow {flow}")).collect();
-            let unsettled = self.store.unsettled_with_credential(name).await?;
-            if unsettled > 0 {
-                users.push(format!("{unsettled} verification(s) that the vendor is still to be asked about"));
-            }
+            let row = if self.credentials.is_external(name) {
+                // A source goes before what the vault has of the same name: nothing uses that, and it is to be erased all the same.
+                let shadowed = self.store.find_credential(name).await?;
+                shadowed.ok_or_else(|| Error::CredentialExternal(name.to_owned()))?
+            } else {
+                self.credential_row(name).await?
+            };
+            let users = if self.credentials.is_external(name) { Vec::new() } else { self.users_of(name).await? };
             if !users.is_empty() {
                 return Err(Error::CredentialInUse { name: name.to_owned(), users: users.join(", ") });
             }
@@ -227,6 +229,19 @@ impl App {
                 return Ok(());
             }
         }
+    }
+
+    /// What needs a credential, for people.
+    async fn users_of(&self, name: &str) -> Result<Vec<String>, Error> {
+        let mut users: Vec<String> = self.flows_with(name).map(|flow| format!("flow {flow}")).collect();
+        users.extend(
+            self.credentials.roles_based_on(name).map(|role| format!("credential {role}, which is based on it")),
+        );
+        let unsettled = self.store.unsettled_with_credential(name).await?;
+        if unsettled > 0 {
+            users.push(format!("{unsettled} verification(s) that the vendor is still to be asked about"));
+        }
+        Ok(users)
     }
 
     /// Seals a key pair that the vendor takes.

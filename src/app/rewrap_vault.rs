@@ -75,18 +75,36 @@ impl App {
     /// keys that values are sealed with, so it does not matter where an earlier run stopped.
     ///
     /// # Errors
-    /// When the store fails, or a value does not open: the job's lease ends by itself, and it is tried again.
+    /// When the store fails: the job's lease ends by itself, and it is tried again. A value that does not open is told in the log
+    /// and left as it is; it stops none of the others.
     pub async fn rewrap_due(&self, job: &JobRow) -> Result<(), Error> {
         let until = Instant::now() + SHIFT;
+        // Those that do not open are found again with each batch, before the others.
+        let mut unopened = 0;
         while Instant::now() < until && !self.stopping.is_cancelled() {
-            let values = self.store.sealed_otherwise(self.keyring.first_id(), BATCH).await?;
-            if values.is_empty() {
+            let values = self.store.sealed_otherwise(self.keyring.first_id(), BATCH + unopened).await?;
+            let (mut resealed, mut errors) = (Vec::new(), Vec::new());
+            for value in values {
+                match self.seal_anew(value) {
+                    Ok(value) => resealed.push(value),
+                    Err(error) => errors.push(error),
+                }
+            }
+            if resealed.is_empty() {
                 // What was sealed with the old key may still stand in the store's files.
                 self.store.scrub().await?;
-                tracing::info!(key_id = self.keyring.first_id(), "everything is sealed with the first key");
+                for error in &errors {
+                    tracing::error!(error = %error, "a sealed value does not open, and stays as it is");
+                }
+                let left = errors.len();
+                tracing::info!(
+                    key_id = self.keyring.first_id(),
+                    left,
+                    "everything that opens is sealed with the first key"
+                );
                 return Ok(self.store.finish_job(job).await?);
             }
-            let resealed = values.into_iter().map(|value| self.seal_anew(value)).collect::<Result<_, Error>>()?;
+            unopened = u32::try_from(errors.len()).unwrap_or(u32::MAX - BATCH);
             let count = self.store.reseal(resealed).await?;
             metrics::counter!("faceid_vault_rewrapped_total").increment(count);
         }

@@ -113,8 +113,9 @@ impl Jwks {
             let mut asked_at = self.asked_at.lock().await;
             let just_asked = asked_at.is_some_and(|at| at.elapsed() < UNKNOWN_KEY_INTERVAL);
             if Arc::ptr_eq(known, &self.keys()) && !just_asked {
-                *asked_at = Some(Instant::now());
                 self.try_refresh().await;
+                // From the end of it: who waited while the issuer was silent does not ask it once more.
+                *asked_at = Some(Instant::now());
             }
         }
         self.keys()

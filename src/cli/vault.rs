@@ -46,8 +46,12 @@ pub(super) async fn run(args: VaultArgs) -> anyhow::Result<()> {
             continue;
         }
         vault.keys.iter().for_each(print);
-        let missing: Vec<&str> =
-            vault.keys.iter().filter(|key| !key.in_keyring).map(|key| key.key_id.as_str()).collect();
+        let missing: Vec<&str> = vault
+            .keys
+            .iter()
+            .filter(|key| !key.in_keyring && key.sealed_values > 0)
+            .map(|key| key.key_id.as_str())
+            .collect();
         ensure!(missing.is_empty(), "needed, and not in vault.keys: {}", missing.join(", "));
         return Ok(());
     }
@@ -58,8 +62,10 @@ fn print(key: &VaultKey) {
         "encrypts"
     } else if key.in_keyring {
         "decrypts"
-    } else {
+    } else if key.sealed_values > 0 {
         "is missing"
+    } else {
+        "is gone"
     };
     let sealed = if key.sealed_values == 0 { "seals nothing".to_owned() } else { format!("seals {}", key.sealed_in) };
     println!("{} {role}; {sealed}; {} verifications are found through it", key.key_id, key.token_hashes);

@@ -134,7 +134,8 @@ pub(super) fn read_callers(
     faults: &mut Faults,
 ) -> Vec<CallerConfig> {
     let modes = auth.and_then(Option::as_ref);
-    let mut names = BTreeSet::from([Caller::ANONYMOUS.to_owned(), "browser".to_owned()]);
+    // Actors of the audit trail that are no callers.
+    let mut names = BTreeSet::from([Caller::ANONYMOUS, "browser", "configuration", "retention"].map(str::to_owned));
     let mut shown = Shown::default();
     let mut callers = Vec::new();
     for mut section in root.sections("callers", faults) {

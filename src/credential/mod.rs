@@ -12,11 +12,11 @@ use crate::{
     tencent::sts::StsClient,
     vault::{CredentialVault, credential::CredentialError},
 };
+use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
-use source::{Session, Source};
+use source::{Base, Session, Source};
 use std::{
     collections::{BTreeMap, HashMap},
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -133,6 +133,18 @@ impl Credentials {
         self.sources.keys().map(String::as_str)
     }
 
+    /// Boxed: the base of a role may be a source itself.
+    fn base_pairs<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<LivePair>, CredentialError>> {
+        Box::pin(self.live_pairs(name))
+    }
+
+    /// Names of the roles that are taken on with a credential.
+    pub fn roles_based_on(&self, name: &str) -> impl Iterator<Item = &str> {
+        let is_base =
+            move |source: &Source| matches!(&source.kind, SourceKind::AssumeRole { based_on, .. } if based_on == name);
+        self.sources.iter().filter(move |(_, source)| is_base(source)).map(|(role, _)| role.as_str())
+    }
+
     pub fn is_external(&self, name: &str) -> bool {
         self.sources.contains_key(name)
     }
@@ -163,7 +175,7 @@ impl Credentials {
         for (name, source) in &self.sources {
             let now = self.clock.now();
             if source.is_due(now)
-                && let Err(error) = source.renew(name, &self.sts, &*self.clock, self.base_pair(source)).await
+                && let Err(error) = source.renew(name, &self.sts, &*self.clock, Base::Of(self)).await
             {
                 let left_s =
                     source.session(now).and_then(|it| it.expires_at).map(|end| end.duration_since(now).as_secs());
@@ -178,22 +190,9 @@ impl Credentials {
             return Ok(session);
         }
         let unavailable = |problem: String| CredentialError::Unavailable { name: name.to_owned(), problem };
-        let renewed = source.renew(name, &self.sts, &*self.clock, self.base_pair(source)).await;
+        let renewed = source.renew(name, &self.sts, &*self.clock, Base::Of(self)).await;
         renewed.map_err(|error| unavailable(error.to_string()))?;
         source.session(self.clock.now()).ok_or_else(|| unavailable("its source gave a key pair that has ended".into()))
-    }
-
-    /// Boxed: the base may be a source itself.
-    fn base_pair<'a>(
-        &'a self,
-        source: &'a Source,
-    ) -> Pin<Box<dyn Future<Output = Result<Arc<KeyPair>, String>> + Send + 'a>> {
-        Box::pin(async move {
-            let SourceKind::AssumeRole { based_on, .. } = &source.kind else { return Err("there is none".into()) };
-            let pairs = self.live_pairs(based_on).await.map_err(|error| error.to_string())?;
-            let first = pairs.into_iter().next().ok_or("it has no key pair")?;
-            Ok(first.pair)
-        })
     }
 
     fn was_refused(&self, id: &str, now: Timestamp) -> bool {
@@ -217,7 +216,7 @@ pub async fn ask_source(
     clock: &dyn Clock,
 ) -> Result<Arc<KeyPair>, String> {
     let source = Source::new(kind);
-    let base = async { base.ok_or_else(|| "it has no key pair".to_owned()) };
+    let base = Base::Pair(base.ok_or_else(|| "it has no key pair".to_owned()));
     source.renew(name, sts, clock, base).await.map_err(|error| error.to_string())?;
     source
         .session(clock.now())

@@ -1,11 +1,11 @@
 //! Sources of key pairs outside the vault, as the vendor's SDKs have them. What they give stays in memory.
 
-use super::profile;
+use super::{Credentials, profile};
 use crate::{
     domain::{clock::Clock, key_pair::KeyPair},
     tencent::{
-        self,
-        sts::{Role, StsClient, WebIdentity},
+        self, ErrorClass,
+        sts::{Role, StsClient, TemporaryPair, WebIdentity},
     },
 };
 use jiff::{SignedDuration, Timestamp};
@@ -15,6 +15,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
+use zeroize::Zeroizing;
 
 /// A pair is renewed when a third of its life is left, or this much if that is less.
 const RENEW_AHEAD: SignedDuration = SignedDuration::from_mins(20);
@@ -42,8 +43,16 @@ pub enum SourceKind {
 pub(super) struct Source {
     pub(super) kind: SourceKind,
     held: Mutex<Held>,
-    /// One asks, the others wait or go on with what there is.
+    /// One asks, the others wait for what comes of it, or go on with what there is.
     asking: tokio::sync::Mutex<()>,
+}
+
+/// The key pairs that an assumed role is based on.
+pub(super) enum Base<'a> {
+    /// This one.
+    Pair(Result<Arc<KeyPair>, String>),
+    /// Those of a credential, one after the other while the vendor refuses them.
+    Of(&'a Credentials),
 }
 
 #[derive(Default)]
@@ -51,6 +60,9 @@ struct Held {
     session: Option<Session>,
     /// When to ask again.
     renew_at: Option<Timestamp>,
+    /// How often the source was asked, and why it gave nothing the last time.
+    asked: u64,
+    failure: Option<SourceError>,
     used_at: Option<Timestamp>,
     tested: Option<(Timestamp, String)>,
 }
@@ -64,12 +76,12 @@ pub(super) struct Session {
 }
 
 /// Why a source gives no key pair. Says nothing of it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum SourceError {
     #[error("{0}")]
     File(String),
     #[error(transparent)]
-    Vendor(#[from] tencent::Error),
+    Vendor(Arc<tencent::Error>),
     #[error("its base credential: {0}")]
     Base(String),
     #[error("the pair that came has ended already: is the clock right?")]
@@ -113,18 +125,24 @@ impl Source {
         held.renew_at = Some(held.renew_at.map_or(soon, |at| at.min(soon)));
     }
 
-    /// Asks, unless somebody else has just done so. `base` gives the key pair of an assumed role's base.
+    /// Asks, unless somebody else has just done so: who waited for that shares what came of it, be it a failure.
     pub(super) async fn renew(
         &self,
         name: &str,
         sts: &StsClient,
         clock: &dyn Clock,
-        base: impl Future<Output = Result<Arc<KeyPair>, String>>,
+        base: Base<'_>,
     ) -> Result<(), SourceError> {
+        let asked_before = self.asked();
         let _turn = self.asking.lock().await;
         let now = clock.now();
         if !self.is_due(now) && self.session(now).is_some() {
             return Ok(());
+        }
+        if self.asked() != asked_before
+            && let Some(failure) = self.failure()
+        {
+            return Err(failure);
         }
         let fetched = self.fetch(sts, now, base).await;
         let now = clock.now();
@@ -136,6 +154,8 @@ impl Source {
         let labels = [("credential", name.to_owned()), ("outcome", outcome.to_owned())];
         metrics::counter!("faceid_credential_renewals_total", &labels).increment(1);
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.asked += 1;
+        held.failure = fetched.as_ref().err().cloned();
         match fetched {
             Ok(session) => {
                 held.renew_at = renew_at(&self.kind, &session);
@@ -154,12 +174,15 @@ impl Source {
         }
     }
 
-    async fn fetch(
-        &self,
-        sts: &StsClient,
-        now: Timestamp,
-        base: impl Future<Output = Result<Arc<KeyPair>, String>>,
-    ) -> Result<Session, SourceError> {
+    fn asked(&self) -> u64 {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).asked
+    }
+
+    fn failure(&self) -> Option<SourceError> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).failure.clone()
+    }
+
+    async fn fetch(&self, sts: &StsClient, now: Timestamp, base: Base<'_>) -> Result<Session, SourceError> {
         let lasting = |pair: KeyPair| Session { pair: Arc::new(pair), got_at: now, expires_at: None };
         let temporary = match &self.kind {
             SourceKind::Environment(pair) => return Ok(lasting(pair.clone())),
@@ -168,22 +191,53 @@ impl Source {
             }
             SourceKind::TkeOidc { region, provider_id, token_file, role } => {
                 let token = fs::read_to_string(token_file)
+                    .map(Zeroizing::new)
                     .map_err(|error| SourceError::File(format!("{}: {error}", token_file.display())))?;
                 let identity = WebIdentity {
                     region: region.clone(),
                     provider_id: provider_id.clone(),
                     token: SecretString::from(token.trim()),
                 };
-                sts.assume_role_with_web_identity(&identity, role).await?
+                sts.assume_role_with_web_identity(&identity, role).await
             }
-            SourceKind::AssumeRole { role, .. } => {
-                let pair = base.await.map_err(SourceError::Base)?;
-                sts.assume_role(&pair, role).await?
-            }
-            SourceKind::CvmRole { role } => sts.cvm_role(role.as_deref()).await?,
+            SourceKind::AssumeRole { role, based_on } => match base {
+                Base::Pair(pair) => sts.assume_role(&*pair.map_err(SourceError::Base)?, role).await,
+                Base::Of(credentials) => assume_with_any(credentials, based_on, sts, role).await?,
+            },
+            SourceKind::CvmRole { role } => sts.cvm_role(role.as_deref()).await,
         };
+        let temporary = temporary.map_err(|error| SourceError::Vendor(Arc::new(error)))?;
         Ok(Session { pair: Arc::new(temporary.pair), got_at: now, expires_at: Some(temporary.expires_at) })
     }
+}
+
+/// The role, by the first key pair of a credential that the vendor does not refuse.
+async fn assume_with_any(
+    credentials: &Credentials,
+    based_on: &str,
+    sts: &StsClient,
+    role: &Role,
+) -> Result<Result<TemporaryPair, tencent::Error>, SourceError> {
+    let mut refusal = None;
+    for live in credentials.base_pairs(based_on).await.map_err(|error| SourceError::Base(error.to_string()))? {
+        match sts.assume_role(&live.pair, role).await {
+            Err(error) if error.kind.class() == ErrorClass::Credential => {
+                credentials.note_refused(&live.id);
+                tracing::warn!(credential = based_on, key_pair = %live.id, error = %error, "the vendor refuses a key pair");
+                // An operator mends the pair that should be used.
+                if live.is_first || refusal.is_none() {
+                    refusal = Some(error);
+                }
+            }
+            answered => {
+                if answered.is_ok() {
+                    credentials.note_used(&live.id).await;
+                }
+                return Ok(answered);
+            }
+        }
+    }
+    refusal.map(Err).ok_or_else(|| SourceError::Base("it has no key pair".to_owned()))
 }
 
 fn renew_at(kind: &SourceKind, session: &Session) -> Option<Timestamp> {

@@ -99,8 +99,18 @@ async fn key_pairs(
     if let Some(store) = subjects.store.clone() {
         let vault = CredentialVault::new(Arc::clone(&subjects.keyring), store);
         let of_flows = subjects.flows.values().map(|flow| flow.credential.clone());
-        let names: BTreeSet<String> =
-            subjects.credentials.iter().map(|(name, _)| name.clone()).chain(of_flows).collect();
+        let of_roles = subjects.credentials.iter().filter_map(|(_, configured)| match configured {
+            CredentialConfig::Source(SourceKind::AssumeRole { based_on, .. }) => Some(based_on.clone()),
+            _ => None,
+        });
+        let of_configuration = subjects.credentials.iter().map(|(name, _)| name.clone());
+        let mut names: BTreeSet<String> = of_configuration.chain(of_flows).chain(of_roles).collect();
+        // A source goes before what the vault has of the same name.
+        for (name, configured) in subjects.credentials {
+            if matches!(configured, CredentialConfig::Source(_)) {
+                names.remove(name);
+            }
+        }
         for name in names {
             match first_of(&vault, &name).await {
                 Ok(pair) => {
@@ -143,7 +153,7 @@ async fn ask_sources(
     pairs: &mut BTreeMap<String, KeyPair>,
     findings: &mut Vec<Finding>,
 ) {
-    let sts = match StsClient::new(subjects.sts.clone(), subjects.tencent, Arc::clone(clock) as _) {
+    let sts = match StsClient::new(subjects.sts.clone(), subjects.tencent, Arc::clone(clock)) {
         Ok(sts) => sts,
         Err(error) => {
             let advice = "install CA certificates (package ca-certificates)";

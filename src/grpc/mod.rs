@@ -22,7 +22,7 @@ use audit_service::AuditApi;
 use caller::AuthLayer;
 use credential_service::CredentialApi;
 use observe::ObserveLayer;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tls::ServerTls;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -64,6 +64,9 @@ pub const HEALTH_NAMES: [&str; 6] = [
 ];
 
 /// A request with the largest photo has 2.3 MiB.
+/// A connection that stays silent for the two together is closed.
+const PING_INTERVAL: Duration = Duration::from_secs(60);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
 /// From the outside in: every call is observed, also one that is refused.
@@ -107,6 +110,9 @@ pub async fn server(
         tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
     ];
     let router = Server::builder()
+        // A peer that vanished without a word does not keep its connection.
+        .http2_keepalive_interval(Some(PING_INTERVAL))
+        .http2_keepalive_timeout(Some(PING_TIMEOUT))
         .layer(ObserveLayer::new(&observed, in_flight)?)
         .layer(AuthLayer::new(authenticator, open))
         .add_service(verification)

@@ -116,6 +116,9 @@ fn code(reason: Reason) -> Code {
 fn message(error: &Error, reason: Reason) -> String {
     match (reason, error.vendor_failure()) {
         (Reason::Internal, _) => "internal error: see the gateway's log".into(),
+        (Reason::CredentialUnavailable, _) => {
+            "the credential of the flow has no key pair now: try again; the gateway's log says why".into()
+        }
         (Reason::StoreUnavailable, _) => "the gateway's store is unavailable: try again".into(),
         (_, Some(vendor)) => format!("{error}. {}", vendor.known.hint_en),
         (_, None) => error.to_string(),

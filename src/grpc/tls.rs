@@ -17,6 +17,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
@@ -58,6 +59,9 @@ pub enum TlsError {
     Unusable(#[from] rustls::Error),
 }
 
+/// How often files that could not be used are tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(60);
+
 /// The TLS settings for new connections.
 pub struct ServerTls {
     config: TlsConfig,
@@ -78,8 +82,14 @@ impl ServerTls {
         let tls = Arc::new(Self { config, clock, current });
         let keeper = Arc::clone(&tls);
         tokio::spawn(async move {
-            while stop.run_until_cancelled(watch.changed()).await.is_some() {
-                keeper.reload();
+            let mut is_loaded = true;
+            loop {
+                // What cannot be used yet may become valid with time alone.
+                let patience = if is_loaded { Duration::MAX } else { RETRY_INTERVAL };
+                if stop.run_until_cancelled(timeout(patience, watch.changed())).await.is_none() {
+                    return;
+                }
+                is_loaded = keeper.reload();
             }
         });
         Ok(tls)
@@ -90,15 +100,18 @@ impl ServerTls {
         TlsAcceptor::from(self.current.load_full())
     }
 
-    fn reload(&self) {
+    /// Whether they could be used.
+    fn reload(&self) -> bool {
         match load(&self.config, &self.clock) {
             Ok(loaded) => {
                 self.current.store(Arc::new(loaded));
                 tracing::info!("TLS certificates were loaded again; new connections get them");
+                true
             }
             Err(error) => {
                 metrics::counter!("faceid_tls_reload_failures_total").increment(1);
                 tracing::error!(error = %error, "changed TLS files cannot be used; those from before stay");
+                false
             }
         }
     }

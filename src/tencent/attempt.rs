@@ -98,7 +98,8 @@ impl Client {
                     asked.push(Arc::clone(&route.endpoint));
                     route
                 }
-                Ok(route) if retry::withdraw(&route.endpoint.retries) => route,
+                // A signature of the right time is owed to the call, however many others need one, too.
+                Ok(route) if owed(failed.as_ref()) || retry::withdraw(&route.endpoint.retries) => route,
                 // The vendor's word says more than ours.
                 route => {
                     let said = failed.map(|failed| failed.kind);
@@ -174,9 +175,12 @@ impl Client {
         avoided: Option<&Arc<Endpoint>>,
     ) -> Result<Route, ErrorKind> {
         // Asked first: while no endpoint is up, nobody waits for a token.
-        let route = self.endpoints.route(avoided)?;
+        if let Some(wait) = self.endpoints.all_left_alone() {
+            return Err(ErrorKind::CircuitOpen { retry_after_ms: wait.as_millis() });
+        }
         bucket.take(urgency, limits.begin_until).await?;
-        Ok(route)
+        // And last, so that a probe does not stand in line, and nobody leaves for an endpoint that went down meanwhile.
+        self.endpoints.route(avoided)
     }
 }
 
@@ -200,6 +204,10 @@ where
         return Err(ErrorKind::HttpStatus(status.as_u16()));
     }
     read(Exchange { response, until }).await
+}
+
+fn owed(failed: Option<&Failed>) -> bool {
+    failed.is_some_and(|failed| retry::repeat(&failed.kind) == Repeat::SignAgain)
 }
 
 /// A try that is to be followed by another.

@@ -171,7 +171,7 @@ impl Client {
 
     /// Whether every endpoint failed just now, so that a call would be refused without being made.
     pub fn is_down(&self) -> bool {
-        self.endpoints.all_left_alone()
+        self.endpoints.all_left_alone().is_some()
     }
 
     /// Opens a flow: gives a BizToken and the URL for the user's browser [31816]. Costs nothing.

@@ -54,6 +54,7 @@ pub(super) struct ToldOffset {
 impl VendorClock {
     /// Believes the machine until the vendor contradicts.
     pub fn new(machine: Arc<dyn Clock>) -> Self {
+        metrics::gauge!("faceid_vendor_clock_offset_seconds").set(0.0);
         Self { machine, offset_ms: AtomicI64::new(0), deviations_ms: Mutex::default() }
     }
 

@@ -65,9 +65,9 @@ impl Endpoints {
         self.0.iter().any(|endpoint| !Arc::ptr_eq(endpoint, failed) && endpoint.breaker.wait().is_zero())
     }
 
-    /// Whether none can be called now.
-    pub(super) fn all_left_alone(&self) -> bool {
-        self.0.iter().all(|endpoint| !endpoint.breaker.wait().is_zero())
+    /// How long none can be called. None: one can be now.
+    pub(super) fn all_left_alone(&self) -> Option<Duration> {
+        self.0.iter().map(|endpoint| endpoint.breaker.wait()).min().filter(|wait| !wait.is_zero())
     }
 
     /// Opens connections to the first endpoint, so that the first callers need not wait for handshakes. What fails here fails again
@@ -176,7 +176,7 @@ mod tests {
             second.pass.answered();
         }
         assert_eq!(port(&endpoints.route(None).ok().unwrap()), Some(2), "the first is left alone");
-        assert!(!endpoints.all_left_alone());
+        assert_eq!(endpoints.all_left_alone(), None);
         tokio::time::advance(Duration::from_secs(5)).await;
         let probe = endpoints.route(None).ok().unwrap();
         assert_eq!(port(&probe), Some(1));
@@ -197,7 +197,7 @@ mod tests {
         }
         let refused = endpoints.route(None).err().unwrap();
         assert!(matches!(refused, ErrorKind::CircuitOpen { retry_after_ms: 5000 }), "{refused}");
-        assert!(endpoints.all_left_alone());
+        assert_eq!(endpoints.all_left_alone(), Some(Duration::from_secs(5)));
     }
 
     #[test]

@@ -2,17 +2,16 @@
 
 use super::{
     client::{Call, ClientConfig, read_answer},
-    error::{Error, ErrorKind},
+    clock_offset::VendorClock,
+    error::{Error, ErrorClass, ErrorKind},
 };
 use crate::{
-    domain::{
-        clock::Clock,
-        key_pair::{self, KeyPair},
-    },
+    domain::key_pair::{self, KeyPair},
     tc3::{self, SigningKey, SigningRequest},
 };
+use bytes::Bytes;
 use jiff::Timestamp;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HOST, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
@@ -44,7 +43,7 @@ pub struct StsClient {
     http: reqwest::Client,
     /// Without a proxy: what it asks is the machine itself.
     metadata: reqwest::Client,
-    clock: Arc<dyn Clock>,
+    clock: Arc<VendorClock>,
 }
 
 /// A key pair that ends by itself.
@@ -76,7 +75,7 @@ impl StsClient {
     ///
     /// # Errors
     /// When the TLS set-up fails.
-    pub fn new(config: StsConfig, vendor: &ClientConfig, clock: Arc<dyn Clock>) -> reqwest::Result<Self> {
+    pub fn new(config: StsConfig, vendor: &ClientConfig, clock: Arc<VendorClock>) -> reqwest::Result<Self> {
         let trusted = vendor.ca_certificates.iter().map(|der| reqwest::Certificate::from_der(der));
         let trusted = trusted.collect::<reqwest::Result<Vec<_>>>()?;
         let http = || {
@@ -136,7 +135,8 @@ impl StsClient {
     /// # Errors
     /// See [`ErrorKind`].
     pub async fn cvm_role(&self, role: Option<&str>) -> Result<TemporaryPair, Error> {
-        let call = Call::begin("CvmRole");
+        let mut call = Call::begin("CvmRole");
+        call.tries = 1;
         let result = async {
             let named = match role {
                 Some(role) => role.to_owned(),
@@ -175,23 +175,10 @@ impl StsClient {
         pair: Option<&KeyPair>,
         request: &AssumeRoleRequest<'_>,
     ) -> Result<TemporaryPair, Error> {
-        let call = Call::begin(action);
-        let result = async {
-            let body = serde_json::to_vec(request).expect("requests are plain data");
-            let headers = self.headers(action, region, pair, &body)?;
-            let url = self.config.endpoint.clone();
-            let answer = self.http.post(url).headers(headers).body(body).send().await.map_err(failed)?;
-            let status = answer.status();
-            if !status.is_success() {
-                return Err(ErrorKind::HttpStatus(status.as_u16()));
-            }
-            let answer = read_answer::<AssumeRoleResponse>(&read_bounded(answer).await?)?;
-            let AssumeRoleResponse { credentials, expired_time } = answer.body;
-            let Some(told) = credentials else { return Err(no_answer("Credentials is missing")) };
-            let pair = temporary(told.tmp_secret_id, told.tmp_secret_key, told.token, expired_time)?;
-            Ok((pair, answer.request_id))
-        };
-        match result.instrument(call.span.clone()).await {
+        let mut call = Call::begin(action);
+        let span = call.span.clone();
+        let result = self.ask_in_time(&mut call, action, region, pair, request).instrument(span).await;
+        match result {
             Ok((pair, request_id)) => {
                 call.succeeded(&request_id);
                 Ok(pair)
@@ -200,14 +187,72 @@ impl StsClient {
         }
     }
 
+    /// Asks, and once more when the time of the signature was wrong: without a role's key pair nobody else could learn the time.
+    async fn ask_in_time(
+        &self,
+        call: &mut Call,
+        action: &'static str,
+        region: &str,
+        pair: Option<&KeyPair>,
+        request: &AssumeRoleRequest<'_>,
+    ) -> Result<(TemporaryPair, String), ErrorKind> {
+        let body: Bytes = serde_json::to_vec(request).expect("requests are plain data").into();
+        let mut told = None;
+        loop {
+            let departure = self.clock.departure(told);
+            let headers = self.headers(action, region, pair, &body, departure.vendor_time().as_second())?;
+            call.tries += 1;
+            let (answered, date) = self.post(headers, body.clone()).await?;
+            match answered {
+                Err(kind) if told.is_none() && kind.class() == ErrorClass::Clock => {
+                    call.failed_once(&kind);
+                    told = self.clock.told_by_refusal(departure, date.as_ref());
+                    if told.is_none() {
+                        return Err(kind);
+                    }
+                }
+                answered => {
+                    let accepted = answered.as_ref().err().is_none_or(ErrorKind::took_the_signature);
+                    if let (Some(told), true) = (told, accepted && pair.is_some()) {
+                        self.clock.believe(told);
+                    }
+                    return answered;
+                }
+            }
+        }
+    }
+
+    /// One try: what came of it, and the `Date` of the answer.
+    async fn post(
+        &self,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<(Result<(TemporaryPair, String), ErrorKind>, Option<HeaderValue>), ErrorKind> {
+        let answer = self.http.post(self.config.endpoint.clone()).headers(headers).body(body).send().await;
+        let answer = answer.map_err(failed)?;
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(ErrorKind::HttpStatus(status.as_u16()));
+        }
+        let date = answer.headers().get(DATE).cloned();
+        let read = read_answer::<AssumeRoleResponse>(&read_bounded(answer).await?);
+        let told = read.and_then(|answer| {
+            let AssumeRoleResponse { credentials, expired_time } = answer.body;
+            let told = credentials.ok_or_else(|| no_answer("Credentials is missing"))?;
+            let pair = temporary(told.tmp_secret_id, told.tmp_secret_key, told.token, expired_time)?;
+            Ok((pair, answer.request_id))
+        });
+        Ok((told, date))
+    }
+
     fn headers(
         &self,
         action: &'static str,
         region: &str,
         pair: Option<&KeyPair>,
         body: &[u8],
+        timestamp: i64,
     ) -> Result<HeaderMap, ErrorKind> {
-        let timestamp = self.clock.now().as_second();
         let url = &self.config.endpoint;
         let host = url.host_str().expect("an http(s) URL has a host");
         let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));

@@ -51,7 +51,7 @@ async fn list(world: &World) -> Vec<Credential> {
     succeeded(listed).into_inner().credentials
 }
 
-async fn delete(world: &World, name: &str) -> Result<(), Status> {
+pub async fn delete(world: &World, name: &str) -> Result<(), Status> {
     let request = DeleteCredentialRequest { name: name.into() };
     client(world).delete_credential(bearing(FINANCE, request)).await.map(|_| ())
 }

@@ -9,7 +9,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 use tokio::net::TcpListener;
@@ -72,17 +72,25 @@ pub struct KeyServer {
     pub address: SocketAddr,
     content: Arc<Mutex<String>>,
     asked: Arc<AtomicUsize>,
+    silent: Arc<AtomicBool>,
 }
 
 impl KeyServer {
     pub async fn start(content: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("its address");
-        let server = Self { address, content: Arc::new(Mutex::new(content)), asked: Arc::default() };
+        let server =
+            Self { address, content: Arc::new(Mutex::new(content)), asked: Arc::default(), silent: Arc::default() };
         let answering = server.clone();
         let answer = move || {
             answering.asked.fetch_add(1, Ordering::SeqCst);
-            std::future::ready(answering.content.lock().expect("no panic").clone())
+            let (content, silent) = (answering.content.lock().expect("no panic").clone(), answering.silent.clone());
+            async move {
+                if silent.load(Ordering::SeqCst) {
+                    std::future::pending::<()>().await;
+                }
+                content
+            }
         };
         tokio::spawn(async move { axum::serve(listener, Router::new().route("/jwks", get(answer))).await });
         server
@@ -90,6 +98,11 @@ impl KeyServer {
 
     pub fn publish(&self, content: String) {
         *self.content.lock().expect("no panic") = content;
+    }
+
+    /// From now on it takes questions and does not answer.
+    pub fn fall_silent(&self) {
+        self.silent.store(true, Ordering::SeqCst);
     }
 
     pub fn asked(&self) -> usize {

@@ -88,6 +88,18 @@ async fn a_clock_that_is_off_is_put_right() {
 }
 
 #[tokio::test]
+async fn a_clock_that_jumps_is_put_right_for_all_who_call() {
+    let world = World::start_with_tencent("requests_per_second = 1000").await;
+    world.control("quota", json!({ "per_second": 1000 })).await;
+    // All of them leave before the first refusal is there.
+    world.fault(json!({"action": "DetectAuth", "kind": "delay", "ms": 1000, "times": 300})).await;
+    world.skew(600);
+    let creates = join_all((0..300).map(|_| world.create(world.photo_request()))).await;
+    let refusals: Vec<_> = creates.into_iter().filter(Result::is_err).map(refused).collect();
+    assert!(refusals.is_empty(), "{} of 300, the first: {:?}", refusals.len(), refusals[0]);
+}
+
+#[tokio::test]
 async fn a_backup_takes_over_and_is_given_up_again() {
     let world =
         World::start_with_tencent("endpoint = \"http://127.0.0.1:7\"\nbackup_endpoints = [\"SIMULATOR\"]").await;

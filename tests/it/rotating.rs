@@ -251,5 +251,18 @@ async fn an_issuer_that_is_away_stops_nobody_it_was_asked_before() {
         call(&world.channel, &made_up).await.expect_err("unknown key");
     }
     assert!(keys.asked() <= asked + 1, "a flood of made-up key ids is not passed on");
+    // Nor does it line up behind an issuer that has fallen silent: all wait for the one question, which ends after 5 s.
+    keys.fall_silent();
+    let asked = keys.asked();
+    world
+        .until("a flood that has the issuer asked", async || {
+            let flood = (0..20).map(|_| call(&world.channel, &made_up));
+            for answer in futures_util::future::join_all(flood).await {
+                assert_eq!(answer.expect_err("unknown key").code(), Code::Unauthenticated);
+            }
+            keys.asked() > asked
+        })
+        .await;
+    assert!(keys.asked() <= asked + 2, "the flood's question, and a regular one: {}", keys.asked() - asked);
     assert!(call(&world.channel, &token).await.is_ok(), "the keys from before count");
 }

@@ -1,6 +1,9 @@
 //! Credentials whose key pairs come from elsewhere: the environment, a file, STS, the machine's metadata.
 
-use crate::harness::{FINANCE, World, bearing, refused, succeeded};
+use crate::{
+    credentials,
+    harness::{FINANCE, World, bearing, refused, succeeded},
+};
 use faceid_gateway::{
     grpc::pb::{
         CreateCredentialRequest, Credential, CredentialSource, DeleteCredentialRequest, DisableCredentialRequest,
@@ -28,9 +31,13 @@ async fn start_on(simulator: Simulator, folder: TempDir, source: &str, environme
 }
 
 fn with_source(toml: &str, vendor: &str, source: &str) -> String {
-    let endpoints = format!("[tencent]\nsts_endpoint = \"http://{vendor}\"\nmetadata_endpoint = \"http://{vendor}\"\n");
-    let toml = toml.replace("[tencent]\n", &endpoints).replace("credential = \"main\"", "credential = \"role\"");
+    let toml = with_endpoints(toml, vendor).replace("credential = \"main\"", "credential = \"role\"");
     format!("{toml}\n[[credentials]]\nname = \"role\"\n{source}\n")
+}
+
+fn with_endpoints(toml: &str, vendor: &str) -> String {
+    let endpoints = format!("[tencent]\nsts_endpoint = \"http://{vendor}\"\nmetadata_endpoint = \"http://{vendor}\"\n");
+    toml.replace("[tencent]\n", &endpoints)
 }
 
 async fn role(world: &World) -> Credential {
@@ -97,6 +104,69 @@ async fn many_callers_ask_the_source_once() {
         succeeded(answer);
     }
     assert_eq!(world.vendor_calls("AssumeRole").await, before + 1);
+}
+
+#[tokio::test]
+async fn a_source_that_fails_slowly_fails_once_for_all_who_wait() {
+    let source = format!("source = \"sts_assume_role\"\nrole_arn = \"{ROLE}\"\nbased_on = \"main\"\nduration_s = 3600");
+    let world = start(&source, &[]).await;
+    world.advance(3601).await;
+    world.until("a pair that has not ended", async || !role(&world).await.key_pairs.is_empty()).await;
+    sts(&world, true, false).await;
+    world.advance(3601).await;
+    // The renewal ahead of anyone's call is over, and the next is 15 s away.
+    refused(world.create(world.request()).await);
+    world.fault(json!({"action": "*", "kind": "delay", "ms": 800, "times": 100})).await;
+    let before = world.vendor_calls("AssumeRole").await;
+    for answer in futures_util::future::join_all((0..20).map(|_| world.create(world.request()))).await {
+        assert_eq!(refused(answer).reason, "CREDENTIAL_UNAVAILABLE");
+    }
+    assert_eq!(world.vendor_calls("AssumeRole").await, before + 1);
+}
+
+#[tokio::test]
+async fn a_role_is_taken_on_though_the_clock_is_off() {
+    let source = format!("source = \"sts_assume_role\"\nrole_arn = \"{ROLE}\"\nbased_on = \"main\"\nduration_s = 3600");
+    let world = start(&source, &[]).await;
+    // Only this machine's: the pair seems to have ended, and the signature for another is of the wrong time.
+    world.skew(4000);
+    world.created().await;
+    assert_eq!(world.vendor_calls("AssumeRole").await, 3, "at the start, with the wrong time, and with the right one");
+}
+
+#[tokio::test]
+async fn a_role_is_taken_on_with_the_second_pair_while_the_first_is_refused() {
+    let source = format!("source = \"sts_assume_role\"\nrole_arn = \"{ROLE}\"\nbased_on = \"main\"\nduration_s = 3600");
+    let world = start(&source, &[]).await;
+    credentials::make_new_key(&world).await;
+    succeeded(credentials::rotate(&world, "main", credentials::NEW_ID, credentials::NEW_KEY).await);
+    credentials::set_disabled(&world, credentials::NEW_ID, true).await;
+    world.advance(3601).await;
+    world.created().await;
+
+    let refusal = credentials::delete(&world, "main").await.expect_err("the role needs it");
+    assert!(refusal.message().contains("credential role"), "{}", refusal.message());
+}
+
+#[tokio::test]
+async fn a_pair_in_the_vault_that_a_source_hides_can_be_erased() {
+    let world = World::start().await;
+    world.created().await;
+    let (simulator, folder) = world.stop_gateway().await;
+    let vendor = simulator.api_addr().to_string();
+    let hidden = |toml: String| {
+        let (before, after) = toml.split_once("name = \"main\"").expect("a credential");
+        let after = after.lines().filter(|line| !line.contains("secret_")).collect::<Vec<_>>().join("\n");
+        with_endpoints(&format!("{before}name = \"main\"\nsource = \"cvm_role\"{after}"), &vendor)
+    };
+    let world = World::start_edited(simulator, folder, hidden).await;
+    world.created().await;
+    assert_eq!(world.rows("key_pairs"), 1);
+    succeeded(credentials::delete(&world, "main").await);
+    assert_eq!(world.rows("key_pairs"), 0);
+    world.created().await;
+    let refusal = refused(credentials::delete(&world, "main").await);
+    assert_eq!(refusal.reason, "CREDENTIAL_EXTERNAL");
 }
 
 #[tokio::test]

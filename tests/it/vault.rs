@@ -100,6 +100,50 @@ async fn a_rewrap_moves_everything_so_that_the_old_key_can_go() {
 }
 
 #[tokio::test]
+async fn a_value_that_does_not_open_stops_no_other() {
+    let world = World::start().await;
+    let (kept, broken) = (passed(&world).await, passed(&world).await);
+    let (simulator, folder) = world.stop_gateway().await;
+    let database = rusqlite::Connection::open(folder.path().join("gateway.db")).expect("the database");
+    // Its last byte is of the tag.
+    let damage = "UPDATE evidence SET sealed_key = CAST(substr(sealed_key, 1, length(sealed_key) - 1) || x'00' AS BLOB) WHERE verification_id = ?1";
+    assert!(database.execute(damage, [&broken.id]).expect("a damage") > 0);
+    drop(database);
+    let world = World::start_edited(simulator, folder, |toml| keys(toml, &[NEW_KEY, VAULT_KEY])).await;
+    rewrap(&world).await;
+    world.until("the end of the rewrap", async || !vault(&world).await.rewrapping).await;
+    let left = vault(&world).await;
+    assert_eq!(left.keys[1].sealed_in, format!("{} evidence.sealed_key", left.remaining_values));
+    reads_all(&world, &kept).await;
+}
+
+#[tokio::test]
+async fn the_command_line_rotates_to_the_end() {
+    let world = World::start().await;
+    world.created().await;
+    let world = with_keys(world, &[NEW_KEY, VAULT_KEY]).await;
+    let token = world.folder.path().join("token");
+    std::fs::write(&token, FINANCE).expect("a file");
+    let command = async |world: &World, action: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_faceid-gateway"));
+        command.args(["vault", action, "--grpc", &format!("http://{}", world.gateway.grpc_addr), "--token-file"]);
+        command.arg(&token);
+        let output = tokio::task::spawn_blocking(move || command.output().expect("the command runs")).await;
+        let output = output.expect("no panic");
+        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).expect("text"))
+    };
+    let (done, shown) = command(&world, "rewrap").await;
+    assert!(
+        done && shown.contains("test decrypts; seals nothing") && shown.contains("new encrypts; seals "),
+        "{shown}"
+    );
+    let (simulator, folder) = world.stop_gateway().await;
+    let world = World::start_edited(simulator, folder, |toml| keys(toml, &[NEW_KEY])).await;
+    let (done, shown) = command(&world, "keys").await;
+    assert!(done && shown.contains("test is gone; seals nothing"), "{shown}");
+}
+
+#[tokio::test]
 async fn a_key_that_is_still_needed_cannot_be_dropped() {
     let world = World::start().await;
     world.created().await;

@@ -56,13 +56,14 @@ pub(super) fn sealed_otherwise(
     key_id: &str,
     limit: u32,
 ) -> rusqlite::Result<Vec<SealedValue>> {
+    let mut found = Vec::new();
     for key in in_use(connection)?.into_iter().filter(|key| key.key_id != key_id) {
-        let found = sealed_with(connection, &key.key_id, limit)?;
-        if !found.is_empty() {
-            return Ok(found);
+        found.append(&mut sealed_with(connection, &key.key_id, limit)?);
+        if found.len() >= limit as usize {
+            break;
         }
     }
-    Ok(Vec::new())
+    Ok(found)
 }
 
 pub(super) fn sealed_with(connection: &Connection, key_id: &str, limit: u32) -> rusqlite::Result<Vec<SealedValue>> {
@@ -75,15 +76,10 @@ pub(super) fn sealed_with(connection: &Connection, key_id: &str, limit: u32) -> 
     for pair in pairs {
         found.push(pair?);
     }
-    if !found.is_empty() {
-        return Ok(found);
-    }
     let mut select = connection.prepare_cached("SELECT * FROM evidence WHERE key_id = ?1 LIMIT ?2")?;
     let rows: Vec<EvidenceRow> =
         select.query_map(params![key_id, limit], evidence::evidence_row)?.collect::<rusqlite::Result<_>>()?;
-    if !rows.is_empty() {
-        return Ok(rows.into_iter().map(SealedValue::Evidence).collect());
-    }
+    found.extend(rows.into_iter().map(SealedValue::Evidence));
     // The groups in which the key occurs, so that each look is for one place in the index.
     let groups: Vec<[Option<String>; 3]> = connection
         .prepare_cached(
@@ -101,7 +97,7 @@ pub(super) fn sealed_with(connection: &Connection, key_id: &str, limit: u32) -> 
         while let Some(row) = rows.next()? {
             found.extend(columns_with(row, key_id)?);
         }
-        if !found.is_empty() {
+        if found.len() >= limit as usize {
             break;
         }
     }
