@@ -1,7 +1,10 @@
 //! The vendor's bad days, as callers see them: retried, put right, gone around, or said clearly.
 
 use crate::harness::{Created, ORDERS, World, bearing, by_id, refused, succeeded};
-use faceid_gateway::grpc::pb::GetResultRequest;
+use faceid_gateway::{
+    grpc::pb::GetResultRequest,
+    simulator::{self, SimulatorConfig},
+};
 use futures_util::future::join_all;
 use serde_json::json;
 use std::time::Duration;
@@ -156,6 +159,23 @@ async fn beyond_the_quota_who_cannot_wait_is_told_when_to_come_back() {
     );
     world.created().await;
     assert_eq!(world.vendor_calls("DetectAuth").await, 2, "who can wait is served");
+}
+
+#[tokio::test]
+async fn a_vendor_that_throttles_early_is_asked_less() {
+    let simulator = simulator::start(SimulatorConfig::loopback()).await.expect("simulator starts");
+    let folder = tempfile::TempDir::new().expect("temporary folder");
+    // Under a name of its own: metrics are the process's, and so of all tests in it.
+    let world = World::start_edited(simulator, folder, |toml| toml.replace("\"main\"", "\"throttled\"")).await;
+    world.created().await;
+    world.fault(json!({"action": "DetectAuth", "kind": "error_code", "code": "RequestLimitExceeded"})).await;
+    world.created().await;
+    let metrics = world.get(&world.http_url("/metrics")).await.1;
+    let allowed = metrics.lines().find_map(|line| {
+        let of = "faceid_vendor_quota_per_second{credential=\"throttled\",action=\"DetectAuth\"} ";
+        line.strip_prefix(of)?.parse::<f64>().ok()
+    });
+    assert!(allowed.is_some_and(|allowed| allowed < 100.0), "{allowed:?}");
 }
 
 #[tokio::test]

