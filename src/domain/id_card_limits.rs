@@ -8,7 +8,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
-/// The longest time that a use counts, and that it is remembered for.
+/// The longest time that a use counts.
 pub const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// The limits. 0: none.

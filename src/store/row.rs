@@ -18,7 +18,7 @@ pub struct NewRow {
     pub request_fingerprint: Vec<u8>,
     /// Keyed hash of the vendor's token.
     pub token_hash: Vec<u8>,
-    /// Keyed hash of the ID number, where there is one: forgotten after a day, or when redacted.
+    /// Keyed hash of the ID number, where there is one: forgotten when no attempt of it counts any more, or when redacted.
     pub id_card_hash: Option<Vec<u8>>,
     /// The vendor's id of the call that made the token.
     pub vendor_request_id: String,

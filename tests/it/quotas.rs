@@ -96,12 +96,12 @@ async fn a_person_must_wait_before_the_vendor_says_so() {
     let world = self::world(simulator, folder, "", 0, 3).await;
     assert_eq!(over_quota(world.create(world.request()).await).0, "PERSON_LIMIT_REACHED");
 
-    world.skew(24 * 3600);
+    world.skew(26 * 3600);
     assert_eq!(world.count(KNOWN_CARDS), 3);
     assert_eq!(world.gateway.app.forget_id_cards().await.expect("store"), 3);
     assert_eq!(world.count(KNOWN_CARDS), 0);
     // The vendor's clock too, or it would refuse our signature.
-    world.control("clock", serde_json::json!({ "advance_s": 24 * 3600 })).await;
+    world.control("clock", serde_json::json!({ "advance_s": 26 * 3600 })).await;
     succeeded(world.create(world.request()).await);
 }
 
@@ -113,6 +113,21 @@ async fn a_minute_later_the_card_has_rested() {
     let (reason, _, retry_s) = over_quota(world.create(world.request()).await);
     assert!(reason == "PERSON_LIMIT_REACHED" && retry_s <= 60, "{reason} {retry_s}");
     world.advance(61).await;
+    world.created().await;
+}
+
+#[tokio::test]
+async fn an_attempt_counts_for_a_day_however_old_its_verification_is() {
+    let world = with_card_limits(0, 1).await;
+    let created = world.created().await;
+    world.advance(7000).await;
+    world.attempt(&created, 0).await;
+    assert_eq!(world.state(&created.id).await, "PASSED");
+    world.advance(23 * 3600).await;
+    world.gateway.app.forget_id_cards().await.expect("store");
+    let (reason, _, retry_s) = over_quota(world.create(world.request()).await);
+    assert!(reason == "PERSON_LIMIT_REACHED" && retry_s <= 3600, "{reason} {retry_s}");
+    world.advance(3601).await;
     world.created().await;
 }
 
