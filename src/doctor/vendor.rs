@@ -52,7 +52,8 @@ pub(super) async fn check(subjects: Subjects<'_>, reached: bool, clock: Arc<dyn 
     };
     let mut calls = Calls::default();
     let mut credentials = BTreeMap::new();
-    for (name, pair) in key_pairs(&subjects, &clock, findings).await {
+    let KeyPairs { first, second } = key_pairs(&subjects, &clock, findings).await;
+    for (name, pair) in first {
         let is_fine = if reached {
             let checked = client.check_key(&name, &pair).await;
             calls.count(checked.1.as_ref());
@@ -65,6 +66,14 @@ pub(super) async fn check(subjects: Subjects<'_>, reached: bool, clock: Arc<dyn 
             false
         };
         credentials.insert(name, Credential { pair, is_fine });
+    }
+    for (name, pair) in second.into_iter().filter(|_| reached) {
+        let checked = client.check_key(&name, &pair).await;
+        calls.count(checked.1.as_ref());
+        let finding = credential_finding(&format!("{name}, second key pair {}", pair.masked_id()), checked);
+        // The first serves; this one is what is left when it is refused.
+        let status = if finding.status == Status::Fail { Status::Warn } else { finding.status };
+        findings.push(Finding { status, ..finding });
     }
     for flow in subjects.flows.values() {
         findings.push(match credentials.get(&flow.credential) {
@@ -84,13 +93,17 @@ pub(super) async fn check(subjects: Subjects<'_>, reached: bool, clock: Arc<dyn 
     findings.push(calls.finding(subjects.tencent.requests_per_second));
 }
 
-/// The first key pair of each credential: what the vault has goes before the configuration, and a source before both.
-async fn key_pairs(
-    subjects: &Subjects<'_>,
-    clock: &Arc<VendorClock>,
-    findings: &mut Vec<Finding>,
-) -> BTreeMap<String, KeyPair> {
-    let mut pairs = BTreeMap::new();
+/// By the name of their credential.
+#[derive(Default)]
+struct KeyPairs {
+    first: BTreeMap<String, KeyPair>,
+    /// Of the vault: what serves while the first is refused.
+    second: Vec<(String, KeyPair)>,
+}
+
+/// The key pairs of each credential: what the vault has goes before the configuration, and a source before both.
+async fn key_pairs(subjects: &Subjects<'_>, clock: &Arc<VendorClock>, findings: &mut Vec<Finding>) -> KeyPairs {
+    let KeyPairs { first: mut pairs, mut second } = KeyPairs::default();
     for (name, configured) in subjects.credentials {
         if let CredentialConfig::Static(pair) = configured {
             pairs.insert(name.clone(), pair.clone());
@@ -112,8 +125,9 @@ async fn key_pairs(
             }
         }
         for name in names {
-            match first_of(&vault, &name).await {
-                Ok(pair) => {
+            match live_of(&vault, &name).await {
+                Ok((pair, others)) => {
+                    second.extend(others.into_iter().map(|other| (name.clone(), other)));
                     if pairs.get(&name).is_some_and(|configured| *configured != pair) {
                         let finding = "the configuration has another key pair than the vault, and the vault's is used";
                         let advice = "put it in use with `credential rotate`, or take it out of the configuration";
@@ -135,13 +149,17 @@ async fn key_pairs(
         }
     }
     ask_sources(subjects, clock, &mut pairs, findings).await;
-    pairs
+    KeyPairs { first: pairs, second }
 }
 
-async fn first_of(vault: &CredentialVault, name: &str) -> Result<KeyPair, CredentialError> {
+/// The first key pair, and the others.
+async fn live_of(vault: &CredentialVault, name: &str) -> Result<(KeyPair, Vec<KeyPair>), CredentialError> {
     let row = vault.find(name).await?;
-    match row.key_pairs.first() {
-        Some(sealed) if row.disabled_at_ms.is_none() => vault.open(name, sealed),
+    match row.key_pairs.split_first() {
+        Some((first, others)) if row.disabled_at_ms.is_none() => {
+            let others = others.iter().map(|sealed| vault.open(name, sealed)).collect::<Result<_, _>>()?;
+            Ok((vault.open(name, first)?, others))
+        }
         _ => Err(CredentialError::Disabled(name.to_owned())),
     }
 }

@@ -1,10 +1,14 @@
 //! What the doctor finds, and what it leaves alone.
 
-use crate::harness::World;
+use crate::{
+    credentials,
+    harness::{FINANCE, World, bearing, succeeded},
+};
 use faceid_gateway::{
     config::Config,
     doctor::{Finding, Status, examine},
     domain::clock::{Clock, MovableClock},
+    grpc::pb::{CreateCredentialRequest, KeyPair, credential_service_client::CredentialServiceClient},
     simulator::{self, Simulator, SimulatorConfig},
 };
 use jiff::SignedDuration;
@@ -132,6 +136,36 @@ async fn a_gateway_that_serves_is_looked_at_and_not_touched() {
     assert_found(&findings, "evidence", "evidence", Status::Ok, "can be listed");
     assert_eq!(rows(&world), before);
     world.created().await;
+}
+
+#[tokio::test]
+async fn every_pair_of_the_vault_is_checked_and_a_role_finds_its_base_there() {
+    let mut world = World::start().await;
+    let mut patient = Patient::of(&world.simulator);
+    credentials::make_new_key(&world).await;
+    succeeded(credentials::rotate(&world, "main", credentials::NEW_ID, credentials::NEW_KEY).await);
+    let old_id = world.simulator.secret_id().to_owned();
+    credentials::set_disabled(&world, &old_id, true).await;
+    // In the vault and not in the configuration.
+    let pair = KeyPair { secret_id: credentials::NEW_ID.into(), secret_key: credentials::NEW_KEY.into() };
+    let request = CreateCredentialRequest { name: "base".into(), key_pair: Some(pair) };
+    let mut client = CredentialServiceClient::new(world.channel.clone());
+    succeeded(client.create_credential(bearing(FINANCE, request)).await);
+    patient.endpoint = format!("{0}\"\nsts_endpoint = \"{0}", patient.endpoint);
+    patient.more = "[[credentials]]\nname = \"role\"\nsource = \"sts_assume_role\"\nbased_on = \"base\"\n\
+                    role_arn = \"qcs::cam::uin/100000000001:roleName/faceid\"\n"
+        .into();
+    let patient = {
+        let mut patient = patient.with_flow("by-role", "1", "authority", "\"name\", \"id_number\"", "role");
+        std::mem::swap(&mut patient.folder, &mut world.folder);
+        patient
+    };
+    let findings = patient.examined().await;
+    assert_eq!(failed(&findings), [""; 0], "{findings:#?}");
+    assert_found(&findings, "credential", "main, second key pair", Status::Warn, "AuthFailure.SecretIdNotFound");
+    assert_found(&findings, "credential", "role", Status::Ok, "the key is fine");
+    assert_found(&findings, "flow", "by-role", Status::Ok, "known");
+    world.folder = patient.folder;
 }
 
 #[tokio::test]
