@@ -211,7 +211,11 @@ async fn check_credentials(credentials: &Credentials, flows: &Flows) -> anyhow::
     for flow in flows.values() {
         match credentials.live_pairs(&flow.credential).await {
             Ok(_) => {}
-            Err(error @ (CredentialError::Disabled(_) | CredentialError::Unavailable { .. })) => {
+            Err(
+                error @ (CredentialError::Disabled(_)
+                | CredentialError::Refused { .. }
+                | CredentialError::Unavailable { .. }),
+            ) => {
                 tracing::error!(flow = %flow.name, error = %error, "the flow cannot be served now");
             }
             Err(error) => faults.push(format!("flow {} cannot be served: {error}", flow.name)),

@@ -143,6 +143,7 @@ impl Error {
             Self::CredentialExternal(_) => Reason::CredentialExternal,
             Self::Credential(CredentialError::Absent(_)) => Reason::CredentialAbsent,
             Self::Credential(CredentialError::Disabled(_)) => Reason::CredentialDisabled,
+            Self::Credential(CredentialError::Refused { .. }) => Reason::CredentialRefused,
             Self::Credential(CredentialError::Unavailable { .. }) => Reason::CredentialUnavailable,
             Self::Credential(CredentialError::Store(_))
             | Self::Store(_)

@@ -191,7 +191,14 @@ impl Credentials {
         }
         let unavailable = |problem: String| CredentialError::Unavailable { name: name.to_owned(), problem };
         let renewed = source.renew(name, &self.sts, &*self.clock, Base::Of(self)).await;
-        renewed.map_err(|error| unavailable(error.to_string()))?;
+        renewed.map_err(|error| {
+            let problem = error.to_string();
+            if error.is_permanent() {
+                CredentialError::Refused { name: name.to_owned(), problem }
+            } else {
+                unavailable(problem)
+            }
+        })?;
         source.session(self.clock.now()).ok_or_else(|| unavailable("its source gave a key pair that has ended".into()))
     }
 

@@ -88,6 +88,14 @@ pub(super) enum SourceError {
     Ended,
 }
 
+impl SourceError {
+    /// Whether an operator must act: the vendor refuses the base's key pair, the role or the account.
+    pub(super) fn is_permanent(&self) -> bool {
+        let Self::Vendor(error) = self else { return false };
+        matches!(error.kind.class(), ErrorClass::Credential | ErrorClass::Account | ErrorClass::Request)
+    }
+}
+
 impl Source {
     pub(super) fn new(kind: SourceKind) -> Self {
         Self { kind, held: Mutex::default(), asking: tokio::sync::Mutex::default() }

@@ -116,6 +116,10 @@ fn code(reason: Reason) -> Code {
 fn message(error: &Error, reason: Reason) -> String {
     match (reason, error.vendor_failure()) {
         (Reason::Internal, _) => "internal error: see the gateway's log".into(),
+        // Its words may name files of the machine.
+        (Reason::CredentialRefused, None) => {
+            "the source of the flow's credential refuses to give a key pair: the gateway's log says why".into()
+        }
         (Reason::CredentialUnavailable, _) => {
             "the credential of the flow has no key pair now: try again; the gateway's log says why".into()
         }

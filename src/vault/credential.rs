@@ -35,6 +35,9 @@ pub enum CredentialError {
     Unreadable { name: String, source: OpenError },
     #[error("credential {0}: what was sealed is no key pair")]
     Corrupt(String),
+    /// Its source refuses to give a key pair, and will go on doing so.
+    #[error("credential {name}: {problem}")]
+    Refused { name: String, problem: String },
     /// Its source gives no key pair now.
     #[error("credential {name}: {problem}")]
     Unavailable { name: String, problem: String },

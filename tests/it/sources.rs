@@ -149,6 +149,18 @@ async fn a_role_is_taken_on_with_the_second_pair_while_the_first_is_refused() {
 }
 
 #[tokio::test]
+async fn a_role_that_is_refused_is_an_operators_matter() {
+    let source = format!("source = \"sts_assume_role\"\nrole_arn = \"{ROLE}\"\nbased_on = \"main\"\nduration_s = 3600");
+    let world = start(&source, &[]).await;
+    credentials::set_disabled(&world, world.simulator.secret_id(), true).await;
+    world.advance(3601).await;
+    let refusal = refused(world.create(world.request()).await);
+    assert_eq!((refusal.code, refusal.reason.as_str()), (Code::FailedPrecondition, "CREDENTIAL_REFUSED"));
+    credentials::set_disabled(&world, world.simulator.secret_id(), false).await;
+    world.until("the role", async || world.create(world.request()).await.is_ok()).await;
+}
+
+#[tokio::test]
 async fn a_pair_in_the_vault_that_a_source_hides_can_be_erased() {
     let world = World::start().await;
     world.created().await;
