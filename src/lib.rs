@@ -10,15 +10,23 @@
 //! 4. `domain::outcome` judges the vendor's answer, `domain::verification` makes the transition, and the store advances over the
 //!    version that was read. GetResult tells of it.
 //!
-//! Imports point one way:
+//! Imports point one way, and nowhere else (held by `tests/it/structure.rs`):
 //!
 //! ```text
-//! grpc, http, worker → app → { domain, credential, tencent, vault, store, evidence, webhook }
-//! grpc → { auth, reload }       auth → { domain, reload }
-//! tencent → { tc3, domain }     vault → { store, domain }     evidence → vault     credential → { tencent, vault, store, domain }
-//! domain, tc3, store, webhook, reload, simulator → nothing of ours
-//! config → what it configures   serve builds everything       doctor → config, store, tencent, vault, evidence, webhook
-//! cli → serve, doctor, simulator
+//! cli        → serve, doctor, simulator, config, telemetry, grpc, vault, domain
+//! serve      → grpc, http, worker, app, auth, reload, config, telemetry, credential, tencent, vault, store, evidence, webhook, domain
+//! doctor     → config, credential, tencent, vault, store, evidence, domain
+//! config     → grpc, auth, reload, telemetry, credential, tencent, vault, webhook, domain
+//! grpc       → app, auth, reload, vault, domain
+//! http       → app
+//! worker     → app, store, domain
+//! app        → credential, tencent, vault, store, evidence, webhook, domain
+//! credential → tencent, vault, store, domain
+//! tencent    → tc3, domain
+//! evidence   → vault
+//! vault      → store, domain
+//! auth       → reload, domain
+//! domain, tc3, store, webhook, reload, telemetry, simulator → nothing of ours
 //! ```
 //!
 //! The modules in reading order: [`domain`], [`app`], [`tencent`], [`tc3`], [`credential`], [`vault`], [`store`], [`evidence`],

@@ -24,6 +24,7 @@ mod resilience;
 mod rotating;
 mod sources;
 mod store;
+mod structure;
 mod tls;
 mod upgrading;
 mod usage;
