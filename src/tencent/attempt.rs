@@ -3,7 +3,8 @@
 //! Each try takes a token of the account's quota, goes to the endpoint that is up, and is signed when it leaves.
 
 use super::{
-    client::{Call, CallOptions, Client, Urgency},
+    call::Call,
+    client::{CallOptions, Client, Urgency},
     clock_offset::ToldOffset,
     endpoints::{Endpoint, Route},
     error::ErrorKind,

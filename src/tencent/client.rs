@@ -3,11 +3,13 @@
 //! How a call is tried, until when and where, is in [`super::attempt`]; the class of every failure in [`super::error`].
 
 use super::{
+    answer::{Answer, read_answer},
     attempt::{Exchange, Limits, Question, by},
+    call::Call,
     clock_offset::VendorClock,
     encryption::FieldEncryption,
     endpoints::{Endpoint, Endpoints},
-    error::{EarlierRefusal, Error, ErrorKind},
+    error::{Error, ErrorKind},
     in_flight::InFlight,
     quota::Quotas,
     wire::{
@@ -24,8 +26,7 @@ use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use rustls::pki_types::CertificateDer;
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::value::RawValue;
+use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -133,17 +134,6 @@ pub struct Client {
     pub(super) timeout: Duration,
     /// Each beside the hash of its SecretKey, which itself stays in memory only as long as a call needs it.
     signing_keys: Mutex<Vec<(Sha256Hash, Arc<SigningKey>)>>,
-}
-
-/// An answer and the vendor's id of the call.
-pub struct Answer<T> {
-    pub body: T,
-    pub request_id: String,
-    /// When the question was put that this answers. The vendor took the signature for this time, so it is the vendor's, to within
-    /// the 5 minutes that it allows, whatever the machine's clock says.
-    pub asked_at: Timestamp,
-    /// How many tries it took.
-    pub tries: u32,
 }
 
 impl Client {
@@ -344,174 +334,5 @@ impl Client {
                 return Err(ErrorKind::Timeout { timeout_ms: took.as_millis() });
             }
         }
-    }
-}
-
-/// One call, with all its tries: counted, timed and traced, with the vendor's request id on the span.
-pub(super) struct Call {
-    pub(super) action: &'static str,
-    pub(super) span: tracing::Span,
-    pub(super) tries: u32,
-    /// What the vendor itself said last, when it refused.
-    refusal: Option<EarlierRefusal>,
-    started: Instant,
-}
-
-impl Call {
-    pub(super) fn begin(action: &'static str) -> Self {
-        let span = tracing::info_span!(
-            "tencent",
-            otel.name = action,
-            otel.kind = "client",
-            code = tracing::field::Empty,
-            tries = tracing::field::Empty,
-            vendor_request_id = tracing::field::Empty
-        );
-        Self { action, span, tries: 0, refusal: None, started: Instant::now() }
-    }
-
-    /// A try has failed, which need not be the end.
-    pub(super) fn failed_once(&mut self, kind: &ErrorKind) {
-        let Self { action, span, tries, .. } = self;
-        tracing::debug!(parent: &*span, action, tries, code = kind.label(), vendor_request_id = kind.request_id(), "try failed");
-        if let Some(request_id) = kind.request_id() {
-            self.refusal = Some(EarlierRefusal { code: kind.label().to_owned(), request_id: request_id.to_owned() });
-        }
-    }
-
-    pub(super) fn succeeded(&self, request_id: &str) {
-        self.end("ok", Some(request_id));
-    }
-
-    pub(super) fn failed(&self, kind: ErrorKind) -> Error {
-        self.end(kind.label(), kind.request_id());
-        Error { action: self.action, kind, tries: self.tries, earlier: self.refusal.clone().map(Box::new) }
-    }
-
-    fn end(&self, label: &str, request_id: Option<&str>) {
-        let Self { action, span, tries, started, .. } = self;
-        span.record("code", label);
-        span.record("tries", tries);
-        span.record("vendor_request_id", request_id);
-        tracing::debug!(parent: span, action, code = label, tries, vendor_request_id = request_id, "vendor call ended");
-        metrics::counter!("faceid_vendor_calls_total", "action" => *action, "code" => label.to_owned()).increment(1);
-        metrics::histogram!("faceid_vendor_call_duration_seconds", "action" => *action).record(started.elapsed());
-        metrics::histogram!("faceid_vendor_tries_per_call", "action" => *action).record(f64::from(*tries));
-    }
-}
-
-/// What the vendor's envelope holds.
-pub(super) struct Unpacked<T> {
-    pub(super) body: T,
-    pub(super) request_id: String,
-}
-
-impl<T> Unpacked<T> {
-    pub(super) fn answers(self, asked_at: Timestamp, tries: u32) -> Answer<T> {
-        Answer { body: self.body, request_id: self.request_id, asked_at, tries }
-    }
-}
-
-/// Reads the vendor's envelope: `{"Response": {"Error": …}}` or `{"Response": {…}}`.
-pub(super) fn read_answer<T: DeserializeOwned>(body: &[u8]) -> Result<Unpacked<T>, ErrorKind> {
-    let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|error| unintelligible(&error, ""))?;
-    let response = envelope.response.get();
-    let head: Head = serde_json::from_str(response).map_err(|error| unintelligible(&error, ""))?;
-    // Both go to logs and callers: nothing but a code and an id may pass for one.
-    let request_id = head.request_id.filter(|id| is_word(id, "-_")).unwrap_or_default();
-    if let Some(error) = head.error {
-        return Err(if is_word(&error.code, ".") {
-            ErrorKind::Refused { code: error.code, request_id }
-        } else {
-            ErrorKind::Unintelligible { problem: "the error's code is not one".into(), request_id }
-        });
-    }
-    let body = serde_json::from_str(response).map_err(|error| unintelligible(&error, &request_id))?;
-    Ok(Unpacked { body, request_id })
-}
-
-fn is_word(text: &str, punctuation: &str) -> bool {
-    const MAX_CHARS: usize = 128;
-    (1..=MAX_CHARS).contains(&text.len())
-        && text.chars().all(|char| char.is_ascii_alphanumeric() || punctuation.contains(char))
-}
-
-/// Says where the JSON broke. serde's own text quotes the value, which may be a name or an ID number.
-pub(super) fn unintelligible(error: &serde_json::Error, request_id: &str) -> ErrorKind {
-    use serde_json::error::Category;
-    let problem = match error.classify() {
-        Category::Eof => "cut off",
-        Category::Syntax => "not JSON",
-        Category::Data => "a field is of another type than documented",
-        Category::Io => "unreadable",
-    };
-    let problem = format!("{problem} at line {} column {}", error.line(), error.column());
-    ErrorKind::Unintelligible { problem, request_id: request_id.to_owned() }
-}
-
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(rename = "Response", borrow)]
-    response: &'a RawValue,
-}
-
-#[derive(Deserialize)]
-struct Head {
-    #[serde(rename = "RequestId")]
-    request_id: Option<String>,
-    #[serde(rename = "Error")]
-    error: Option<VendorError>,
-}
-
-#[derive(Deserialize)]
-struct VendorError {
-    #[serde(rename = "Code")]
-    code: String,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(body: &str) -> Result<Unpacked<GetDetectInfoEnhancedResponse>, ErrorKind> {
-        read_answer(body.as_bytes())
-    }
-
-    #[test]
-    fn reads_an_error_and_its_request_id() {
-        let error = read(r#"{"Response":{"Error":{"Code":"InternalError","Message":"张三"},"RequestId":"r-1"}}"#).err();
-        let Some(ErrorKind::Refused { code, request_id }) = error else { panic!("not refused") };
-        assert_eq!((code.as_str(), request_id.as_str()), ("InternalError", "r-1"));
-    }
-
-    #[test]
-    fn what_is_no_code_and_no_id_goes_nowhere() {
-        for code in ["张三 11010519491231002X".to_owned(), String::new(), "A".repeat(129)] {
-            let body = format!(r#"{{"Response":{{"Error":{{"Code":"{code}","Message":""}},"RequestId":"张三"}}}}"#);
-            let error = read(&body).err().unwrap();
-            assert!(matches!(error, ErrorKind::Unintelligible { .. }), "{error}");
-            assert!(!error.to_string().contains("张三"), "{error}");
-        }
-    }
-
-    #[test]
-    fn says_where_an_answer_breaks_without_quoting_it() {
-        for (body, expected) in [
-            ("<html>502 张三</html>", "not JSON at line 1 column 1"),
-            (r#"{"Response":{"Text":{"Name":"张三""#, "cut off"),
-            (r#"{"Response":{"Text":{"ErrCode":"张三"},"RequestId":"r-1"}}"#, "another type"),
-            (r#"{"Response":null}"#, "another type"),
-            ("[]", "another type"),
-            ("", "cut off at line 1 column 0"),
-        ] {
-            let text = read(body).err().unwrap_or_else(|| panic!("{body} was read")).to_string();
-            assert!(text.contains(expected) && !text.contains("张三"), "{body}: {text}");
-        }
-    }
-
-    #[test]
-    fn deep_nesting_is_refused() {
-        let deep = format!(r#"{{"Response":{{"New":{}1{}}}}}"#, "[".repeat(100_000), "]".repeat(100_000));
-        assert!(read(&deep).is_err());
     }
 }

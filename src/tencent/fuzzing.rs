@@ -1,6 +1,6 @@
 //! What the fuzz targets reach of the client: the reading of answers, without a vendor.
 
-use super::{client::read_answer, wire::GetDetectInfoEnhancedResponse};
+use super::{answer::read_answer, wire::GetDetectInfoEnhancedResponse};
 use jiff::Timestamp;
 
 pub use super::media::fuzz_media as read_media;

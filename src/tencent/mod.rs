@@ -1,11 +1,13 @@
 //! The client of Tencent Cloud FaceID, API version 2018-03-01.
 //!
 //! Between a question and its answer are timeouts, resets, throttles, skewed clocks and outages. In reading order: [`client`] (the
-//! actions; signing and reading), `attempt` (one call and its tries), `retry`, `endpoints` with `breaker`, `quota`, `in_flight`,
-//! [`clock_offset`].
+//! actions, and signing), `attempt` (one call and its tries), `call` (what is counted of it), `answer`, `retry`, `endpoints` with
+//! `breaker`, `quota`, `in_flight`, [`clock_offset`].
 
+mod answer;
 mod attempt;
 mod breaker;
+mod call;
 pub mod catalogue;
 pub mod client;
 pub mod clock_offset;
@@ -23,7 +25,8 @@ mod retry;
 pub mod sts;
 pub mod wire;
 
-pub use client::{Answer, CallOptions, Client, ClientConfig, Urgency};
+pub use answer::Answer;
+pub use client::{CallOptions, Client, ClientConfig, Urgency};
 pub use clock_offset::VendorClock;
 pub use encryption::FieldEncryption;
 pub use endpoints::certificates;

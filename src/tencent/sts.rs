@@ -1,7 +1,9 @@
 //! Temporary key pairs: the vendor's Security Token Service, API version 2018-08-13, and the metadata of its machines.
 
 use super::{
-    client::{Call, ClientConfig, read_answer},
+    answer::read_answer,
+    call::Call,
+    client::ClientConfig,
     clock_offset::VendorClock,
     error::{Error, ErrorClass, ErrorKind},
 };

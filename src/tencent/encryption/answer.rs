@@ -3,7 +3,7 @@
 
 use super::{
     super::{
-        client::{Answer, unintelligible},
+        answer::{Answer, unintelligible},
         error::ErrorKind,
         wire::{DetectInfoText, Encryption, GetDetectInfoEnhancedResponse},
     },

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::tencent::{
-    client::Answer,
+    answer::Answer,
     wire::{DetectInfoText, GetDetectInfoEnhancedResponse},
 };
 use jiff::Timestamp;

@@ -7,8 +7,10 @@ mod parser;
 mod shape;
 
 use super::{
+    answer::{Answer, Unpacked, read_answer},
     attempt::{Exchange, Limits, Question, by},
-    client::{Answer, Call, CallOptions, Client, Unpacked, read_answer},
+    call::Call,
+    client::{CallOptions, Client},
     error::{Error, ErrorKind},
     in_flight::Place,
     wire::{GetDetectInfoEnhancedRequest, GetDetectInfoEnhancedResponse},

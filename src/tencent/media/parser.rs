@@ -351,7 +351,7 @@ mod tests {
     use crate::{
         domain::evidence::MediaKind::*,
         tencent::{
-            client::{Unpacked, read_answer},
+            answer::{Unpacked, read_answer},
             wire::GetDetectInfoEnhancedResponse,
         },
     };
