@@ -3,12 +3,14 @@
 use super::{caller::caller_of, convert, observe::time_left, pb, status::status};
 use crate::app::{App, Error, Urgency, Visitor};
 use futures_util::{
-    StreamExt,
+    Stream, StreamExt,
     stream::{self, BoxStream},
 };
 use std::{sync::Arc, time::Duration};
 use tonic::{Request, Response, Status};
 
+/// Then a watcher shows anew who it is: one that was taken out of the configuration, or whose token was, sees no more.
+const LONGEST_WATCH: Duration = Duration::from_secs(3600);
 /// What encoding and sending an answer may take.
 const ANSWER_TIME: Duration = Duration::from_millis(100);
 
@@ -86,7 +88,7 @@ impl pb::verification_service_server::VerificationService for VerificationApi {
         let watched =
             self.app.watch_verifications(&caller, &resume_token, flow).await.map_err(|error| status(&error))?;
         let answers = watched.map(|watched| watched.map(convert::watch_response).map_err(|error| status(&error)));
-        Ok(Response::new(answers.boxed()))
+        Ok(Response::new(for_a_while(answers).boxed()))
     }
 
     async fn cancel_verification(
@@ -134,5 +136,23 @@ impl pb::verification_service_server::VerificationService for VerificationApi {
         let id = request.into_inner().verification_id;
         let redacted = self.app.redact_verification(&caller, &id).await.map_err(|error| status(&error))?;
         Ok(Response::new(convert::redact_response(redacted)))
+    }
+}
+
+fn for_a_while<S: Stream>(answers: S) -> impl Stream<Item = S::Item> {
+    answers.take_until(tokio::time::sleep(LONGEST_WATCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_ends_with_its_time() {
+        let ticks = stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(15)).await;
+            Some(((), ()))
+        });
+        assert_eq!(for_a_while(ticks).count().await, 240 - 1);
     }
 }
