@@ -1,7 +1,7 @@
 //! Settle: ask the vendor, apply the answer. Shared by the callback, the result and the reconciler.
 
 use super::{
-    App, Error,
+    App, Error, Reason,
     event::EventKind,
     record::{Record, state_name},
 };
@@ -61,6 +61,7 @@ impl App {
     /// goes on when they hang up, and what it learns is kept.
     pub(super) async fn check(self: &Arc<Self>, mut record: Record, urgency: Urgency) -> Result<Checked, Error> {
         let id = record.verification.id.to_string();
+        let mut has_patience = urgency != Urgency::Background;
         loop {
             let (flight, is_new) = self.checks.join(&id, || {
                 let landing = Landing { app: Arc::clone(self), id: id.clone() };
@@ -75,6 +76,10 @@ impl App {
                 Ok(()) => return Ok(Checked { record, question_was_under_way: !is_new }),
                 // What was refused here may have been background work, which goes last: not a caller's turn.
                 Err(error) if !is_new && error.was_not_asked() && urgency != Urgency::Background => {}
+                // Or was given up for the deadline of whoever began it: once more, by our own.
+                Err(error) if !is_new && error.reason() == Reason::VendorUnavailable && has_patience => {
+                    has_patience = false;
+                }
                 Err(error) => return Err(Error::Shared(error)),
             }
         }

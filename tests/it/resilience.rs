@@ -250,6 +250,24 @@ async fn the_reconciler_leaves_alone_a_vendor_that_is_down() {
 }
 
 #[tokio::test]
+async fn who_is_in_a_hurry_does_not_give_up_for_the_others() {
+    let world = World::start().await;
+    // The hasty one has no time for a second try, more often than not.
+    for _ in 0..8 {
+        let created = world.created().await;
+        world.attempt(&created, 0).await;
+        let fault = json!({"action": "GetDetectInfoEnhanced", "kind": "http_status", "status": 503, "times": 2});
+        world.fault(fault).await;
+        let mut hasty = bearing(ORDERS, GetResultRequest { fresh: true, ..by_id(&created.id) });
+        hasty.set_timeout(Duration::from_millis(30));
+        let mut client = world.client();
+        let (_, told) = tokio::join!(client.get_result(hasty), world.result(&created.id));
+        assert_eq!(crate::harness::state_name(&succeeded(told).verification.expect("one")), "PASSED");
+        world.clear_faults().await;
+    }
+}
+
+#[tokio::test]
 async fn who_hangs_up_does_not_take_the_answer_from_the_others() {
     let world = World::start().await;
     let created = world.created().await;

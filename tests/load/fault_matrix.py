@@ -63,6 +63,14 @@ class Cell:
     def __init__(self, folder, binary, fault, with_backup):
         self._stack = contextlib.ExitStack()
         self._fault = fault
+        try:
+            self._start_all(folder, binary, fault, with_backup)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _start_all(self, folder, binary, fault, with_backup):
+        folder.mkdir()
         simulate = self._start(SimulateProcess(binary, folder, SECRET_ID, SECRET_KEY))
         self.simulator = simulate.simulator
         self.simulator.control("POST", "/quota", {"per_second": 1000})
@@ -141,9 +149,19 @@ async def measure(cell, one_in, seconds):
         return during, tries / max(1, during.calls), f"over {RECOVERY_LIMIT_S}"
 
 
+def start_cell(folder, fault, with_backup):
+    """A port that was free a moment ago may be taken by a connection of the other cell: then others are tried."""
+    for attempt in range(5):
+        try:
+            return Cell(folder / str(attempt), find_binary(), fault, with_backup)
+        except AssertionError as error:
+            print(f"{fault}: started again: {error}", file=sys.stderr)
+    raise AssertionError(f"{fault}: no cell could be started")
+
+
 def row_of(fault, name, one_in, with_backup, options):
     with tempfile.TemporaryDirectory() as folder:
-        cell = Cell(pathlib.Path(folder), find_binary(), fault, with_backup)
+        cell = start_cell(pathlib.Path(folder), fault, with_backup)
         try:
             seconds = options.always_seconds if one_in == 1 else options.seconds
             during, tries, recovery_s = asyncio.run(measure(cell, one_in, seconds))
