@@ -208,6 +208,8 @@ load, so the milliseconds are for comparing the rows with each other.
   through, to find out whether the endpoint is back.
 - Where every second call fails, retries are given to one call in five and ten a second more (`src/tencent/retry.rs`), so that an outage is not
   multiplied: at this load that is what some of the callers see. With a backup endpoint a call's first try there is no retry.
+- *SignatureExpire, always* moves the vendor's own clock. Ten minutes ahead, the gateway looks after the verifications of the load by itself, and its
+  tries are counted, too.
 - A call to a silent endpoint costs `first_byte_timeout_ms` (5 s) until it is tried elsewhere. Two such tries are more than the deadline here.
 
 {lines}
