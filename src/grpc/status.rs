@@ -166,17 +166,17 @@ fn details(error: &Error, reason: Reason, vendor: Option<VendorFailure<'_>>) -> 
 }
 
 fn retry_delay(error: &Error) -> Duration {
-    match error {
-        Error::PersonLimitReached(reached) => reached.retry_after.unsigned_abs(),
-        _ => error.vendor_failure().and_then(|vendor| vendor.retry_after).unwrap_or(RETRY_DELAY),
+    if let Error::PersonLimitReached(reached) = error {
+        return reached.retry_after.unsigned_abs();
     }
+    error.vendor_failure().and_then(|vendor| vendor.retry_after).unwrap_or(RETRY_DELAY)
 }
 
 fn quota_violation(error: &Error) -> QuotaViolation {
-    match error {
-        Error::PersonLimitReached(reached) => QuotaViolation::new("id-card", reached.to_string()),
-        _ => QuotaViolation::new("tencent-account", "calls to the vendor per second"),
+    if let Error::PersonLimitReached(reached) = error {
+        return QuotaViolation::new("id-card", reached.to_string());
     }
+    QuotaViolation::new("tencent-account", "calls to the vendor per second")
 }
 
 fn violation(fault: &Fault) -> FieldViolation {

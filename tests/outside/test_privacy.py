@@ -356,7 +356,7 @@ def rest(simulator, client):
 
 
 def memory_during_a_call(serve, simulator, client):
-    simulator.fault("DetectAuth", "delay", ms=2000)
+    simulator.fault("DetectAuth", "delay", ms=3000)
     creating = client.start("CreateVerification", {"flow": "onboarding", "subject": subject()})
     time.sleep(0.5)
     memory = memory_of(serve.popen.pid)
