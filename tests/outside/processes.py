@@ -187,7 +187,8 @@ class GatewayProcess(Process):
         self.wait_until("readyz and health", self.is_ready)
 
     def metrics(self):
-        answer = self.http.get(f"{self.http_url}/metrics", timeout=10)
+        # By a connection of its own: one that was idle for long may be closed by the gateway just as it is used.
+        answer = http_session().get(f"{self.http_url}/metrics", timeout=10)
         assert answer.status_code == 200
         return answer.text
 
