@@ -11,6 +11,7 @@ use crate::{
         key_pair::KeyPair,
         outcome::{Judgement, Verdict, judge},
         result::LivenessAttempt,
+        result_code::{INTENTION_MODE_DIFFERS, INTENTION_STEP_OFF, ResultCode},
         verification::{State, Verification},
     },
     store::row::{AttemptRow, Effects, VerificationRow},
@@ -93,10 +94,10 @@ impl App {
         let Answer { body, request_id, asked_at, .. } = self.ask_vendor(&record, urgency).await?;
         let verification = &record.verification;
         let id = verification.id.to_string();
-        let findings = body.findings(verification.intention);
-        let judgement = findings
-            .as_ref()
-            .map_or(Judgement::NOTHING_LEARNT, |findings| judge(findings, verification.token_expired(asked_at)));
+        let findings = body.findings();
+        let judgement = findings.as_ref().map_or(Judgement::NOTHING_LEARNT, |findings| {
+            judge(findings, verification.intention, verification.token_expired(asked_at))
+        });
         let tells_something =
             findings.is_some_and(|findings| findings.face_code.is_some() || findings.last_liveness.is_some());
         let result = tells_something.then(|| body.into_result(request_id.clone(), asked_at));
@@ -144,10 +145,16 @@ impl App {
             ..GetDetectInfoEnhancedRequest::default()
         };
         let answer = self.get_detect_info(verification, &request, urgency).await?;
-        if verification.intention.is_some() || !answer.body.tells_of_intention() {
+        if verification.intention.is_some() || !answer.body.had_intention_step() {
             return Ok(answer);
         }
-        // The step is on in the vendor's console although no script was given: its code must be asked for.
+        // The step is on in the vendor's console although the flow has none here: it counts, so its code must be asked for.
+        metrics::counter!("faceid_flow_misconfigured_total", "flow" => verification.flow.clone(), "problem" => "step_unknown")
+            .increment(1);
+        tracing::warn!(
+            verification_id = %verification.id, flow = %verification.flow,
+            "the flow has an intention step in the vendor's console: set its `intention` here, so that callers supply a script"
+        );
         request.info_type = ALL_TEXT;
         self.get_detect_info(verification, &request, urgency).await
     }
@@ -216,6 +223,9 @@ fn kind_of_change(before: &Verification, after: &Verification) -> Option<EventKi
 }
 
 pub(super) fn note_change(before: &Verification, after: &Verification) {
+    if before.last_attempt != after.last_attempt {
+        note_misconfigured_flow(after);
+    }
     if before.state == after.state {
         return;
     }
@@ -223,4 +233,21 @@ pub(super) fn note_change(before: &Verification, after: &Verification) {
     metrics::counter!("faceid_verifications_settled_total", "flow" => after.flow.clone(), "outcome" => outcome)
         .increment(1);
     tracing::info!(verification_id = %after.id, flow = %after.flow, outcome, "settled");
+}
+
+/// The person cannot pass, whatever they do: an operator has to mend the flow, and hears of it at once.
+fn note_misconfigured_flow(after: &Verification) {
+    let Some(code) = after.last_attempt.map(|attempt| attempt.code) else { return };
+    let problem = match code {
+        INTENTION_STEP_OFF => "step_off",
+        INTENTION_MODE_DIFFERS => "mode_differs",
+        _ => return,
+    };
+    metrics::counter!("faceid_flow_misconfigured_total", "flow" => after.flow.clone(), "problem" => problem)
+        .increment(1);
+    tracing::error!(
+        verification_id = %after.id, flow = %after.flow,
+        "{}: nobody can pass; make the flow's `intention` and the console agree",
+        ResultCode::explain(code).meaning
+    );
 }

@@ -136,7 +136,8 @@ fn dev_config(
         secret_key = quoted(simulator.secret_key()),
         onboarding = dev_flow("onboarding", "1", "authority", r#""name", "id_number""#, simulator),
         photo = dev_flow("photo", "2", "uploaded_photo", "", simulator),
-        signing = dev_flow("signing", "3", "authority", r#""name", "id_number", "intention""#, simulator)
+        signing = dev_flow("signing", "3", "authority", r#""name", "id_number""#, simulator)
+            + "intention = \"read_aloud\""
             + &encryption("sm4_gcm", &simulator.sm2_public_key()),
         encrypted = dev_flow("encrypted", "1", "authority", r#""name", "id_number""#, simulator)
             + &encryption("aes_256_cbc", &simulator.rsa_public_key()),

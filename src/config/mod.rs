@@ -12,6 +12,7 @@ use crate::{
         fault::{Fault, Faults},
         flow::{AccessMode, ComparisonSource, Demands, EvidenceWish, Flow, Flows},
         id_card_limits::IdCardLimits,
+        intention::IntentionMode,
         redirect::AllowedTarget,
         schedule::PollSchedule,
     },
@@ -323,6 +324,9 @@ fn read_flows(root: &mut Section, faults: &mut Faults) -> (Flows, BTreeMap<Strin
         for (i, demand) in section.texts("requires", faults).iter().enumerate() {
             faults.check(&format!("{requires_path}[{i}]"), requires.add(demand));
         }
+        let intention_path = section.path_of("intention");
+        let intention = section.text("intention", faults);
+        let intention = intention.and_then(|name| faults.check(&intention_path, IntentionMode::parse(&name)));
         let redirect_allow = section.parsed_list("redirect_allow", faults, AllowedTarget::parse);
         let mut evidence = EvidenceWish::default();
         let evidence_path = section.path_of("evidence");
@@ -342,6 +346,7 @@ fn read_flows(root: &mut Section, faults: &mut Faults) -> (Flows, BTreeMap<Strin
                 access_mode: access_mode?,
                 comparison: comparison?,
                 requires,
+                intention,
                 redirect_allow,
                 result_retention: result_retention?,
                 evidence,

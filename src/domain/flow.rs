@@ -1,6 +1,6 @@
 //! Business flows: what an operator had approved in the vendor's console, under a name of our own.
 
-use super::redirect::AllowedTarget;
+use super::{intention::IntentionMode, redirect::AllowedTarget};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -19,6 +19,8 @@ pub struct Flow {
     pub access_mode: AccessMode,
     pub comparison: ComparisonSource,
     pub requires: Demands,
+    /// The intention step (意愿核身) as it is set in the vendor's console, if the flow has one.
+    pub intention: Option<IntentionMode>,
     pub redirect_allow: Vec<AllowedTarget>,
     /// How long personal data and results are kept, counted from the end of the verification.
     pub result_retention: SignedDuration,
@@ -104,12 +106,11 @@ impl ComparisonSource {
     }
 }
 
-/// What a caller must supply. Whether a photo is needed follows from the comparison.
+/// What a caller must supply. Whether a photo is needed follows from the comparison, a script from the intention step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Demands {
     pub name: bool,
     pub id_number: bool,
-    pub intention: bool,
 }
 
 impl Demands {
@@ -121,8 +122,7 @@ impl Demands {
         let demand = match name {
             "name" => &mut self.name,
             "id_number" => &mut self.id_number,
-            "intention" => &mut self.intention,
-            _ => return Err("is not one of: name, id_number, intention".into()),
+            _ => return Err("is not one of: name, id_number".into()),
         };
         *demand = true;
         Ok(())

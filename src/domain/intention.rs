@@ -38,7 +38,18 @@ pub enum IntentionMode {
 }
 
 impl IntentionMode {
-    /// The name that is stored.
+    /// Reads the name in the configuration.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        [Self::Questions, Self::Nods, Self::ReadAloud]
+            .into_iter()
+            .find(|mode| mode.name() == text)
+            .ok_or_else(|| "is not one of: read_aloud, questions, nods".into())
+    }
+
+    /// The name in the configuration and in the store.
     pub fn name(self) -> &'static str {
         match self {
             Self::Questions => "questions",

@@ -118,14 +118,10 @@ impl NewVerification {
         let id_number = demanded("subject.id_number", non_empty(request.id_number), requires.id_number, &mut faults)
             .and_then(|number| faults.check("subject.id_number", IdNumber::parse(&number)));
         let reference_photo = check_reference_photo(request.reference_photo, flow, &mut faults);
-        let intention = if request.intention_lacks_mode {
+        if request.intention_lacks_mode {
             faults.add("intention", "has no mode; set read_aloud, questions or nods");
-            None
         } else {
-            demanded("intention", request.intention, requires.intention, &mut faults)
-        };
-        if let Some(script) = &intention {
-            script.check(&mut faults);
+            check_intention(request.intention.as_ref(), flow, &mut faults);
         }
         let targets = check_targets(&request.success_url, &request.failure_url, flow, id, &mut faults);
         let redirect_url = if request.return_url.is_empty() {
@@ -161,7 +157,7 @@ impl NewVerification {
             name,
             id_number,
             reference_photo,
-            intention,
+            intention: request.intention,
             redirect_url,
             targets,
             extra: non_empty(request.extra),
@@ -185,6 +181,25 @@ fn demanded<T>(field: &str, value: Option<T>, required: bool, faults: &mut Fault
 fn check_request_id(request_id: &str, faults: &mut Faults) {
     if request_id.len() > MAX_REQUEST_ID || !request_id.bytes().all(|byte| byte.is_ascii_graphic()) {
         faults.add("request_id", format!("is not 1 to {MAX_REQUEST_ID} visible ASCII characters"));
+    }
+}
+
+/// A script that the flow does not run could never pass, and the user's attempts would be billed all the same.
+fn check_intention(script: Option<&IntentionScript>, flow: Option<&Flow>, faults: &mut Faults) {
+    if let Some(flow) = flow {
+        match (script.map(IntentionScript::mode), flow.intention) {
+            (None, Some(mode)) => {
+                faults.add("intention", format!("is missing; the flow has the intention step {}", mode.name()));
+            }
+            (Some(_), None) => faults.add("intention", "is not taken; the flow has no intention step"),
+            (Some(given), Some(mode)) if given != mode => {
+                faults.add("intention", format!("is {}; the flow's intention step is {}", given.name(), mode.name()));
+            }
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+    }
+    if let Some(script) = script {
+        script.check(faults);
     }
 }
 
@@ -262,6 +277,7 @@ mod tests {
     use super::*;
     use crate::domain::{
         flow::{AccessMode, Demands},
+        intention::IntentionMode,
         redirect::AllowedTarget,
     };
     use jiff::Timestamp;
@@ -273,7 +289,8 @@ mod tests {
             credential: "main".into(),
             access_mode: AccessMode::WechatH5Normal,
             comparison,
-            requires: Demands { name: true, id_number: true, intention: false },
+            requires: Demands { name: true, id_number: true },
+            intention: None,
             evidence: crate::domain::flow::EvidenceWish::default(),
             evidence_retention: jiff::SignedDuration::from_hours(24),
             result_retention: jiff::SignedDuration::from_hours(24),
@@ -381,6 +398,24 @@ mod tests {
         );
         let none = check(UnverifiedRequest { return_url: String::new(), ..request() }).ok().unwrap();
         assert!(none.redirect_url.is_none());
+    }
+
+    #[test]
+    fn the_script_goes_with_the_flows_intention_step() {
+        let id = VerificationId::generate(Timestamp::from_second(1_700_000_000).unwrap());
+        let fault = |step, script| {
+            let flow = Flow { intention: step, ..flow(ComparisonSource::Authority) };
+            let request = UnverifiedRequest { intention: script, ..request() };
+            let checked = NewVerification::check(request, Some(&flow), id, &[1; MAC_BYTES], None);
+            checked.err().map(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        };
+        let aloud = || Some(IntentionScript::ReadAloud { text: "我同意开户".into() });
+        assert_eq!(fault(None, None), None);
+        assert_eq!(fault(Some(IntentionMode::ReadAloud), aloud()), None);
+        let told = |text: &str| Some(format!("intention: {text}"));
+        assert_eq!(fault(None, aloud()), told("is not taken; the flow has no intention step"));
+        assert_eq!(fault(Some(IntentionMode::Nods), None), told("is missing; the flow has the intention step nods"));
+        assert_eq!(fault(Some(IntentionMode::Nods), aloud()), told("is read_aloud; the flow's intention step is nods"));
     }
 
     #[test]

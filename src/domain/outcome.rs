@@ -1,10 +1,14 @@
 //! What the vendor's answer means, and when it is final [103606].
 //!
-//! Three rules that public integrations get wrong: a non-zero code before the token's end is not a failure (the user may
+//! Four rules that public integrations get wrong: a non-zero code before the token's end is not a failure (the user may
 //! retry with the same token and pass); a missing code is never a verdict, not even at the end where the attempts say that the
-//! user had passed; and with the intention step on, the face alone does not pass.
+//! user had passed; with the intention step on, the face alone does not pass; and only `IsVerifyIntention` says whether that
+//! step was on: the vendor sends the step's object, full of nulls or zeros, where there was none.
 
-use super::result_code::{ATTEMPTS_EXHAUSTED, ResultCode};
+use super::{
+    intention::IntentionMode,
+    result_code::{ATTEMPTS_EXHAUSTED, INTENTION_MODE_DIFFERS, INTENTION_STEP_OFF, ResultCode},
+};
 use jiff::Timestamp;
 
 /// What of the vendor's answer a verdict depends on.
@@ -17,12 +21,57 @@ pub struct Findings {
     pub last_liveness: Option<LivenessFinding>,
 }
 
-/// Whether there was an intention step, and how it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IntentionFinding {
+/// What the vendor reports of the intention step, each part as it stands in the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IntentionFinding {
+    /// Whether the step was on. Nothing else says so.
+    pub was_on: Option<bool>,
+    /// The mode that it was on in.
+    pub mode: Option<IntentionMode>,
+    pub read_aloud_code: Option<i32>,
+    pub questions_code: Option<i32>,
+    pub nods_code: Option<i32>,
+}
+
+impl IntentionFinding {
+    /// The code of a mode. Where the vendor names none, the code of the only mode that has one, or the first that refuses:
+    /// the zero of a step that was not taken is a default.
+    pub fn code(self, mode: Option<IntentionMode>) -> Option<i32> {
+        match mode {
+            Some(IntentionMode::ReadAloud) => self.read_aloud_code,
+            Some(IntentionMode::Questions) => self.questions_code,
+            Some(IntentionMode::Nods) => self.nods_code,
+            None => {
+                let codes = [self.read_aloud_code, self.questions_code, self.nods_code];
+                codes.into_iter().flatten().find(|code| *code != 0).or(codes.into_iter().flatten().next())
+            }
+        }
+    }
+
+    /// How the step ended for a verification that was to have it in mode `wanted`, or was not to have it.
+    fn judge(self, wanted: Option<IntentionMode>) -> IntentionStep {
+        match (wanted, self.was_on, self.mode) {
+            // On in the vendor's console only: it counts all the same.
+            (None, Some(true), mode) => IntentionStep::Ended(self.code(mode)),
+            (None, Some(false) | None, _) => IntentionStep::Off,
+            (Some(_), None, _) => IntentionStep::Ended(None),
+            (Some(_), Some(false), _) => IntentionStep::Misconfigured(INTENTION_STEP_OFF),
+            (Some(wanted), Some(true), Some(mode)) if mode != wanted => {
+                IntentionStep::Misconfigured(INTENTION_MODE_DIFFERS)
+            }
+            (Some(wanted), Some(true), _) => IntentionStep::Ended(self.code(Some(wanted))),
+        }
+    }
+}
+
+/// The intention step of one verification.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IntentionStep {
     Off,
-    /// On; the code is absent while the vendor has not said.
-    On(Option<i32>),
+    /// On; without a code while the vendor has not said how it ended.
+    Ended(Option<i32>),
+    /// The vendor ran another flow than the one that was asked for: a code of ours that says so.
+    Misconfigured(i32),
 }
 
 /// One liveness attempt.
@@ -64,15 +113,16 @@ pub struct Attempt {
     pub at: Option<Timestamp>,
 }
 
-/// Judges findings. `token_expired`: the vendor was asked after the token's 7,200 s, so nothing can change any more.
-pub fn judge(findings: &Findings, token_expired: bool) -> Judgement {
+/// Judges findings. `wanted`: the intention step that the verification was created with. `token_expired`: the vendor was asked
+/// after the token's 7,200 s, so nothing can change any more.
+pub fn judge(findings: &Findings, wanted: Option<IntentionMode>, token_expired: bool) -> Judgement {
     let face_code = findings.face_code.filter(|code| ResultCode::explain(*code).is_attempt());
-    let passed =
-        face_code == Some(0) && matches!(findings.intention, IntentionFinding::Off | IntentionFinding::On(Some(0)));
+    let intention = findings.intention.judge(wanted);
+    let passed = face_code == Some(0) && matches!(intention, IntentionStep::Off | IntentionStep::Ended(Some(0)));
     let attempted = face_code.is_some() || findings.last_liveness.is_some();
     // The last attempt passed, nothing was to come after it, and yet there is no code: the answer is not whole.
     let contradicts_itself = face_code.is_none()
-        && findings.intention == IntentionFinding::Off
+        && intention == IntentionStep::Off
         && findings.last_liveness.is_some_and(|liveness| liveness.code == Some(0));
     let verdict = match (passed, token_expired, attempted) {
         (true, _, _) => Verdict::Passed,
@@ -84,16 +134,18 @@ pub fn judge(findings: &Findings, token_expired: bool) -> Judgement {
     let at = findings.last_liveness.and_then(|liveness| liveness.at);
     Judgement {
         verdict,
-        last_attempt: code_of_last_attempt(face_code, findings).map(|code| Attempt { code, at }),
+        last_attempt: code_of_last_attempt(face_code, intention, findings).map(|code| Attempt { code, at }),
         attempts_exhausted: findings.face_code == Some(ATTEMPTS_EXHAUSTED),
     }
 }
 
 /// The code of the last try that ended. None when the user is in the middle of the first.
-fn code_of_last_attempt(face_code: Option<i32>, findings: &Findings) -> Option<i32> {
-    match (face_code, findings.intention) {
-        (Some(0), IntentionFinding::Off) => Some(0),
-        (Some(0), IntentionFinding::On(code)) => code,
+fn code_of_last_attempt(face_code: Option<i32>, intention: IntentionStep, findings: &Findings) -> Option<i32> {
+    match (face_code, intention) {
+        (Some(0), IntentionStep::Off) => Some(0),
+        (Some(0), IntentionStep::Ended(code)) => code,
+        // Only beside a face that passed: before the user's end the flag may be a default.
+        (Some(0), IntentionStep::Misconfigured(code)) => Some(code),
         (Some(code), _) => Some(code),
         // In the middle of another try: the one before is the last that ended. A zero there is no verdict.
         (None, _) => findings.last_liveness.and_then(|liveness| liveness.code).filter(|code| *code != 0),
@@ -104,70 +156,146 @@ fn code_of_last_attempt(face_code: Option<i32>, findings: &Findings) -> Option<i
 mod tests {
     use super::*;
 
+    const OFF: IntentionFinding = IntentionFinding {
+        was_on: Some(false),
+        mode: None,
+        read_aloud_code: None,
+        questions_code: None,
+        nods_code: None,
+    };
+
     fn findings(face_code: Option<i32>, intention: IntentionFinding) -> Findings {
         Findings { face_code, intention, last_liveness: None }
     }
 
+    fn on(mode: IntentionMode, code: Option<i32>) -> IntentionFinding {
+        let on = IntentionFinding { was_on: Some(true), mode: Some(mode), ..OFF };
+        match mode {
+            IntentionMode::ReadAloud => IntentionFinding { read_aloud_code: code, ..on },
+            IntentionMode::Questions => IntentionFinding { questions_code: code, ..on },
+            IntentionMode::Nods => IntentionFinding { nods_code: code, ..on },
+        }
+    }
+
+    /// Before and after the token's end.
+    fn verdict_of(findings: &Findings, wanted: Option<IntentionMode>) -> (Verdict, Verdict) {
+        (judge(findings, wanted, false).verdict, judge(findings, wanted, true).verdict)
+    }
+
     fn verdict(findings: &Findings) -> (Verdict, Verdict) {
-        (judge(findings, false).verdict, judge(findings, true).verdict)
+        verdict_of(findings, None)
+    }
+
+    fn last_code(findings: &Findings, wanted: Option<IntentionMode>) -> Option<i32> {
+        judge(findings, wanted, false).last_attempt.map(|attempt| attempt.code)
     }
 
     #[test]
     fn zero_passes_before_and_after_the_tokens_end() {
-        assert_eq!(verdict(&findings(Some(0), IntentionFinding::Off)), (Verdict::Passed, Verdict::Passed));
+        assert_eq!(verdict(&findings(Some(0), OFF)), (Verdict::Passed, Verdict::Passed));
     }
 
     #[test]
     fn a_failed_attempt_is_final_only_after_the_tokens_end() {
-        let compared = findings(Some(2016), IntentionFinding::Off);
+        let compared = findings(Some(2016), OFF);
         assert_eq!(verdict(&compared), (Verdict::Open, Verdict::Failed));
-        assert_eq!(judge(&compared, false).last_attempt, Some(Attempt { code: 2016, at: None }));
+        assert_eq!(judge(&compared, None, false).last_attempt, Some(Attempt { code: 2016, at: None }));
     }
 
     #[test]
     fn no_code_is_no_attempt() {
         for face in [None, Some(17), Some(15), Some(14)] {
-            let untouched = findings(face, IntentionFinding::Off);
+            let untouched = findings(face, OFF);
             assert_eq!(verdict(&untouched), (Verdict::Open, Verdict::Expired), "{face:?}");
-            assert_eq!(judge(&untouched, false).last_attempt, None, "{face:?}");
+            assert_eq!(last_code(&untouched, None), None, "{face:?}");
         }
     }
 
     #[test]
     fn a_missing_code_after_liveness_attempts_is_never_passed() {
-        let between = |face, code, intention| Findings {
-            last_liveness: Some(LivenessFinding { code, at: None }),
-            ..findings(face, intention)
-        };
+        let between =
+            |face, code| Findings { last_liveness: Some(LivenessFinding { code, at: None }), ..findings(face, OFF) };
         for face in [None, Some(17)] {
             for code in [None, Some(1004)] {
-                let unfinished = between(face, code, IntentionFinding::Off);
+                let unfinished = between(face, code);
                 assert_eq!(verdict(&unfinished), (Verdict::Open, Verdict::Failed), "{face:?} {code:?}");
             }
             // The intention step was still to come.
-            let half_way = between(face, Some(0), IntentionFinding::On(None));
+            let intention = IntentionFinding { was_on: Some(true), ..OFF };
+            let half_way = Findings { intention, ..between(face, Some(0)) };
             assert_eq!(verdict(&half_way), (Verdict::Open, Verdict::Failed), "{face:?}");
             // Nothing was to come: such an answer is as good as none.
-            let contradiction = between(face, Some(0), IntentionFinding::Off);
+            let contradiction = between(face, Some(0));
             assert_eq!(verdict(&contradiction), (Verdict::Open, Verdict::Open), "{face:?}");
         }
     }
 
     #[test]
-    fn with_intention_on_the_face_alone_does_not_pass() {
-        let on = |code| findings(Some(0), IntentionFinding::On(code));
-        assert_eq!(verdict(&on(Some(0))), (Verdict::Passed, Verdict::Passed));
-        assert_eq!(verdict(&on(None)), (Verdict::Open, Verdict::Failed));
-        assert_eq!(verdict(&on(Some(-301))), (Verdict::Open, Verdict::Failed));
-        assert_eq!(judge(&on(Some(-301)), false).last_attempt.unwrap().code, -301);
-        assert_eq!(judge(&on(None), true).last_attempt, None, "it has not ended");
-        let face_failed = findings(Some(2016), IntentionFinding::On(Some(0)));
-        assert_eq!(verdict(&face_failed), (Verdict::Open, Verdict::Failed));
+    fn the_last_attempt_before_another_try_is_told_unless_it_is_a_zero() {
+        let between = |code| Findings {
+            last_liveness: Some(LivenessFinding { code: Some(code), at: None }),
+            ..findings(None, OFF)
+        };
+        assert_eq!(last_code(&between(1004), None), Some(1004));
+        assert_eq!(last_code(&between(0), None), None, "the face passed, and the flow goes on");
+    }
+
+    #[test]
+    fn without_the_flag_what_the_step_left_behind_decides_nothing() {
+        let defaults = IntentionFinding {
+            mode: Some(IntentionMode::ReadAloud),
+            read_aloud_code: Some(0),
+            questions_code: Some(-301),
+            ..OFF
+        };
+        for was_on in [None, Some(false)] {
+            let answer = findings(Some(0), IntentionFinding { was_on, ..defaults });
+            assert_eq!(verdict(&answer), (Verdict::Passed, Verdict::Passed), "{was_on:?}");
+            for mode in [IntentionMode::ReadAloud, IntentionMode::Questions, IntentionMode::Nods] {
+                assert_eq!(verdict_of(&answer, Some(mode)), (Verdict::Open, Verdict::Failed), "{was_on:?} {mode:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_consent_that_the_vendor_did_not_ask_for_is_told_as_a_misconfigured_flow() {
+        let off = findings(Some(0), IntentionFinding { read_aloud_code: Some(0), ..OFF });
+        assert_eq!(last_code(&off, Some(IntentionMode::ReadAloud)), Some(INTENTION_STEP_OFF));
+        let other = findings(Some(0), on(IntentionMode::Nods, Some(0)));
+        assert_eq!(last_code(&other, Some(IntentionMode::ReadAloud)), Some(INTENTION_MODE_DIFFERS));
+        assert_eq!(verdict_of(&other, Some(IntentionMode::ReadAloud)), (Verdict::Open, Verdict::Failed));
+        // While the face has not passed, the flag may be a default.
+        assert_eq!(last_code(&findings(Some(2016), OFF), Some(IntentionMode::ReadAloud)), Some(2016));
+        assert_eq!(last_code(&findings(None, OFF), Some(IntentionMode::ReadAloud)), None);
+    }
+
+    #[test]
+    fn with_the_step_on_the_face_alone_does_not_pass() {
+        for mode in [IntentionMode::ReadAloud, IntentionMode::Questions, IntentionMode::Nods] {
+            for wanted in [None, Some(mode)] {
+                let answer = |code| findings(Some(0), on(mode, code));
+                assert_eq!(verdict_of(&answer(Some(0)), wanted), (Verdict::Passed, Verdict::Passed));
+                assert_eq!(verdict_of(&answer(None), wanted), (Verdict::Open, Verdict::Failed));
+                assert_eq!(verdict_of(&answer(Some(-301)), wanted), (Verdict::Open, Verdict::Failed));
+                assert_eq!(last_code(&answer(Some(-301)), wanted), Some(-301));
+                assert_eq!(last_code(&answer(None), wanted), None, "it has not ended");
+                let face_failed = findings(Some(2016), on(mode, Some(0)));
+                assert_eq!(verdict_of(&face_failed, wanted), (Verdict::Open, Verdict::Failed));
+            }
+        }
+    }
+
+    #[test]
+    fn where_the_vendor_names_no_mode_a_refusal_goes_before_a_zero() {
+        let unnamed = IntentionFinding { was_on: Some(true), read_aloud_code: Some(0), nods_code: Some(-301), ..OFF };
+        assert_eq!(verdict(&findings(Some(0), unnamed)), (Verdict::Open, Verdict::Failed));
+        let read = IntentionFinding { nods_code: None, ..unnamed };
+        assert_eq!(verdict(&findings(Some(0), read)), (Verdict::Passed, Verdict::Passed));
     }
 
     #[test]
     fn sixteen_exhausts_the_attempts_but_not_the_time() {
-        let judgement = judge(&findings(Some(16), IntentionFinding::Off), false);
+        let judgement = judge(&findings(Some(16), OFF), None, false);
         assert!(judgement.attempts_exhausted);
         assert_eq!(judgement.verdict, Verdict::Open);
     }

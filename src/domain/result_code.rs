@@ -8,6 +8,13 @@ use super::acts::Acts;
 /// The vendor's "retry limit reached": this token takes no more attempts.
 pub const ATTEMPTS_EXHAUSTED: i32 = 16;
 
+/// A code of the gateway's own, far from the vendor's: the face passed, and the vendor says that there was no intention step,
+/// although the verification was created with one.
+pub const INTENTION_STEP_OFF: i32 = 1_000_001;
+
+/// A code of the gateway's own: the vendor ran the intention step in another mode than the verification was created with.
+pub const INTENTION_MODE_DIFFERS: i32 = 1_000_002;
+
 /// What a result code means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResultCode {
@@ -207,6 +214,12 @@ fn table(code: i32) -> (Stage, &'static str, Advice) {
         3003 => (S::Intention, "face not detected", A::UserRetries),
         3011 => (S::Intention, "face similarity too low", A::RejectOrRetry),
         3012 => (S::Intention, "face comparison failed", A::UserRetries),
+        INTENTION_STEP_OFF => {
+            (S::Intention, "the flow has an intention step here, and none in the vendor's console", A::Operator)
+        }
+        INTENTION_MODE_DIFFERS => {
+            (S::Intention, "the flow's intention step has another mode in the vendor's console than here", A::Operator)
+        }
         _ => (S::Unknown, "a code that this gateway does not know", A::Unknown),
     }
 }

@@ -164,9 +164,9 @@ mod tests {
     }
 
     fn answer(verification: Verification, code: Option<i32>, asked: i64) -> Verification {
-        let findings = Findings { face_code: code, intention: IntentionFinding::Off, last_liveness: None };
+        let findings = Findings { face_code: code, intention: IntentionFinding::default(), last_liveness: None };
         let asked_at = second(asked);
-        let judgement = judge(&findings, verification.token_expired(asked_at));
+        let judgement = judge(&findings, verification.intention, verification.token_expired(asked_at));
         verification.settle(&judgement, asked_at)
     }
 

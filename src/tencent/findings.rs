@@ -11,19 +11,13 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 impl GetDetectInfoEnhancedResponse {
-    /// What a verdict depends on. None when the answer has no text at all: then it tells nothing. `asked` is the intention step
-    /// that the verification was created with: then the step counts as on whatever the answer says, so that nobody passes
-    /// without the consent that was asked for.
-    pub fn findings(&self, asked: Option<IntentionMode>) -> Option<Findings> {
+    /// What a verdict depends on. None when the answer has no text at all: then it tells nothing.
+    pub fn findings(&self) -> Option<Findings> {
         let text = self.text.as_ref()?;
         let details = text.liveness_detail.as_deref().unwrap_or_default();
         Some(Findings {
             face_code: text.err_code,
-            intention: if asked.is_some() || self.tells_of_intention() {
-                IntentionFinding::On(self.intention_code(asked))
-            } else {
-                IntentionFinding::Off
-            },
+            intention: self.intention_finding(),
             last_liveness: details.last().map(|detail| LivenessFinding { code: detail.err_code, at: time_of(detail) }),
         })
     }
@@ -31,7 +25,7 @@ impl GetDetectInfoEnhancedResponse {
     /// The result to keep: every field of the answer but photos, audio and video.
     pub fn into_result(self, request_id: String, fetched_at: Timestamp) -> VerificationResult {
         let vendor_raw = self.unknown_fields();
-        let intention = self.tells_of_intention().then(|| self.intention());
+        let intention = self.had_intention_step().then(|| self.intention());
         let card = self.id_card_data.unwrap_or_default();
         let front_warnings = card.warn_infos.unwrap_or_default();
         let back_warnings = card.back_warn_infos.unwrap_or_default();
@@ -85,12 +79,20 @@ impl GetDetectInfoEnhancedResponse {
         }
     }
 
-    /// Whether the answer says that there was an intention step.
-    pub fn tells_of_intention(&self) -> bool {
+    /// Whether the answer says that there was an intention step. Its objects say nothing: the vendor sends them, full of nulls,
+    /// where there was none.
+    pub fn had_intention_step(&self) -> bool {
         self.is_verify_intention == Some(true)
-            || self.intention_verify_data.is_some()
-            || self.intention_question_result.is_some()
-            || self.intention_action_result.is_some()
+    }
+
+    fn intention_finding(&self) -> IntentionFinding {
+        IntentionFinding {
+            was_on: self.is_verify_intention,
+            mode: self.intention_mode(),
+            read_aloud_code: self.intention_verify_data.as_ref().and_then(|data| data.error_code),
+            questions_code: self.intention_question_result.as_ref().and_then(|part| part.final_result_detail_code),
+            nods_code: self.intention_action_result.as_ref().and_then(|part| part.final_result_detail_code),
+        }
     }
 
     /// The vendor numbers the modes "0" to "2".
@@ -100,18 +102,6 @@ impl GetDetectInfoEnhancedResponse {
             Some("1") => Some(IntentionMode::Nods),
             Some("2") => Some(IntentionMode::ReadAloud),
             _ => None,
-        }
-    }
-
-    fn intention_code(&self, asked: Option<IntentionMode>) -> Option<i32> {
-        let read_aloud = self.intention_verify_data.as_ref().and_then(|data| data.error_code);
-        let questions = self.intention_question_result.as_ref().and_then(|result| result.final_result_detail_code);
-        let nods = self.intention_action_result.as_ref().and_then(|result| result.final_result_detail_code);
-        match asked.or(self.intention_mode()) {
-            Some(IntentionMode::ReadAloud) => read_aloud,
-            Some(IntentionMode::Questions) => questions,
-            Some(IntentionMode::Nods) => nods,
-            None => read_aloud.or(questions).or(nods),
         }
     }
 
@@ -126,7 +116,7 @@ impl GetDetectInfoEnhancedResponse {
         let read_transcript = read_aloud.and_then(|data| data.asr_result.clone());
         let answers = questions.and_then(|result| result.asr_result.clone()).unwrap_or_default();
         Intention {
-            code: self.intention_code(None),
+            code: self.intention_finding().code(self.intention_mode()),
             message,
             mode: self.intention_mode(),
             transcripts: read_transcript.into_iter().chain(answers).collect(),
@@ -232,30 +222,33 @@ mod tests {
     #[test]
     fn nulls_everywhere_find_nothing() {
         for json in ["{}", r#"{"Text":null}"#, r#"{"Text":null,"EncryptedBody":"x"}"#] {
-            assert_eq!(answer(json).findings(None), None, "{json}");
+            assert_eq!(answer(json).findings(), None, "{json}");
         }
         let untouched = answer(r#"{"Text":{"ErrCode":null,"LivenessDetail":null},"IsVerifyIntention":null}"#);
-        let nothing = Findings { face_code: None, intention: IntentionFinding::Off, last_liveness: None };
-        assert_eq!(untouched.findings(None), Some(nothing));
+        let nothing = Findings { face_code: None, intention: IntentionFinding::default(), last_liveness: None };
+        assert_eq!(untouched.findings(), Some(nothing));
     }
 
     #[test]
-    fn the_intention_code_comes_from_the_mode_that_was_on() {
+    fn each_intention_mode_has_a_code_of_its_own() {
         let read = r#"{"Text":{"ErrCode":0},"IsVerifyIntention":true,"IntentionVerifyType":"2",
             "IntentionVerifyData":{"ErrorCode":-301},"IntentionQuestionResult":{"FinalResultDetailCode":0}}"#;
-        assert_eq!(answer(read).findings(None).unwrap().intention, IntentionFinding::On(Some(-301)));
-        let questions =
-            r#"{"Text":{},"IntentionVerifyType":"0","IntentionQuestionResult":{"FinalResultDetailCode":0}}"#;
-        assert_eq!(answer(questions).findings(None).unwrap().intention, IntentionFinding::On(Some(0)));
-        let nods = r#"{"Text":{},"IsVerifyIntention":true,"IntentionVerifyType":"1"}"#;
-        assert_eq!(answer(nods).findings(None).unwrap().intention, IntentionFinding::On(None));
+        let found = answer(read).findings().unwrap().intention;
+        assert_eq!((found.was_on, found.mode), (Some(true), Some(IntentionMode::ReadAloud)));
+        assert_eq!((found.read_aloud_code, found.questions_code, found.nods_code), (Some(-301), Some(0), None));
+        assert_eq!(answer(read).intention().code, Some(-301));
     }
 
     #[test]
-    fn an_intention_that_was_asked_for_is_on_whatever_the_answer_says() {
-        let off = answer(r#"{"Text":{"ErrCode":0},"IsVerifyIntention":false}"#);
-        assert_eq!(off.findings(Some(IntentionMode::Nods)).unwrap().intention, IntentionFinding::On(None));
-        assert_eq!(off.findings(None).unwrap().intention, IntentionFinding::Off);
+    fn an_intention_object_says_nothing_of_the_step() {
+        for object in ["{}", r#"{"ErrorCode":null,"AsrResult":null}"#, r#"{"ErrorCode":0,"AsrResult":""}"#] {
+            let json = format!(
+                r#"{{"Text":{{"ErrCode":0}},"IsVerifyIntention":false,"IntentionVerifyType":"","IntentionVerifyData":{object}}}"#
+            );
+            let answer = answer(&json);
+            assert_eq!(answer.findings().unwrap().intention.was_on, Some(false), "{object}");
+            assert!(!answer.had_intention_step(), "{object}");
+        }
     }
 
     #[test]
@@ -284,9 +277,9 @@ mod tests {
     #[test]
     fn attempt_times_are_milliseconds_or_absent() {
         let json = r#"{"Text":{"LivenessDetail":[{"ReqTime":"1700000000123","Errcode":1004}]}}"#;
-        let liveness = answer(json).findings(None).unwrap().last_liveness.unwrap();
+        let liveness = answer(json).findings().unwrap().last_liveness.unwrap();
         assert_eq!(liveness.at.unwrap().as_millisecond(), 1_700_000_000_123);
         let odd = answer(r#"{"Text":{"LivenessDetail":[{"ReqTime":"soon"}]}}"#);
-        assert_eq!(odd.findings(None).unwrap().last_liveness.unwrap().at, None);
+        assert_eq!(odd.findings().unwrap().last_liveness.unwrap().at, None);
     }
 }

@@ -9,7 +9,7 @@ pub use super::media::fuzz_media as read_media;
 pub fn read_text(answer: &[u8]) {
     if let Ok(answer) = read_answer::<GetDetectInfoEnhancedResponse>(answer) {
         let answer = answer.answers(Timestamp::UNIX_EPOCH, 1);
-        let _ = answer.body.findings(None);
+        let _ = answer.body.findings();
         let _ = answer.body.into_result(answer.request_id, Timestamp::UNIX_EPOCH);
     }
 }

@@ -455,13 +455,20 @@ pub fn config_text(simulator: &Simulator, folder: &TempDir, lines_of_orders: &st
     let flows: String = [
         ("onboarding", "1", "authority", r#""name", "id_number""#),
         ("photo", "2", "uploaded_photo", ""),
-        ("read-aloud", "3", "authority", r#""name", "id_number", "intention""#),
-        ("questions", "4", "authority", r#""name", "id_number", "intention""#),
-        ("nods", "5", "authority", r#""name", "id_number", "intention""#),
+        ("read-aloud", "3", "authority", r#""name", "id_number""#),
+        ("questions", "4", "authority", r#""name", "id_number""#),
+        ("nods", "5", "authority", r#""name", "id_number""#),
         ("console-intention", "3", "authority", r#""name", "id_number""#),
         ("unapproved", "999", "authority", ""),
     ]
     .map(|(name, rule_id, comparison, requires)| {
+        // As the simulator's console has it; of `console-intention` the gateway is not told.
+        let intention = match name {
+            "read-aloud" => "intention = \"read_aloud\"",
+            "questions" => "intention = \"questions\"",
+            "nods" => "intention = \"nods\"",
+            _ => "",
+        };
         let evidence = if name == "onboarding" { "[]" } else { r#"["best_frame", "id_card", "video", "intention"]"# };
         format!(
             r#"
@@ -472,6 +479,7 @@ pub fn config_text(simulator: &Simulator, folder: &TempDir, lines_of_orders: &st
             access_mode = "wechat_h5_native_overlay"
             comparison = "{comparison}"
             requires = [{requires}]
+            {intention}
             evidence = {evidence}
             redirect_allow = ["http://{}/shop/", "https://shop.example.com/"]
             "#,

@@ -112,7 +112,8 @@ rule_id = "3"
 credential = "main"
 access_mode = "wechat_h5_normal"
 comparison = "authority"
-requires = ["name", "id_number", "intention"]
+requires = ["name", "id_number"]
+intention = "read_aloud"
 evidence = ["intention"]
 redirect_allow = ["https://shop.example.com/"]
 """

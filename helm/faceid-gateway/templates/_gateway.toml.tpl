@@ -113,6 +113,9 @@ credential = {{ toRawJson .credential }}
 access_mode = {{ toRawJson .accessMode }}
 comparison = {{ toRawJson .comparison }}
 requires = {{ toRawJson (default list .requires) }}
+{{- with .intention }}
+intention = {{ . | toRawJson }}
+{{- end }}
 redirect_allow = {{ toRawJson .redirectAllow }}
 {{- with .evidence }}
 evidence = {{ toRawJson . }}
