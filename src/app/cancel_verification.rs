@@ -9,17 +9,33 @@ use crate::{
         verification::{State, Verification},
     },
     store::row::Effects,
+    tencent::Urgency,
 };
+use std::sync::Arc;
 
 impl App {
-    /// Cancels a pending verification; one that is canceled stays so.
+    /// Cancels a pending verification; one that is canceled stays so. The vendor is asked first: a person who has passed unseen has
+    /// passed. While the vendor cannot be asked for now, nothing is canceled; where it refuses for good, the caller's word counts.
     ///
     /// # Errors
     /// See [`Error`]; [`Error::AlreadyFinal`] when the outcome is decided.
-    pub async fn cancel_verification(&self, caller: &Caller, unverified_id: &str) -> Result<Verification, Error> {
+    pub async fn cancel_verification(
+        self: &Arc<Self>,
+        caller: &Caller,
+        unverified_id: &str,
+        urgency: Urgency,
+    ) -> Result<Verification, Error> {
         let id = VerificationId::parse(unverified_id)
             .map_err(|problem| Error::InvalidFields(vec![Fault { field: "verification_id".into(), problem }]))?;
         let id = id.to_string();
+        let row = self.store.find(&id).await?.filter(|row| row.made.caller == caller.name);
+        match self.settle(self.open(row)?, urgency).await {
+            Ok(_) => {}
+            Err(error) if error.is_worth_a_retry() => return Err(error),
+            Err(error) => {
+                tracing::warn!(verification_id = %id, error = %error, "canceled without a word of the vendor")
+            }
+        }
         loop {
             let row = self.store.find(&id).await?.filter(|row| row.made.caller == caller.name);
             let record = self.open(row)?;

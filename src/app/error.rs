@@ -84,6 +84,46 @@ impl Error {
         self.reason() == Reason::ClockSkewed
     }
 
+    /// Whether the same call may succeed a little later, without anybody changing anything.
+    pub(super) fn is_worth_a_retry(&self) -> bool {
+        match self.reason() {
+            Reason::VendorUnavailable
+            | Reason::VendorThrottled
+            | Reason::VendorQuotaExhausted
+            | Reason::Overloaded
+            | Reason::StoreUnavailable
+            | Reason::CredentialUnavailable
+            | Reason::ClockSkewed
+            | Reason::JwtKeysUnavailable
+            | Reason::CallerQuotaExceeded
+            | Reason::PersonLimitReached
+            | Reason::Stopping
+            | Reason::DeadlineExceeded => true,
+            Reason::InvalidFields
+            | Reason::CallbackNotBound
+            | Reason::Unauthenticated
+            | Reason::FlowNotGranted
+            | Reason::RightMissing
+            | Reason::VerificationNotFound
+            | Reason::RequestIdReused
+            | Reason::AlreadyFinal
+            | Reason::Redacted
+            | Reason::StillPending
+            | Reason::CredentialExists
+            | Reason::CredentialNotFound
+            | Reason::CredentialInUse
+            | Reason::CredentialExternal
+            | Reason::CredentialAbsent
+            | Reason::CredentialDisabled
+            | Reason::CredentialRefused
+            | Reason::VendorAccountBlocked
+            | Reason::FlowMisconfigured
+            | Reason::VendorTokenGone
+            | Reason::VendorRefused
+            | Reason::Internal => false,
+        }
+    }
+
     /// The bad fields, if that is what happened.
     pub fn faults(&self) -> &[Fault] {
         match self {

@@ -15,6 +15,10 @@ use tokio::time::Instant;
 /// A caller that polls does not turn into as many calls to the vendor.
 const RECENT: SignedDuration = SignedDuration::from_secs(2);
 
+/// How long a waiting GetResult leaves the vendor alone before each question, and before all later ones.
+const ASK_PAUSES: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(3), Duration::from_secs(5)];
+const LAST_PAUSE: Duration = Duration::from_secs(10);
+
 /// Which verification.
 pub enum ResultKey {
     VerificationId(VerificationId),
@@ -69,7 +73,9 @@ impl App {
         if fresh || !recent {
             record = self.settle(record, urgency).await?;
         }
-        record = self.wait_until_settled(record, wait).await?;
+        if !wait.is_zero() {
+            record = self.wait_until_settled(record, wait, urgency).await?;
+        }
         record = self.told(record).await?;
         let id = record.verification.id.to_string();
         let evidence = self.store.evidence_of(&id).await?;
@@ -87,11 +93,19 @@ impl App {
 }
 
 impl App {
-    /// Gives the record back when its state is final, or when the time is over.
-    async fn wait_until_settled(&self, mut record: Record, wait: Duration) -> Result<Record, Error> {
+    /// Gives the record back when its state is final, or when the time is over. A browser that never comes back must not cost the
+    /// caller the result: the vendor is asked now and then, behind other calls, and once more at the end.
+    async fn wait_until_settled(
+        self: &Arc<Self>,
+        mut record: Record,
+        wait: Duration,
+        urgency: Urgency,
+    ) -> Result<Record, Error> {
         let deadline = Instant::now() + wait;
         let id = record.verification.id.to_string();
         let mut signal = self.store.event_signal();
+        let mut pauses = ASK_PAUSES.into_iter();
+        let mut next_ask = Instant::now() + pauses.next().unwrap_or(LAST_PAUSE);
         while record.verification.state == State::Pending {
             // Seen before the row is read: an event that comes in between changes the signal again.
             signal.borrow_and_update();
@@ -102,10 +116,30 @@ impl App {
             tokio::select! {
                 _ = signal.changed() => {}
                 () = self.stopping.cancelled() => break,
-                () = tokio::time::sleep_until(deadline) => break,
+                () = tokio::time::sleep_until(deadline) => return Ok(self.ask_while_waiting(record, urgency).await),
+                () = tokio::time::sleep_until(next_ask) => {
+                    let ask = self.ask_while_waiting(record, Urgency::Background);
+                    record = match tokio::time::timeout_at(deadline, ask).await {
+                        Ok(record) => record,
+                        Err(_) => return self.find(&id).await,
+                    };
+                    next_ask = Instant::now() + pauses.next().unwrap_or(LAST_PAUSE);
+                }
             }
         }
         Ok(record)
+    }
+
+    /// Settles if the vendor answers. If not, what is known stands: the caller asked to wait, not to be told of an outage.
+    async fn ask_while_waiting(self: &Arc<Self>, record: Record, urgency: Urgency) -> Record {
+        let known = record.clone();
+        match self.settle(record, urgency).await {
+            Ok(record) => record,
+            Err(error) => {
+                tracing::debug!(verification_id = %known.verification.id, error = %error, "not settled during a wait");
+                known
+            }
+        }
     }
 
     /// Notes that a final state was told.

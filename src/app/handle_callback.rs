@@ -5,15 +5,27 @@ use crate::domain::{
     caller::Caller,
     fault::{Fault, Faults},
     ids::{BizToken, VerificationId},
+    outcome::Attempt,
     redirect::UnverifiedReturn,
     verification::{State, Verification},
 };
 use crate::tencent::Urgency;
-use std::sync::Arc;
+use jiff::{SignedDuration, Timestamp};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
 use url::Url;
 
 /// One refusal of a verification and an actor is written to the audit trail in this time; the metric counts all.
 const REFUSAL_WINDOW_MS: i64 = 60_000;
+
+/// How long the vendor's answer may lag behind the browser before the person is told that it is not a pass.
+const LATE_ANSWER: Duration = Duration::from_secs(5);
+/// How long to wait before the vendor is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// What is left of a caller's deadline for the answer.
+const ANSWER_TIME: Duration = Duration::from_millis(200);
+/// An attempt this old is the one before the browser's return, not the one that it comes from.
+const RECENT_ATTEMPT: SignedDuration = SignedDuration::from_secs(60);
 
 /// What came back.
 pub enum CallbackSource {
@@ -62,13 +74,34 @@ impl App {
     ) -> Result<CallbackOutcome, Error> {
         let claim = Claim::read(source)?;
         let record = self.bound_record(visitor, &claim).await?;
-        let record = self.told(self.settle(record, urgency).await?).await?;
+        let record = self.told(self.settle_return(record, urgency).await?).await?;
         let passed = matches!(record.verification.state, State::Passed { .. });
         let redirect_url = record
             .session
             .and_then(|session| session.targets)
             .map(|targets| if passed { targets.success_url } else { targets.failure_url });
         Ok(CallbackOutcome { verification: record.verification, redirect_url })
+    }
+
+    /// Settles a verification whose user has just come back. "Not yet" is not "no": while the answer tells nothing of the attempt
+    /// that the browser comes from, the vendor is asked again for a few seconds.
+    async fn settle_return(self: &Arc<Self>, record: Record, urgency: Urgency) -> Result<Record, Error> {
+        let known = record.verification.last_attempt;
+        let mut record = self.settle(record, urgency).await?;
+        let mut patience_ends = Instant::now() + LATE_ANSWER;
+        if let Urgency::Interactive { deadline: Some(deadline) } = urgency {
+            patience_ends = patience_ends.min(deadline.checked_sub(ANSWER_TIME).unwrap_or(deadline));
+        }
+        while tells_nothing_new(&record.verification, known, self.clock.now()) {
+            let again = Instant::now() + ASK_AGAIN;
+            if again > patience_ends
+                || self.stopping.run_until_cancelled(tokio::time::sleep_until(again)).await.is_none()
+            {
+                break;
+            }
+            record = self.settle(record, urgency).await?;
+        }
+        Ok(record)
     }
 
     /// The verification that a return is bound to: by our MAC or by its caller's word, and by the token.
@@ -119,6 +152,13 @@ impl App {
         }
         Ok(())
     }
+}
+
+fn tells_nothing_new(verification: &Verification, known: Option<Attempt>, now: Timestamp) -> bool {
+    let is_recent = |attempt: Attempt| attempt.at.is_some_and(|at| now.duration_since(at) < RECENT_ATTEMPT);
+    verification.state == State::Pending
+        && verification.last_attempt == known
+        && !verification.last_attempt.is_some_and(is_recent)
 }
 
 impl Claim {

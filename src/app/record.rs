@@ -21,6 +21,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 /// A stored verification, opened.
+#[derive(Clone)]
 pub(super) struct Record {
     pub verification: Verification,
     /// None after redaction.

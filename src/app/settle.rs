@@ -200,11 +200,11 @@ pub(super) fn is_decided(state: State) -> bool {
     matches!(state, State::Passed { .. } | State::Failed { .. } | State::Expired { .. })
 }
 
-/// The ledger's rows. The vendor's `Seq` names an attempt; where it is missing, its place in the list must do.
+/// The ledger's rows. The vendor's `Seq` names an attempt; where it is missing or empty, its place in the list must do.
 fn ledger_rows(verification_id: &str, attempts: &[LivenessAttempt]) -> Vec<AttemptRow> {
     let row = |(i, attempt): (usize, &LivenessAttempt)| AttemptRow {
         verification_id: verification_id.to_owned(),
-        seq: attempt.sequence_id.clone().unwrap_or_else(|| format!("place-{i}")),
+        seq: attempt.sequence_id.clone().filter(|seq| !seq.is_empty()).unwrap_or_else(|| format!("place-{i}")),
         at_ms: attempt.at.map(Timestamp::as_millisecond),
         code: attempt.code,
         charged: attempt.charged,
@@ -248,6 +248,6 @@ fn note_misconfigured_flow(after: &Verification) {
     tracing::error!(
         verification_id = %after.id, flow = %after.flow,
         "{}: nobody can pass; make the flow's `intention` and the console agree",
-        ResultCode::explain(code).meaning
+        ResultCode::explain(code, after.intention).meaning
     );
 }

@@ -104,7 +104,7 @@ impl Walk<'_> {
         ensure!(verification.state() == state, "the state is {is}, not {}", state.as_str_name());
         if let Some(code) = last_attempt {
             let attempt = verification.last_attempt.as_ref().context("there is no last_attempt")?;
-            ensure!(attempt.code == code, "last_attempt is {}, not {code}", attempt.code);
+            ensure!(attempt.code() == code, "last_attempt is {}, not {code}", attempt.code());
         }
         println!("  {}", summary(&verification));
         Ok(())
@@ -115,7 +115,7 @@ fn summary(verification: &Verification) -> String {
     let state = verification.state().as_str_name().trim_start_matches("VERIFICATION_STATE_");
     match (&verification.last_attempt, verification.state()) {
         (Some(attempt), VerificationState::Pending) => {
-            format!("stays {state} with last_attempt {} ({})", attempt.code, attempt.meaning)
+            format!("stays {state} with last_attempt {} ({})", attempt.code(), attempt.meaning)
         }
         _ => format!("settled {state}"),
     }

@@ -21,8 +21,17 @@ impl PersonName {
         if text.trim().is_empty() {
             return Err("is blank".into());
         }
-        if text.chars().any(char::is_control) {
-            return Err("has control characters".into());
+        if let Some((place, character)) = text.chars().enumerate().find(|(_, character)| is_invisible(*character)) {
+            let code = u32::from(character);
+            return Err(format!("has an invisible or control character, U+{code:04X}, at position {}", place + 1));
+        }
+        // Inside, a blank is part of names of foreigners; at the ends and in any other form it is a slip of the keyboard.
+        let odd_blank = |(place, character): &(usize, char)| {
+            character.is_whitespace() && (*character != ' ' || *place == 0 || *place + 1 == length)
+        };
+        if let Some((place, character)) = text.chars().enumerate().find(odd_blank) {
+            let code = u32::from(character);
+            return Err(format!("has a blank, U+{code:04X}, at position {}: take it out", place + 1));
         }
         Ok(Self(text.into()))
     }
@@ -30,6 +39,29 @@ impl PersonName {
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
+}
+
+/// Whether a character takes no place on the screen or reorders what does: the vendor compares and bills it all the same.
+fn is_invisible(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{00AD}' // soft hyphen
+                | '\u{034F}' // combining grapheme joiner
+                | '\u{061C}' // Arabic letter mark
+                | '\u{115F}'..='\u{1160}' // Hangul fillers
+                | '\u{17B4}'..='\u{17B5}' // Khmer inherent vowels
+                | '\u{180B}'..='\u{180F}' // Mongolian selectors
+                | '\u{200B}'..='\u{200F}' // zero width, direction marks
+                | '\u{2028}'..='\u{202E}' // separators, embeddings, overrides
+                | '\u{2060}'..='\u{206F}' // joiners, isolates
+                | '\u{3164}' // Hangul filler
+                | '\u{FE00}'..='\u{FE0F}' // variation selectors
+                | '\u{FEFF}' // byte-order mark
+                | '\u{FFA0}' // half-width Hangul filler
+                | '\u{FFF0}'..='\u{FFFB}' // interlinear annotations
+                | '\u{E0000}'..='\u{E0FFF}' // tags, selectors
+        )
 }
 
 /// The number of a resident identity card, or of a residence permit for Hong Kong, Macau and Taiwan: 17 digits and a check
@@ -103,6 +135,25 @@ mod tests {
         assert_eq!(PersonName::parse(&"王".repeat(33)).err().unwrap(), "has 33 characters; the limit is 32");
         assert!(PersonName::parse(" \u{3000}").is_err());
         assert!(PersonName::parse("张\n三").is_err());
+        assert!(PersonName::parse("Anna Maria").is_ok());
+    }
+
+    #[test]
+    fn names_the_odd_character_of_a_name_and_its_place() {
+        let problem = |text| PersonName::parse(text).err().unwrap();
+        for (name, code, place) in [
+            ("张三\u{200B}", "U+200B", 3),
+            ("\u{FEFF}张三", "U+FEFF", 1),
+            ("张\u{202E}三", "U+202E", 2),
+            (" 张三", "U+0020", 1),
+            ("张三 ", "U+0020", 3),
+            ("张\u{3000}三", "U+3000", 2),
+            ("张\u{A0}三", "U+00A0", 2),
+            ("张\t三", "U+0009", 2),
+        ] {
+            let problem = problem(name);
+            assert!(problem.contains(code) && problem.contains(&format!("position {place}")), "{name:?}: {problem}");
+        }
     }
 
     #[test]

@@ -220,9 +220,10 @@ fn check_reference_photo(photo: Vec<u8>, flow: Option<&Flow>, faults: &mut Fault
 
 fn check_return_url(text: &str, flow: Option<&Flow>, faults: &mut Faults) -> Option<Url> {
     let url = faults.check("return_url", check_target(text, flow))?;
-    if let Some(reserved) = redirect::uses_reserved_parameter(&url) {
-        faults.add("return_url", format!("has the parameter {reserved}, which is added by the gateway or the vendor"));
+    if let Some(reserved) = redirect::uses_vendor_parameter(&url) {
+        faults.add("return_url", format!("has the parameter {reserved}, which the vendor adds; use another name"));
     }
+    check_own_parameters("return_url", &url, faults);
     Some(url)
 }
 
@@ -243,10 +244,17 @@ fn check_targets(
         }
         faults.check_length(field, text, MAX_FINAL_URL);
         let url = faults.check(field, check_target(text, flow))?;
+        check_own_parameters(field, &url, faults);
         Some(redirect::with_verification_id(url, id))
     };
     let (success_url, failure_url) = (target("success_url", success), target("failure_url", failure));
     Some(FinalTargets { success_url: success_url?, failure_url: failure_url? })
+}
+
+fn check_own_parameters(field: &str, url: &Url, faults: &mut Faults) {
+    if let Some(reserved) = redirect::uses_gateway_parameter(url) {
+        faults.add(field, format!("has the parameter {reserved}, which the gateway sets; use another name"));
+    }
 }
 
 fn check_target(text: &str, flow: Option<&Flow>) -> Result<Url, String> {
@@ -430,5 +438,13 @@ mod tests {
     fn reserved_parameters_are_refused() {
         let reserved = UnverifiedRequest { return_url: "https://shop.example.com/?BizToken=1".into(), ..request() };
         assert!(check(reserved).err().unwrap()[0].contains("BizToken"));
+        let own = UnverifiedRequest {
+            return_url: String::new(),
+            success_url: "https://shop.example.com/?faceid_verification_id=mine".into(),
+            failure_url: "https://shop.example.com/".into(),
+            ..request()
+        };
+        let faults = check_for(own, ComparisonSource::Authority, Some("https://gw.example.com/callback")).err();
+        assert!(faults.unwrap()[0].starts_with("success_url: has the parameter faceid_verification_id"));
     }
 }

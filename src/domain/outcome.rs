@@ -7,7 +7,7 @@
 
 use super::{
     intention::IntentionMode,
-    result_code::{ATTEMPTS_EXHAUSTED, INTENTION_MODE_DIFFERS, INTENTION_STEP_OFF, ResultCode},
+    result_code::{ATTEMPTS_EXHAUSTED, INTENTION_MODE_DIFFERS, INTENTION_STEP_OFF, ends_attempts, is_attempt},
 };
 use jiff::Timestamp;
 
@@ -46,6 +46,13 @@ impl IntentionFinding {
                 codes.into_iter().flatten().find(|code| *code != 0).or(codes.into_iter().flatten().next())
             }
         }
+    }
+
+    /// Whether the vendor takes no more attempts at reading aloud.
+    fn read_aloud_ended(self, wanted: Option<IntentionMode>) -> bool {
+        self.was_on == Some(true)
+            && wanted.or(self.mode) == Some(IntentionMode::ReadAloud)
+            && self.read_aloud_code.is_some_and(ends_attempts)
     }
 
     /// How the step ended for a verification that was to have it in mode `wanted`, or was not to have it.
@@ -116,7 +123,7 @@ pub struct Attempt {
 /// Judges findings. `wanted`: the intention step that the verification was created with. `token_expired`: the vendor was asked
 /// after the token's 7,200 s, so nothing can change any more.
 pub fn judge(findings: &Findings, wanted: Option<IntentionMode>, token_expired: bool) -> Judgement {
-    let face_code = findings.face_code.filter(|code| ResultCode::explain(*code).is_attempt());
+    let face_code = findings.face_code.filter(|code| is_attempt(*code));
     let intention = findings.intention.judge(wanted);
     let passed = face_code == Some(0) && matches!(intention, IntentionStep::Off | IntentionStep::Ended(Some(0)));
     let attempted = face_code.is_some() || findings.last_liveness.is_some();
@@ -135,7 +142,8 @@ pub fn judge(findings: &Findings, wanted: Option<IntentionMode>, token_expired: 
     Judgement {
         verdict,
         last_attempt: code_of_last_attempt(face_code, intention, findings).map(|code| Attempt { code, at }),
-        attempts_exhausted: findings.face_code == Some(ATTEMPTS_EXHAUSTED),
+        attempts_exhausted: findings.face_code == Some(ATTEMPTS_EXHAUSTED)
+            || findings.intention.read_aloud_ended(wanted),
     }
 }
 
@@ -291,6 +299,18 @@ mod tests {
         assert_eq!(verdict(&findings(Some(0), unnamed)), (Verdict::Open, Verdict::Failed));
         let read = IntentionFinding { nods_code: None, ..unnamed };
         assert_eq!(verdict(&findings(Some(0), read)), (Verdict::Passed, Verdict::Passed));
+    }
+
+    #[test]
+    fn reading_aloud_ends_the_attempts_with_codes_of_its_own() {
+        for code in [-14, -15] {
+            let exhausted =
+                |mode| judge(&findings(Some(0), on(mode, Some(code))), Some(mode), false).attempts_exhausted;
+            assert!(exhausted(IntentionMode::ReadAloud), "{code}");
+            assert!(!exhausted(IntentionMode::Questions), "{code}");
+        }
+        let off = IntentionFinding { read_aloud_code: Some(-14), ..OFF };
+        assert!(!judge(&findings(Some(0), off), None, false).attempts_exhausted);
     }
 
     #[test]

@@ -16,6 +16,8 @@ const ID_PARAMETER: &str = "faceid_verification_id";
 const MAC_PARAMETER: &str = "faceid_mac";
 /// The names under which the vendor was seen to add its token, the documented one first.
 const TOKEN_PARAMETERS: [&str; 4] = ["BizToken", "bizToken", "biz_token", "token"];
+/// The name under which the vendor gives Extra back.
+const EXTRA_PARAMETER: &str = "Extra";
 /// A callback URL is at most the vendor's 1,024 characters, the token and Extra, percent-encoded.
 const MAX_CALLBACK_URL: usize = 8192;
 /// Room for what the vendor adds to a return beside the text of Extra: names and token.
@@ -68,19 +70,29 @@ pub fn check_target(text: &str, allowed: Option<&[AllowedTarget]>) -> Result<Url
     }
 }
 
-/// Whether the URL's own query has a parameter that the gateway or the vendor adds.
-pub fn uses_reserved_parameter(url: &Url) -> Option<&'static str> {
-    [ID_PARAMETER, MAC_PARAMETER, TOKEN_PARAMETERS[0]]
-        .into_iter()
-        .find(|reserved| url.query_pairs().any(|(name, _)| name == *reserved))
+/// Whether the URL that the vendor sends the browser to already has a parameter that the vendor adds: the return could then be
+/// read in two ways.
+pub fn uses_vendor_parameter(url: &Url) -> Option<&'static str> {
+    let reserved = TOKEN_PARAMETERS.into_iter().chain([EXTRA_PARAMETER]);
+    let fragment = url.fragment().map(fragment_query).unwrap_or_default();
+    let names: Vec<String> =
+        pairs_of(url.query().unwrap_or_default()).chain(pairs_of(fragment)).map(|(name, _)| name).collect();
+    reserved.into_iter().find(|reserved| names.iter().any(|name| name == reserved))
 }
 
-/// Adds the verification's id and the MAC over it to the URL that the vendor will send the browser to. The query that the
-/// URL already has is kept.
-pub fn bind(mut url: Url, id: VerificationId, mac: &[u8; MAC_BYTES]) -> Url {
-    url.query_pairs_mut()
-        .append_pair(ID_PARAMETER, &id.to_string())
-        .append_pair(MAC_PARAMETER, &BASE64_URL_SAFE_NO_PAD.encode(mac));
+/// Whether the URL uses the gateway's parameter for something of the caller's own. A verification's id is none: it is left from a
+/// round before, and replaced.
+pub fn uses_gateway_parameter(url: &Url) -> Option<&'static str> {
+    url.query_pairs()
+        .any(|(name, value)| name == ID_PARAMETER && VerificationId::parse(&value).is_err())
+        .then_some(ID_PARAMETER)
+}
+
+/// Sets the verification's id and the MAC over it in the URL that the vendor will send the browser to. The caller's own query is
+/// kept as it is written.
+pub fn bind(url: Url, id: VerificationId, mac: &[u8; MAC_BYTES]) -> Url {
+    let mut url = with_verification_id(url, id);
+    url.query_pairs_mut().append_pair(MAC_PARAMETER, &BASE64_URL_SAFE_NO_PAD.encode(mac));
     url
 }
 
@@ -100,8 +112,14 @@ pub fn check_return_length(bound: &Url, extra: &str) -> Result<(), String> {
     ))
 }
 
-/// Adds the verification's id to the page that the browser goes to in the end.
+/// Sets the verification's id in the page that the browser goes to in the end, in place of one from a round before.
 pub fn with_verification_id(mut url: Url, id: VerificationId) -> Url {
+    let is_ours = |part: &str| {
+        let name = form_urlencoded::parse(part.as_bytes()).next().map(|(name, _)| name.into_owned());
+        name.is_some_and(|name| name == ID_PARAMETER || name == MAC_PARAMETER)
+    };
+    let others = url.query().map(|query| query.split('&').filter(|part| !is_ours(part)).collect::<Vec<_>>().join("&"));
+    url.set_query(others.as_deref().filter(|query| !query.is_empty()));
     url.query_pairs_mut().append_pair(ID_PARAMETER, &id.to_string());
     url
 }
@@ -115,22 +133,25 @@ pub struct UnverifiedReturn {
 
 impl UnverifiedReturn {
     /// Reads a return from a URL, from a path with a query, or from a query alone. `field` names it in faults.
+    ///
+    /// Where the vendor adds its token to a target with a fragment is not documented, so the fragment is read too. Pages that
+    /// write the URL into HTML and back leave `&amp;`; browsers and frameworks repeat parameters.
     pub fn parse(callback_url: &str, field: &str, faults: &mut Faults) -> Option<Self> {
         if callback_url.len() > MAX_CALLBACK_URL {
             faults.add(field, format!("has {} characters; the limit is {MAX_CALLBACK_URL}", callback_url.len()));
             return None;
         }
-        let parameters: Vec<(String, String)> =
-            form_urlencoded::parse(query_of(callback_url).as_bytes()).into_owned().collect();
+        let (query, fragment) = query_and_fragment_of(callback_url);
+        let parameters: Vec<(String, String)> = pairs_of(query).chain(pairs_of(fragment)).collect();
         let single = |name: &str| {
             let mut values = parameters.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
-            match (values.next(), values.next()) {
-                (Some(value), None) => Ok(value),
-                (None, _) => Err("is missing".to_owned()),
-                (Some(_), Some(_)) => Err("is there twice".to_owned()),
+            let first = values.next().ok_or_else(|| "is missing".to_owned())?;
+            if values.all(|value| value == first) {
+                Ok(first)
+            } else {
+                Err("is there more than once, with different values".to_owned())
             }
         };
-        // A caller's own query may use one of the undocumented names, so the documented one wins.
         let token_parameter = TOKEN_PARAMETERS
             .into_iter()
             .find(|name| parameters.iter().any(|(key, _)| key == name))
@@ -160,13 +181,25 @@ impl UnverifiedReturn {
     }
 }
 
-fn query_of(callback_url: &str) -> &str {
-    let without_fragment = callback_url.split_once('#').map_or(callback_url, |(before, _)| before);
-    match without_fragment.split_once('?') {
+fn query_and_fragment_of(callback_url: &str) -> (&str, &str) {
+    let (without_fragment, fragment) = callback_url.split_once('#').unwrap_or((callback_url, ""));
+    let query = match without_fragment.split_once('?') {
         Some((_, query)) => query,
         None if without_fragment.contains("://") || without_fragment.starts_with('/') => "",
         None => without_fragment,
-    }
+    };
+    (query, fragment_query(fragment))
+}
+
+/// A route in a fragment (`#/done?a=b`) may have a query of its own; else the fragment is one (`#a=b`).
+fn fragment_query(fragment: &str) -> &str {
+    fragment.split_once('?').map_or(fragment, |(_, query)| query)
+}
+
+fn pairs_of(query: &str) -> impl Iterator<Item = (String, String)> {
+    // `a=1&amp;b=2` reads as a parameter `amp;b`.
+    let plain_name = |name: &str| name.trim_start_matches("amp;").to_owned();
+    form_urlencoded::parse(query.as_bytes()).map(move |(name, value)| (plain_name(&name), value.into_owned()))
 }
 
 fn parse_http_url(text: &str) -> Result<Url, String> {
@@ -237,12 +270,56 @@ mod tests {
             bind(Url::parse("https://shop.example.com/r?order=7&n=%E5%BC%A0#top").unwrap(), id(), &[7; MAC_BYTES]);
         assert!(bound.as_str().starts_with("https://shop.example.com/r?order=7&n=%E5%BC%A0&faceid_verification_id="));
         assert!(bound.as_str().ends_with("#top"));
-        assert_eq!(uses_reserved_parameter(&bound), Some(ID_PARAMETER));
+    }
+
+    #[test]
+    fn an_id_from_a_round_before_is_replaced_and_the_rest_stays_as_it_was_written() {
+        let old = VerificationId::generate(Timestamp::from_second(1_600_000_000).unwrap());
+        let again = format!("https://shop.example.com/r?n=a%20b&faceid_verification_id={old}&faceid_mac=AAAA&x");
+        let again = Url::parse(&again).unwrap();
+        assert_eq!(uses_gateway_parameter(&again), None);
+        let page = with_verification_id(again.clone(), id());
+        assert!(page.as_str().starts_with("https://shop.example.com/r?n=a%20b&x&faceid_verification_id="), "{page}");
+        for url in [page, bind(again, id(), &[7; MAC_BYTES])] {
+            assert_eq!(url.query_pairs().filter(|(name, _)| name == ID_PARAMETER).count(), 1, "{url}");
+            assert!(url.query_pairs().filter(|(name, _)| name == MAC_PARAMETER).count() <= 1, "{url}");
+            assert!(!url.as_str().contains(&old.to_string()), "{url}");
+        }
+        let own = Url::parse("https://shop.example.com/r?faceid_verification_id=mine").unwrap();
+        assert_eq!(uses_gateway_parameter(&own), Some(ID_PARAMETER));
+    }
+
+    #[test]
+    fn parameters_that_the_vendor_adds_are_reserved() {
+        for taken in ["BizToken=1", "x=1&Extra=", "token=own", "#/done?BizToken=1", "#biz_token=1"] {
+            let separator = if taken.starts_with('#') { "" } else { "?" };
+            let url = Url::parse(&format!("https://shop.example.com/r{separator}{taken}")).unwrap();
+            assert!(uses_vendor_parameter(&url).is_some(), "{url}");
+        }
+        let own = Url::parse("https://shop.example.com/r?order=7#/done?page=2").unwrap();
+        assert_eq!(uses_vendor_parameter(&own), None);
+    }
+
+    #[test]
+    fn the_token_is_read_wherever_the_browser_brings_it() {
+        let bound = |url: &str| bind(Url::parse(url).unwrap(), id(), &[7; MAC_BYTES]).to_string();
+        let (plain, routed) = (bound("https://shop.example.com/r"), bound("https://shop.example.com/r#/done"));
+        for url in [
+            format!("{plain}&BizToken=CE661F1A&Extra=x"),
+            format!("{plain}&BizToken=CE661F1A&BizToken=CE661F1A"),
+            format!("{plain}&amp;BizToken=CE661F1A&amp;Extra=x"),
+            format!("{plain}#BizToken=CE661F1A"),
+            format!("{routed}?BizToken=CE661F1A"),
+            routed.replace('#', "&BizToken=CE661F1A#"),
+        ] {
+            let read = parse(&url).unwrap_or_else(|faults| panic!("{url}: {faults:?}"));
+            assert_eq!(read.biz_token.expose(), "CE661F1A", "{url}");
+        }
     }
 
     #[test]
     fn a_bound_return_reads_back_in_every_form() {
-        let bound = bind(Url::parse("https://shop.example.com/r?token=own").unwrap(), id(), &[7; MAC_BYTES]);
+        let bound = bind(Url::parse("https://shop.example.com/r?order=own").unwrap(), id(), &[7; MAC_BYTES]);
         let url = format!("{bound}&BizToken=CE661F1A&Extra=a%26b");
         let query = url.split_once('?').unwrap().1;
         for form in [url.clone(), format!("/r?{query}"), format!("?{query}"), query.to_owned(), format!("{url}#f?x")] {
@@ -271,7 +348,7 @@ mod tests {
         let faults = parse(twice).err().unwrap();
         assert!(faults[0].starts_with("callback_url[faceid_verification_id]: is not a verification id"));
         assert!(faults[1].starts_with("callback_url[faceid_mac]: is not base64"));
-        assert_eq!(faults[2], "callback_url[BizToken]: is there twice");
+        assert_eq!(faults[2], "callback_url[BizToken]: is there more than once, with different values");
         assert!(parse(&"x".repeat(10_000)).err().unwrap()[0].contains("10000 characters"));
     }
 

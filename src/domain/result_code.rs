@@ -1,9 +1,12 @@
 //! The vendor's result codes: what each means and who should do what [103606].
 //!
 //! The codes of `Text.ErrCode`, `LiveStatus`, `Comparestatus` and of the intention step share one number space. Texts of
-//! the vendor change without notice; codes do not.
+//! the vendor change without notice; codes do not. In the intention step a code may depend on the mode.
 
-use super::acts::Acts;
+mod table;
+
+use super::{acts::Acts, intention::IntentionMode};
+use table::{Row, TABLE};
 
 /// The vendor's "retry limit reached": this token takes no more attempts.
 pub const ATTEMPTS_EXHAUSTED: i32 = 16;
@@ -22,20 +25,35 @@ pub struct ResultCode {
     pub stage: Stage,
     /// In English, without personal data.
     pub meaning: &'static str,
+    /// The same in Chinese.
+    pub meaning_zh: &'static str,
     pub advice: Advice,
 }
 
 impl ResultCode {
-    /// Explains `code`. A code that is not in the table gets stage and advice `Unknown`.
-    pub fn explain(code: i32) -> Self {
-        let (stage, meaning, advice) = table(code);
-        Self { code, stage, meaning, advice }
+    /// Explains a code of a verification with this intention step. A code that is not in the table gets stage and advice `Unknown`.
+    pub fn explain(code: i32, intention: Option<IntentionMode>) -> Self {
+        match TABLE.iter().find(|row| row.code == code && row.step.has(intention)) {
+            Some(&Row { stage, meaning, meaning_zh, advice, .. }) => Self { code, stage, meaning, meaning_zh, advice },
+            None => Self {
+                code,
+                stage: Stage::Unknown,
+                meaning: "a code that this gateway does not know",
+                meaning_zh: "网关未收录的结果码",
+                advice: Advice::Unknown,
+            },
+        }
     }
+}
 
-    /// Whether the code says that the user tried and how that ended; 14, 15 and 17 only speak of the token.
-    pub fn is_attempt(self) -> bool {
-        !matches!(self.code, 14 | 15 | 17)
-    }
+/// Whether a face code says that the user tried and how that ended; 14, 15 and 17 only speak of the token.
+pub fn is_attempt(face_code: i32) -> bool {
+    !matches!(face_code, 14 | 15 | 17)
+}
+
+/// Whether a code of the intention step read aloud says that the token takes no more attempts.
+pub fn ends_attempts(read_aloud_code: i32) -> bool {
+    matches!(read_aloud_code, -14 | -15)
 }
 
 /// The step of the flow that a code belongs to.
@@ -122,108 +140,6 @@ impl Advice {
     }
 }
 
-fn table(code: i32) -> (Stage, &'static str, Advice) {
-    use Advice as A;
-    use Stage as S;
-    match code {
-        0 => (S::Final, "passed", A::Done),
-        1 => (S::System, "called wrongly", A::FixRequest),
-        2 => (S::System, "called wrongly", A::FixRequest),
-        3 => (S::System, "called wrongly", A::FixRequest),
-        4 => (S::System, "service exception", A::RetryLater),
-        8 => (S::System, "service exception", A::RetryLater),
-        10 => (S::System, "service exception", A::RetryLater),
-        12 => (S::System, "service exception", A::RetryLater),
-        13 => (S::System, "service exception", A::RetryLater),
-        14 => (S::System, "this verification is already complete", A::ReadResult),
-        15 => (S::System, "token expired", A::NewVerification),
-        16 => (S::System, "retry limit reached", A::NewVerification),
-        17 => (S::System, "flow not finished", A::Wait),
-        201 => (S::Wechat, "could not fetch the picture from WeChat", A::UserRetries),
-        202 => (S::Wechat, "could not fetch the video", A::UserRetries),
-        203 => (S::Wechat, "no permission for this API", A::Operator),
-        204 => (S::Wechat, "official account has not authorised FaceID", A::Operator),
-        301 => (S::Ocr, "ID number differs from the one given by the caller", A::UserRetries),
-        302 => (S::Ocr, "ID card expired", A::ValidCard),
-        303 => (S::Ocr, "card not recognised", A::UserRetries),
-        1001 => (S::Liveness, "engine timeout", A::UserRetries),
-        1002 => (S::Liveness, "suspected not a live person", A::RejectOrRetry),
-        1003 => (S::Liveness, "not recognised", A::UserRetries),
-        1004 => (S::Liveness, "failed", A::UserRetries),
-        1005 => (S::Liveness, "failed", A::UserRetries),
-        1006 => (S::Liveness, "certificate library error", A::RetryLater),
-        1007 => (S::Liveness, "WeChat liveness result missing", A::UserRetries),
-        1008 => (S::Liveness, "unstable network", A::UserRetries),
-        1101 => (S::Liveness, "voice not recognised", A::UserRetries),
-        1102 => (S::Liveness, "face not fully visible", A::UserRetries),
-        1103 => (S::Liveness, "voice not recognised", A::UserRetries),
-        1104 => (S::Liveness, "video format", A::OtherPhone),
-        1105 => (S::Liveness, "video fetch failed", A::UserRetries),
-        1106 => (S::Liveness, "voice too quiet", A::UserRetries),
-        1107 => (S::Liveness, "video empty or of the wrong length (about 6 s)", A::UserRetries),
-        1108 => (S::Liveness, "resolution too low", A::OtherPhone),
-        1109 => (S::Liveness, "no lip movement", A::UserRetries),
-        1201 => (S::Liveness, "poor light", A::UserRetries),
-        1202 => (S::Liveness, "poor light", A::UserRetries),
-        1203 => (S::Liveness, "too near or too far", A::UserRetries),
-        1204 => (S::Liveness, "too near or too far", A::UserRetries),
-        1205 => (S::Liveness, "too near or too far", A::UserRetries),
-        1301 => (S::Liveness, "suspected not a live person", A::RejectOrRetry),
-        1302 => (S::Liveness, "failed", A::UserRetries),
-        1303 => (S::Liveness, "recording shorter than 2 s", A::UserRetries),
-        2001 => (S::Comparison, "engine timeout", A::UserRetries),
-        2002 => (S::Comparison, "wrong name", A::FixIdentity),
-        2003 => (S::Comparison, "wrong ID number", A::FixIdentity),
-        2004 => (S::Comparison, "no usable photo in the video", A::OtherPhone),
-        2005 => (S::Comparison, "identity not found", A::OtherChannel),
-        2006 => (S::Comparison, "name and ID number do not match", A::FixIdentity),
-        2007 => (S::Comparison, "no reference photo", A::OtherChannel),
-        2008 => (S::Comparison, "no reference photo", A::OtherChannel),
-        2009 => (S::Comparison, "reference photo too small", A::OtherChannel),
-        2010 => (S::Comparison, "face not fully visible", A::UserRetries),
-        2011 => (S::Comparison, "not the same person (suspected not live)", A::RejectOrRetry),
-        2012 => (S::Comparison, "several faces", A::UserRetries),
-        2013 => (S::Comparison, "face not fully visible", A::UserRetries),
-        2014 => (S::Comparison, "resolution too low", A::OtherPhone),
-        2015 => (S::Comparison, "not the same person (comparison failed)", A::UserRetries),
-        2016 => (S::Comparison, "not the same person (below the threshold)", A::RejectOrRetry),
-        2017 => (S::Comparison, "authority source being upgraded", A::RetryLater),
-        2018 => (S::Comparison, "risk limit reached (ID card, browser or openid)", A::OtherDay),
-        -1 => (S::Intention, "system or parameter error", A::UserRetries),
-        -2 => (S::Intention, "parameter or system error", A::UserRetries),
-        -101 => (S::Intention, "face not in the frame", A::UserRetries),
-        -102 => (S::Intention, "several faces", A::UserRetries),
-        -103 => (S::Intention, "face not detected", A::UserRetries),
-        -104 => (S::Intention, "face incomplete", A::UserRetries),
-        -105 => (S::Intention, "eyes covered", A::UserRetries),
-        -106 => (S::Intention, "mouth covered", A::UserRetries),
-        -107 => (S::Intention, "nose covered", A::UserRetries),
-        -201 => (S::Intention, "face similarity too low", A::RejectOrRetry),
-        -202 => (S::Intention, "face comparison failed", A::UserRetries),
-        -301 => (S::Intention, "intention not confirmed", A::RejectOrRetry),
-        -302 => (S::Intention, "no mouth movement while answering", A::UserRetries),
-        -800 => (S::Intention, "browser not compatible", A::OtherBrowser),
-        -801 => (S::Intention, "camera or microphone refused", A::UserRetries),
-        -802 => (S::Intention, "interrupted (page switched)", A::UserRetries),
-        -803 => (S::Intention, "user closed the page", A::UserRetries),
-        -804 => (S::Intention, "unstable network", A::UserRetries),
-        -998 => (S::Intention, "system data exception", A::RetryLater),
-        -999 => (S::Intention, "unknown system error", A::Operator),
-        3001 => (S::Intention, "face not in the frame", A::UserRetries),
-        3002 => (S::Intention, "several faces", A::UserRetries),
-        3003 => (S::Intention, "face not detected", A::UserRetries),
-        3011 => (S::Intention, "face similarity too low", A::RejectOrRetry),
-        3012 => (S::Intention, "face comparison failed", A::UserRetries),
-        INTENTION_STEP_OFF => {
-            (S::Intention, "the flow has an intention step here, and none in the vendor's console", A::Operator)
-        }
-        INTENTION_MODE_DIFFERS => {
-            (S::Intention, "the flow's intention step has another mode in the vendor's console than here", A::Operator)
-        }
-        _ => (S::Unknown, "a code that this gateway does not know", A::Unknown),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,17 +151,48 @@ mod tests {
         assert!(rows.len() > 80);
         for row in rows {
             let [code, stage, advice] = row[..] else { panic!("{row:?}") };
-            let explained = ResultCode::explain(code.parse().unwrap());
-            assert_eq!(explained.stage, documented_stage(stage), "{code}");
-            assert_eq!(explained.advice, documented_advice(advice), "{code}");
-            assert!(!explained.meaning.is_empty(), "{code}");
+            for mode in documented_modes(stage) {
+                let explained = ResultCode::explain(code.parse().unwrap(), mode);
+                assert_eq!(explained.stage, documented_stage(stage), "{code} {mode:?}");
+                assert_eq!(explained.advice, documented_advice(advice), "{code} {mode:?}");
+                assert!(!explained.meaning.is_empty() && !explained.meaning_zh.is_empty(), "{code} {mode:?}");
+            }
         }
-        let unknown = ResultCode::explain(987_654);
+        let unknown = ResultCode::explain(987_654, None);
         assert_eq!((unknown.stage, unknown.advice), (Stage::Unknown, Advice::Unknown));
     }
 
+    #[test]
+    fn each_mode_has_a_code_once() {
+        let modes = [None, Some(IntentionMode::ReadAloud), Some(IntentionMode::Questions), Some(IntentionMode::Nods)];
+        for row in TABLE {
+            let of_row = |other: &&Row| other.code == row.code && (row.step == other.step);
+            assert_eq!(TABLE.iter().filter(of_row).count(), 1, "{}", row.code);
+        }
+        for mode in modes {
+            let meaning = ResultCode::explain(-1, mode).meaning;
+            assert_ne!(meaning, ResultCode::explain(987_654, mode).meaning, "{mode:?}");
+        }
+    }
+
+    #[test]
+    fn minus_one_and_two_swap_between_the_modes() {
+        let meaning = |code, mode| ResultCode::explain(code, Some(mode)).meaning;
+        assert_eq!(meaning(-1, IntentionMode::ReadAloud), meaning(-2, IntentionMode::Questions));
+        assert_eq!(meaning(-2, IntentionMode::ReadAloud), meaning(-1, IntentionMode::Nods));
+        assert_eq!(ResultCode::explain(-9, Some(IntentionMode::Nods)).stage, Stage::Unknown);
+    }
+
+    fn documented_modes(stage: &str) -> Vec<Option<IntentionMode>> {
+        match stage {
+            "intention (read aloud)" => vec![Some(IntentionMode::ReadAloud)],
+            "intention (questions, nods)" => vec![Some(IntentionMode::Questions), Some(IntentionMode::Nods)],
+            _ => vec![None, Some(IntentionMode::ReadAloud), Some(IntentionMode::Questions), Some(IntentionMode::Nods)],
+        }
+    }
+
     fn documented_stage(stage: &str) -> Stage {
-        match stage.split('-').next().unwrap() {
+        match stage.split(['-', ' ']).next().unwrap() {
             "final" => Stage::Final,
             "system" => Stage::System,
             "wechat" => Stage::Wechat,
@@ -281,10 +228,10 @@ mod tests {
     #[test]
     fn codes_about_the_token_are_no_attempts() {
         for code in [14, 15, 17] {
-            assert!(!ResultCode::explain(code).is_attempt(), "{code}");
+            assert!(!is_attempt(code), "{code}");
         }
         for code in [0, 4, 16, 301, 2016, -301, 987_654] {
-            assert!(ResultCode::explain(code).is_attempt(), "{code}");
+            assert!(is_attempt(code), "{code}");
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
         fault::Faults,
         flow::AccessMode,
         ids::{BizToken, VerificationId},
-        intention::{IntentionScript, Question},
+        intention::{IntentionMode, IntentionScript, Question},
         new_verification::UnverifiedRequest,
         outcome::Attempt,
         result_code::{Advice, ResultCode, Stage},
@@ -319,7 +319,7 @@ fn verification(verification: Verification) -> pb::Verification {
         expire_time: Some(timestamp(verification.expires_at())),
         settle_time: verification.state.settled_at().map(timestamp),
         check_time: verification.checked_at.map(timestamp),
-        last_attempt: verification.last_attempt.map(attempt),
+        last_attempt: verification.last_attempt.map(|last| attempt(last, verification.intention)),
         attempts_exhausted: verification.attempts_exhausted,
         charged_attempts: verification.charged_attempts,
         result_fetch_time: verification.fetched_at.map(timestamp),
@@ -331,12 +331,13 @@ fn verification(verification: Verification) -> pb::Verification {
     }
 }
 
-fn attempt(attempt: Attempt) -> pb::Attempt {
-    let code = ResultCode::explain(attempt.code);
+fn attempt(attempt: Attempt, intention: Option<IntentionMode>) -> pb::Attempt {
+    let code = ResultCode::explain(attempt.code, intention);
     pb::Attempt {
-        code: code.code,
+        code: Some(code.code),
         stage: stage(code.stage).into(),
         meaning: code.meaning.to_owned(),
+        meaning_zh: code.meaning_zh.to_owned(),
         advice: advice(code.advice).into(),
         attempt_time: attempt.at.map(timestamp),
     }

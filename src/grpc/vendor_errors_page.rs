@@ -4,7 +4,7 @@
 use super::status::status;
 use crate::{
     app,
-    domain::result_code::ResultCode,
+    domain::{intention::IntentionMode, result_code::ResultCode},
     tencent::{self, ErrorKind, catalogue},
 };
 use std::{env, fmt::Write as _, fs, path::Path};
@@ -46,13 +46,19 @@ fn page() -> String {
         "\n## Result codes / 结果码\n\n\
          A person who fails is not an error: the call succeeds, and `last_attempt` has the code and the advice.\n\n\
          用户未通过核身不算错误：调用成功返回，`last_attempt` 中有结果码和建议。\n\n\
-         | code | stage | meaning | acts | hint | 提示 |\n|---|---|---|---|---|---|\n",
+         | code | stage | meaning | 含义 | acts | hint | 提示 |\n|---|---|---|---|---|---|---|\n",
     );
-    for code in RESULT_CODES.lines().skip(1).filter_map(|line| line.split('\t').next()) {
-        let ResultCode { code, stage, meaning, advice } = ResultCode::explain(code.parse().unwrap());
-        let stage = format!("{stage:?}").to_lowercase();
+    for line in RESULT_CODES.lines().skip(1) {
+        let [code, stage, ..] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let mode = match stage {
+            "intention (read aloud)" => Some(IntentionMode::ReadAloud),
+            "intention (questions, nods)" => Some(IntentionMode::Questions),
+            _ => None,
+        };
+        let ResultCode { code, meaning, meaning_zh, advice, .. } = ResultCode::explain(code.parse().unwrap(), mode);
         let (acts, hint_en, hint_zh) = advice.todo();
-        writeln!(page, "| {code} | {stage} | {meaning} | {} | {hint_en} | {hint_zh} |", acts.name()).unwrap();
+        writeln!(page, "| {code} | {stage} | {meaning} | {meaning_zh} | {} | {hint_en} | {hint_zh} |", acts.name())
+            .unwrap();
     }
     page
 }

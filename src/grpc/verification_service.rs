@@ -96,8 +96,9 @@ impl pb::verification_service_server::VerificationService for VerificationApi {
         request: Request<pb::CancelVerificationRequest>,
     ) -> Result<Response<pb::CancelVerificationResponse>, Status> {
         let caller = caller_of(&request)?;
+        let urgency = Urgency::within(time_left(&request));
         let id = request.into_inner().verification_id;
-        let canceled = self.app.cancel_verification(&caller, &id).await.map_err(|error| status(&error))?;
+        let canceled = self.app.cancel_verification(&caller, &id, urgency).await.map_err(|error| status(&error))?;
         Ok(Response::new(convert::cancel_response(canceled)))
     }
 

@@ -34,7 +34,7 @@ async fn a_failed_attempt_leaves_it_pending_and_a_retry_passes() {
     assert_eq!(state_name(&verification), "PENDING");
     assert!(verification.settle_time.is_none());
     let attempt = verification.last_attempt.expect("an attempt");
-    assert_eq!((attempt.code, attempt.advice().as_str_name()), (2016, Advice::RejectOrRetry.as_str_name()));
+    assert_eq!((attempt.code(), attempt.advice().as_str_name()), (2016, Advice::RejectOrRetry.as_str_name()));
     assert!(attempt.attempt_time.is_some());
 
     let redirect = world.attempt(&created, 0).await;
@@ -141,7 +141,7 @@ async fn with_the_intention_step_the_face_alone_does_not_pass() {
         let refused = succeeded(world.result(&created.id).await);
         let verification = refused.verification.expect("a verification");
         assert_eq!(state_name(&verification), "PENDING", "{flow}");
-        assert_eq!(verification.last_attempt.expect("an attempt").code, -301, "{flow}");
+        assert_eq!(verification.last_attempt.expect("an attempt").code(), -301, "{flow}");
         assert_eq!(refused.result.expect("a result").intention.expect("an intention").code, Some(-301), "{flow}");
 
         world.control(&attempts, json!({"code": 0, "intention_code": 0})).await;

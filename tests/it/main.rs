@@ -21,6 +21,7 @@ mod quotas;
 mod reconciling;
 mod redacting;
 mod resilience;
+mod returning;
 mod rotating;
 mod scripted_vendor;
 mod sources;

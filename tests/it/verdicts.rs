@@ -79,7 +79,7 @@ async fn a_consent_that_the_vendor_did_not_ask_for_passes_nobody() {
         let told = succeeded(world.result(&created.id).await).verification.expect("a verification");
         assert_eq!(state_name(&told), "PENDING", "{code}");
         let attempt = told.last_attempt.expect("the misconfiguration is told at once");
-        assert_eq!(attempt.code, code);
+        assert_eq!(attempt.code(), code);
         assert!(attempt.advice() == Advice::Operator, "{code}");
     }
 }

@@ -79,7 +79,7 @@ async fn basic_tells_only_where_it_stands() {
     let created = passed(&world).await;
     let basic = view(&world, &created, ResultView::Basic).await;
     assert!(basic.result.is_none());
-    assert_eq!(basic.verification.expect("a verification").last_attempt.expect("an attempt").code, 0);
+    assert_eq!(basic.verification.expect("a verification").last_attempt.expect("an attempt").code(), 0);
 }
 
 #[tokio::test]
