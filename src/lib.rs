@@ -15,16 +15,16 @@
 //! ```text
 //! cli        → serve, doctor, simulator, config, telemetry, grpc, vault, domain
 //! serve      → grpc, http, worker, app, auth, reload, config, telemetry, credential, tencent, vault, store, evidence, webhook, domain
-//! doctor     → config, credential, tencent, vault, store, evidence, domain
+//! doctor     → app, config, credential, tencent, vault, store, evidence, domain
 //! config     → grpc, auth, reload, telemetry, credential, tencent, vault, webhook, domain
-//! grpc       → app, auth, reload, vault, domain
+//! grpc       → app, auth, reload, domain
 //! http       → app
 //! worker     → app, store, domain
 //! app        → credential, tencent, vault, store, evidence, webhook, domain
 //! credential → tencent, vault, store, domain
 //! tencent    → tc3, domain
 //! evidence   → vault
-//! vault      → store, domain
+//! vault      → domain
 //! auth       → reload, domain
 //! domain, tc3, store, webhook, reload, telemetry, simulator → nothing of ours
 //! ```

@@ -2,10 +2,10 @@
 //! adapters.
 
 use crate::{
-    app::{App, Flights},
+    app::{App, Flights, key_faults, remember_keys},
     auth::{Authenticator, KnownCaller},
     config::{self, CallerConfig, Config, CredentialConfig, StoreUrl},
-    credential::{Credentials, SourceKind},
+    credential::{CredentialError, CredentialVault, Credentials, Put, SourceKind},
     domain::{clock::Clock, flow::Flows, key_pair::KeyPair},
     evidence::EvidenceStore,
     grpc::{self, tls::ServerTls},
@@ -13,12 +13,8 @@ use crate::{
     reload::FileWatch,
     store::{Store, sqlite::SqliteStore},
     telemetry,
-    tencent::{self, VendorClock, sts::StsClient},
-    vault::{
-        CredentialVault, Keyring,
-        credential::{CredentialError, Put},
-        key_use::{key_faults, remember_keys},
-    },
+    tencent::{self, Products, VendorClock, sts::StsClient},
+    vault::Keyring,
     webhook::{self, Endpoint},
     worker::Workers,
 };
@@ -86,14 +82,14 @@ impl Gateway {
         let credentials = Credentials::new(vault, Arc::clone(&store), Arc::clone(&clock) as _, sts, sources);
         seal_credentials(&credentials, &fixed, &*clock).await?;
         check_credentials(&credentials, &config.flows).await?;
+        let client = tencent::Client::new(&config.tencent, Arc::clone(&clock)).context("the client of the vendor")?;
         let app = Arc::new(App {
-            tencent: tencent::Client::new(&config.tencent, Arc::clone(&clock)).context("the client of the vendor")?,
+            tencent: Products::new(client, config.field_encryption),
             clock,
             store,
             keyring,
             credentials,
             flows: config.flows,
-            field_encryption: config.field_encryption,
             evidence: EvidenceStore::open(&config.evidence_url).context("evidence.url")?,
             webhooks,
             webhook_sender: webhook::Sender::new(webhook::Timeouts::default()).context("the sender of webhooks")?,

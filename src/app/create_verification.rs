@@ -10,7 +10,6 @@ use crate::{
         caller::Caller,
         flow::{AccessMode, Flow},
         ids::{BizToken, VerificationId},
-        intention::{IntentionScript, Question},
         key_pair::KeyPair,
         new_verification::{NewVerification, UnverifiedRequest},
         verification::Verification,
@@ -19,12 +18,8 @@ use crate::{
         Creation,
         row::{Effects, NewRow, VerificationRow},
     },
-    tencent::{
-        self, CallOptions, Urgency,
-        wire::{DetectAuthRequest, IntentionActionConfig, IntentionQuestion, RuleIdConfig},
-    },
+    tencent::{Opened, Urgency},
 };
-use base64::{Engine, prelude::BASE64_STANDARD};
 use std::sync::Arc;
 use tracing::Instrument;
 use url::Url;
@@ -80,7 +75,7 @@ impl App {
         body: &[u8],
         urgency: Urgency,
     ) -> Result<CreatedVerification, Error> {
-        let session = self.detect_auth(&flow, &new, urgency).await?;
+        let session = self.open_at_vendor(&flow, &new, urgency).await?;
         let id = new.id.to_string();
         let made = new_row(&self.keyring, &caller, &flow, &new, self.keyring.fingerprint(body), &session);
         let made = NewRow { id_card_hash: self.id_card_hash(new.id_number.as_ref()), ..made };
@@ -116,26 +111,16 @@ impl App {
         opened(record, todays)
     }
 
-    async fn detect_auth(&self, flow: &Flow, new: &NewVerification, urgency: Urgency) -> Result<VendorSession, Error> {
-        let request = &detect_auth_request(flow, new);
-        let options = CallOptions { credential: &flow.credential, urgency };
-        let encryption = self.field_encryption.get(&flow.name);
-        let call =
-            |pair: Arc<KeyPair>| async move { self.tencent.detect_auth(&pair, request, encryption, options).await };
-        let answer = self.with_key_pair(&flow.credential, call).await?;
+    async fn open_at_vendor(
+        &self,
+        flow: &Flow,
+        new: &NewVerification,
+        urgency: Urgency,
+    ) -> Result<VendorSession, Error> {
+        let open = |pair: Arc<KeyPair>| async move { self.tencent.open(&pair, flow, new, urgency).await };
+        let Opened { token, url, request_id } = self.credentials.with_key_pair(&flow.credential, open).await?;
         // Taken after the answer: the vendor's 7,200 s began before, so by our clock they never end too early for the user.
-        let created_at = self.clock.now();
-        let (request_id, tries) = (answer.request_id, answer.tries);
-        let unintelligible = |problem: &str| tencent::Error::unintelligible("DetectAuth", problem, &request_id, tries);
-        let token = answer.body.biz_token.ok_or_else(|| unintelligible("BizToken is missing"))?;
-        let url = answer.body.url.ok_or_else(|| unintelligible("Url is missing"))?;
-        Ok(VendorSession {
-            token: BizToken::parse(&token).map_err(|_| unintelligible("BizToken is not one"))?,
-            // The vendor was seen to escape ampersands as in HTML.
-            url: Url::parse(&url.replace("&amp;", "&")).map_err(|_| unintelligible("Url is not one"))?,
-            request_id,
-            created_at,
-        })
+        Ok(VendorSession { token, url, request_id, created_at: self.clock.now() })
     }
 }
 
@@ -144,46 +129,4 @@ fn opened(record: Record, todays: Option<AccessMode>) -> Result<CreatedVerificat
     let Session { token, url, access_mode, .. } = record.session.ok_or(Error::Redacted)?;
     let access_mode = access_mode.or(todays).unwrap_or(AccessMode::WechatH5Normal);
     Ok(CreatedVerification { verification: record.verification, url, token, access_mode })
-}
-
-fn detect_auth_request<'a>(flow: &'a Flow, new: &'a NewVerification) -> DetectAuthRequest<'a> {
-    let mut request = DetectAuthRequest {
-        rule_id: &flow.rule_id,
-        id_card: new.id_number.as_ref().map(|number| number.expose()),
-        name: new.name.as_ref().map(|name| name.expose()),
-        redirect_url: new.redirect_url.as_ref().map(Url::as_str),
-        extra: new.extra.as_deref(),
-        image_base64: new.reference_photo.as_ref().map(|photo| BASE64_STANDARD.encode(photo)),
-        ..DetectAuthRequest::default()
-    };
-    match &new.intention {
-        None => {}
-        Some(IntentionScript::ReadAloud { text }) => request.intention_verify_text = Some(text),
-        Some(IntentionScript::Questions {
-            questions,
-            recognize_similar_answers,
-            detect_mouth_opening,
-            speech_speed,
-        }) => {
-            let question =
-                |question: &'a Question| IntentionQuestion { question: &question.question, answers: &question.answers };
-            request.intention_questions = Some(questions.iter().map(question).collect());
-            request.config = Some(RuleIdConfig {
-                intention_recognition: *recognize_similar_answers,
-                intention_type: Some(0),
-                mouth_open_recognition: *detect_mouth_opening,
-                speed: *speech_speed,
-            });
-        }
-        Some(IntentionScript::Nods { statements, speech_speed }) => {
-            request.intention_actions = Some(statements.iter().map(|text| IntentionActionConfig { text }).collect());
-            request.config = Some(RuleIdConfig {
-                intention_recognition: None,
-                intention_type: Some(1),
-                mouth_open_recognition: None,
-                speed: *speech_speed,
-            });
-        }
-    }
-    request
 }

@@ -5,18 +5,17 @@
 
 use super::{App, AuditAction, Error};
 use crate::{
+    credential::{CredentialError, FROM_API},
     domain::{
         caller::{Caller, Right},
         fault::Faults,
         ids::check_name,
-        key_pair::{self, KeyPair},
+        key_pair::{KeyPair, UnverifiedKeyPair},
     },
     store::row::{CredentialRow, Effects, KeyPairRow},
     tencent::{self, KeyVerdict},
-    vault::credential::{CredentialError, FROM_API},
 };
 use jiff::Timestamp;
-use secrecy::ExposeSecret;
 
 /// How many key pairs of a credential are live at once.
 const MAX_PAIRS: usize = 2;
@@ -73,12 +72,19 @@ impl App {
     ///
     /// # Errors
     /// See [`Error`]; nothing is stored then.
-    pub async fn create_credential(&self, caller: &Caller, name: &str, pair: KeyPair) -> Result<Credential, Error> {
+    pub async fn create_credential(
+        &self,
+        caller: &Caller,
+        name: &str,
+        pair: UnverifiedKeyPair,
+    ) -> Result<Credential, Error> {
         self.require(caller, Right::Admin)?;
         let mut faults = Faults::default();
         faults.check("name", check_name(name));
-        check_pair(&pair, &mut faults);
-        finish(faults)?;
+        let pair = faults.check_all(pair.check());
+        let Some(pair) = pair.filter(|_| faults.len() == 0) else {
+            return Err(Error::InvalidFields(faults.into_vec()));
+        };
         // Before the vendor is asked: a name that is taken is no reason to show it the pair.
         if self.credentials.is_external(name) || self.store.find_credential(name).await?.is_some() {
             return Err(Error::CredentialExists(name.to_owned()));
@@ -117,11 +123,14 @@ impl App {
     ///
     /// # Errors
     /// See [`Error`]; nothing is changed then.
-    pub async fn rotate_credential(&self, caller: &Caller, name: &str, pair: KeyPair) -> Result<Credential, Error> {
+    pub async fn rotate_credential(
+        &self,
+        caller: &Caller,
+        name: &str,
+        pair: UnverifiedKeyPair,
+    ) -> Result<Credential, Error> {
         self.require(caller, Right::Admin)?;
-        let mut faults = Faults::default();
-        check_pair(&pair, &mut faults);
-        finish(faults)?;
+        let pair = pair.check().map_err(Error::InvalidFields)?;
         self.credential_row(name).await?;
         let tested = self.seal_tested(name, &pair).await?;
         loop {
@@ -331,15 +340,6 @@ impl App {
     fn noted(&self, caller: &Caller, action: AuditAction, credential: &str) -> Effects {
         Effects { audit: vec![self.credential_event(&caller.name, action, credential)], ..Effects::default() }
     }
-}
-
-fn check_pair(pair: &KeyPair, faults: &mut Faults) {
-    faults.check("secret_id", key_pair::check_part(pair.secret_id.expose_secret()));
-    faults.check("secret_key", key_pair::check_part(pair.secret_key.expose_secret()));
-}
-
-fn finish(faults: Faults) -> Result<(), Error> {
-    faults.finish(|| ()).map_err(Error::InvalidFields)
 }
 
 fn test_code(tested: &Result<(), tencent::Error>) -> &str {

@@ -1,10 +1,11 @@
 //! Why a use case could not serve. A person who fails the check is not an error.
 
 use crate::{
+    credential::{CallError, CredentialError},
     domain::{caller::Right, fault::Fault, id_card_limits::LimitReached, verification::AlreadyFinal},
     evidence, store,
     tencent::{self, ErrorClass, catalogue},
-    vault::{credential::CredentialError, keyring::OpenError},
+    vault::keyring::OpenError,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -67,6 +68,15 @@ pub enum Error {
     /// Of a call that others waited for, too.
     #[error(transparent)]
     Shared(Arc<Error>),
+}
+
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Credential(error) => Self::Credential(error),
+            CallError::Vendor(error) => Self::Vendor(error),
+        }
+    }
 }
 
 impl Error {

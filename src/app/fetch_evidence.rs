@@ -6,18 +6,13 @@ use crate::{
         evidence::{MediaKind, sniff},
         flow::EvidenceWish,
         ids::VerificationId,
-        intention::IntentionMode,
         key_pair::KeyPair,
         schedule::{backoff, is_forgotten},
         verification::{State, Verification},
     },
     evidence::{BlobKey, PutError},
     store::row::{Effects, EvidenceRow, JobRow, NewJob},
-    tencent::{
-        CallOptions, Urgency,
-        media::{MediaEvent, MediaStream},
-        wire::GetDetectInfoEnhancedRequest,
-    },
+    tencent::{CardWarnings, MediaEvent, MediaStream},
     vault::Place,
 };
 use futures_util::{StreamExt, stream};
@@ -33,8 +28,6 @@ pub const BLOBS_JOB: &str = "delete_blobs";
 
 /// How often an answer without any media is asked for again: over some minutes.
 const TRIES_FOR_NOTHING: u32 = 5;
-/// The vendor keeps up to 10.
-const BEST_FRAMES: u32 = 10;
 
 impl App {
     /// Fetches what the flow keeps: streams each medium from the vendor into a sealed blob, then stores the rows together.
@@ -112,19 +105,10 @@ impl App {
         rows: &mut Vec<EvidenceRow>,
     ) -> Result<(), Error> {
         let verification = &record.verification;
-        let request = &GetDetectInfoEnhancedRequest {
-            biz_token: record.session()?.token.expose(),
-            rule_id: &verification.rule_id,
-            info_type: &info_type(wish, verification.intention, self.field_encryption.contains_key(&verification.flow)),
-            best_frames_count: wish.best_frame.then_some(BEST_FRAMES),
-            is_cut_id_card_image: wish.id_card.then_some(true),
-            is_need_id_card_avatar: wish.id_card.then_some(true),
-            is_return_all_video: wish.video.then_some(true),
-            ..GetDetectInfoEnhancedRequest::default()
-        };
-        let options = CallOptions { credential: &verification.credential, urgency: Urgency::Background };
-        let call = |pair: Arc<KeyPair>| async move { self.tencent.fetch_media(&pair, request, options).await };
-        let mut media = self.with_key_pair(&verification.credential, call).await?;
+        let token = &record.session()?.token;
+        let fetch =
+            |pair: Arc<KeyPair>| async move { self.tencent.fetch_media(&pair, verification, token, wish).await };
+        let mut media = self.credentials.with_key_pair(&verification.credential, fetch).await?;
         while let Some(event) = media.next().await? {
             match event {
                 MediaEvent::Start { kind, index, seq } => {
@@ -133,9 +117,7 @@ impl App {
                 // What follows a start is taken by `keep`.
                 MediaEvent::Bytes(_) | MediaEvent::End => {}
                 // It comes last, and tells that what came before counts.
-                MediaEvent::Answer(answer) => {
-                    let card = answer.body.id_card_data.unwrap_or_default();
-                    let warnings = (card.warn_infos.unwrap_or_default(), card.back_warn_infos.unwrap_or_default());
+                MediaEvent::Finished(warnings) => {
                     self.add_card_warnings(&verification.id.to_string(), warnings).await?;
                 }
             }
@@ -144,7 +126,7 @@ impl App {
     }
 
     /// Adds to the result what the vendor tells only together with the photos.
-    async fn add_card_warnings(&self, id: &str, (front, back): (Vec<i64>, Vec<i64>)) -> Result<(), Error> {
+    async fn add_card_warnings(&self, id: &str, CardWarnings { front, back }: CardWarnings) -> Result<(), Error> {
         loop {
             let mut record = self.find(id).await?;
             let Some(result) = record.result.as_mut().filter(|_| !front.is_empty() || !back.is_empty()) else {
@@ -313,23 +295,4 @@ fn verification_of(key: &BlobKey) -> Option<String> {
 
 fn evidence_retention_job(verification_id: &str, due_at_ms: i64) -> NewJob {
     NewJob { kind: EVIDENCE_RETENTION_JOB, subject: verification_id.to_owned(), due_at_ms, rank_ms: due_at_ms }
-}
-
-/// The digits of what is asked for. Media come as they are, so that they can be streamed; with an encrypted flow the text,
-/// which would come in the clear beside them and which nobody reads here, is left out.
-fn info_type(wish: EvidenceWish, intention: Option<IntentionMode>, encrypted: bool) -> String {
-    let mut digits = String::from(if encrypted { "" } else { "1" });
-    for (wished, digit) in [(wish.id_card, '2'), (wish.best_frame, '3'), (wish.video, '4')] {
-        if wished {
-            digits.push(digit);
-        }
-    }
-    if wish.intention {
-        digits.push_str(match intention {
-            None => "56",
-            Some(IntentionMode::ReadAloud) => "5",
-            Some(IntentionMode::Questions | IntentionMode::Nods) => "6",
-        });
-    }
-    digits
 }

@@ -13,7 +13,7 @@ mod flight;
 mod get_result;
 mod handle_callback;
 mod id_card;
-mod key_pairs;
+mod key_use;
 mod list_verifications;
 mod record;
 mod redact_verification;
@@ -33,6 +33,7 @@ pub use event::{Event, EventKind};
 pub use fetch_evidence::{BLOBS_JOB, EVIDENCE_JOB, EVIDENCE_RETENTION_JOB};
 pub use get_result::{ResultKey, ResultView, VerificationWithResult};
 pub use handle_callback::{CallbackOutcome, CallbackSource, Visitor};
+pub use key_use::{KeyFault, KeyUse, key_faults, key_use, remember_keys};
 pub use list_verifications::{ListRequest, Page};
 pub use redact_verification::REDACT_JOB;
 pub use rewrap_vault::{REWRAP_JOB, VaultKeys};
@@ -48,7 +49,7 @@ use crate::{
     domain::{clock::Clock, flow::Flows, id_card_limits::IdCardLimits, schedule::PollSchedule},
     evidence::EvidenceStore,
     store::Store,
-    tencent::{self, FieldEncryption},
+    tencent::Products,
     vault::Keyring,
     webhook::{self, Endpoint},
 };
@@ -64,10 +65,8 @@ pub struct App {
     pub keyring: Arc<Keyring>,
     pub credentials: Credentials,
     pub evidence: EvidenceStore,
-    pub tencent: tencent::Client,
+    pub tencent: Products,
     pub flows: Flows,
-    /// How the calls of flows are encrypted, by flow; the others are not.
-    pub field_encryption: BTreeMap<String, FieldEncryption>,
     /// The gateway's own callback as browsers reach it.
     pub own_callback: Option<Url>,
     /// Where callers want their events, by caller.

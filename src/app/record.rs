@@ -3,7 +3,7 @@
 use super::Error;
 use crate::{
     domain::{
-        flow::{AccessMode, Flow},
+        flow::{AccessMode, Flow, Product},
         ids::{BizToken, VerificationId},
         intention::IntentionMode,
         new_verification::{FinalTargets, NewVerification},
@@ -98,6 +98,8 @@ impl Record {
             labels: subject.map(|subject| subject.labels).unwrap_or_default(),
             caller: made.caller,
             flow: made.flow,
+            // Rows of the first versions, which did not keep the access mode, are of the product that there was.
+            product: session.as_ref().and_then(|it| it.access_mode).map_or(Product::H5, AccessMode::product),
             rule_id: made.rule_id,
             credential: made.credential,
             reference: made.reference,

@@ -3,17 +3,14 @@
 use super::{
     App, AuditAction, Error,
     fetch_evidence::{blob_key, place as evidence_place},
+    key_use::{KeyUse, key_use},
     record::{SESSION, place as verification_place, token_of_session},
 };
 use crate::{
+    credential::place as key_pair_place,
     domain::caller::{Caller, Right},
     store::row::{JobRow, NewJob, Resealed, SealedValue},
-    vault::{
-        KeyUse, Place,
-        credential::place as key_pair_place,
-        key_use,
-        keyring::{Keyring, OpenError},
-    },
+    vault::{Keyring, Place, keyring::OpenError},
 };
 use std::time::Duration;
 use tokio::time::Instant;

@@ -7,18 +7,14 @@ use super::{
 };
 use crate::{
     domain::{
-        intention::IntentionMode,
         key_pair::KeyPair,
-        outcome::{Judgement, Verdict, judge},
+        outcome::{Judgement, Report, Verdict, judge},
         result::LivenessAttempt,
         result_code::{INTENTION_MODE_DIFFERS, INTENTION_STEP_OFF, ResultCode},
         verification::{State, Verification},
     },
     store::row::{AttemptRow, Effects, VerificationRow},
-    tencent::{
-        Answer, CallOptions, Urgency,
-        wire::{GetDetectInfoEnhancedRequest, GetDetectInfoEnhancedResponse},
-    },
+    tencent::Urgency,
 };
 use futures_util::FutureExt;
 use jiff::Timestamp;
@@ -91,16 +87,16 @@ impl App {
     /// Text only: photos and videos are never waited for. Whoever checks at the same time, in another process, does no harm: a
     /// change is stored only over the version that it was made from, and an older answer never over a newer one.
     async fn check_alone(&self, mut record: Record, urgency: Urgency) -> Result<(), Error> {
-        let Answer { body, request_id, asked_at, .. } = self.ask_vendor(&record, urgency).await?;
+        let Report { findings, result } = self.ask_vendor(&record, urgency).await?;
+        let (asked_at, request_id) = (result.fetched_at, result.vendor_request_id.clone());
         let verification = &record.verification;
         let id = verification.id.to_string();
-        let findings = body.findings();
         let judgement = findings.as_ref().map_or(Judgement::NOTHING_LEARNT, |findings| {
             judge(findings, verification.intention, verification.token_expired(asked_at))
         });
         let tells_something =
             findings.is_some_and(|findings| findings.face_code.is_some() || findings.last_liveness.is_some());
-        let result = tells_something.then(|| body.into_result(request_id.clone(), asked_at));
+        let result = tells_something.then_some(result);
         let attempts = result.as_ref().map(|result| ledger_rows(&id, &result.attempts)).unwrap_or_default();
         loop {
             let before = record.verification.clone();
@@ -132,45 +128,11 @@ impl App {
         }
     }
 
-    async fn ask_vendor(
-        &self,
-        record: &Record,
-        urgency: Urgency,
-    ) -> Result<Answer<GetDetectInfoEnhancedResponse>, Error> {
+    async fn ask_vendor(&self, record: &Record, urgency: Urgency) -> Result<Report, Error> {
         let verification = &record.verification;
-        let mut request = GetDetectInfoEnhancedRequest {
-            biz_token: record.session()?.token.expose(),
-            rule_id: &verification.rule_id,
-            info_type: info_type(verification.intention),
-            ..GetDetectInfoEnhancedRequest::default()
-        };
-        let answer = self.get_detect_info(verification, &request, urgency).await?;
-        if verification.intention.is_some() || !answer.body.had_intention_step() {
-            return Ok(answer);
-        }
-        // The step is on in the vendor's console although the flow has none here: it counts, so its code must be asked for.
-        metrics::counter!("faceid_flow_misconfigured_total", "flow" => verification.flow.clone(), "problem" => "step_unknown")
-            .increment(1);
-        tracing::warn!(
-            verification_id = %verification.id, flow = %verification.flow,
-            "the flow has an intention step in the vendor's console: set its `intention` here, so that callers supply a script"
-        );
-        request.info_type = ALL_TEXT;
-        self.get_detect_info(verification, &request, urgency).await
-    }
-
-    async fn get_detect_info(
-        &self,
-        verification: &Verification,
-        request: &GetDetectInfoEnhancedRequest<'_>,
-        urgency: Urgency,
-    ) -> Result<Answer<GetDetectInfoEnhancedResponse>, Error> {
-        let options = CallOptions { credential: &verification.credential, urgency };
-        let encryption = self.field_encryption.get(&verification.flow);
-        let call = |pair: Arc<KeyPair>| async move {
-            self.tencent.get_detect_info_enhanced(&pair, request, encryption, options).await
-        };
-        self.with_key_pair(&verification.credential, call).await
+        let token = &record.session()?.token;
+        let ask = |pair: Arc<KeyPair>| async move { self.tencent.ask(&pair, verification, token, urgency).await };
+        Ok(self.credentials.with_key_pair(&verification.credential, ask).await?)
     }
 
     /// Reads a verification that must exist.
@@ -180,18 +142,6 @@ impl App {
 
     pub(super) fn open(&self, row: Option<VerificationRow>) -> Result<Record, Error> {
         Record::open(&self.keyring, row.ok_or(Error::VerificationNotFound)?)
-    }
-}
-
-/// The text, and both kinds of intention.
-const ALL_TEXT: &str = "156";
-
-/// The text, and what tells whether the intention was confirmed: with that step on, the face alone decides nothing.
-fn info_type(intention: Option<IntentionMode>) -> &'static str {
-    match intention {
-        None => "1",
-        Some(IntentionMode::ReadAloud) => "15",
-        Some(IntentionMode::Questions | IntentionMode::Nods) => "16",
     }
 }
 

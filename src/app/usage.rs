@@ -6,21 +6,15 @@ use crate::{
         bill_day::{BillDay, ZONE},
         caller::{Caller, Right},
         fault::Faults,
-        ids::BizToken,
         key_pair::KeyPair,
     },
     store::row::{ChargeRow, UsageDay, UsageFilter},
-    tencent::{
-        self, CallOptions, Urgency,
-        wire::{GetWeChatBillDetailsRequest, WeChatBillDetail},
-    },
+    tencent::{Charge, Urgency},
 };
 use std::{collections::HashMap, sync::Arc};
 
 /// How many days one answer covers.
 const MAX_DAYS: i64 = 367;
-/// Stops a ledger of the vendor that never ends: a million tokens a day at 100 a page.
-const MAX_PAGES: u32 = 10_000;
 
 /// Which usage. Empty texts mean all.
 pub struct UsageRequest {
@@ -123,47 +117,20 @@ impl App {
         }
         let (Some(day), Some(flow)) = (day, flow) else { return Err(Error::InvalidFields(faults.into_vec())) };
 
-        let theirs = self.vendor_bill(&flow.credential, &flow.rule_id, day, urgency).await?;
+        let bill = |pair: Arc<KeyPair>| async move { self.tencent.bill(&pair, flow, day, urgency).await };
+        let theirs = self.credentials.with_key_pair(&flow.credential, bill).await?;
         let (from_ms, before_ms) = (day.begin().as_millisecond(), day.end().as_millisecond());
         let ours = self.store.charges(&flow.rule_id, from_ms, before_ms).await?;
         self.compare(ours, theirs).await
     }
 
-    /// All pages of the vendor's ledger of a day.
-    async fn vendor_bill(
-        &self,
-        credential: &str,
-        rule_id: &str,
-        day: BillDay,
-        urgency: Urgency,
-    ) -> Result<Vec<WeChatBillDetail>, Error> {
-        let options = CallOptions { credential, urgency };
-        let date = day.to_string();
-        let mut details = Vec::new();
-        let mut cursor = 0;
-        for _page in 0..MAX_PAGES {
-            let request = &GetWeChatBillDetailsRequest { date: &date, cursor, rule_id };
-            let call =
-                |pair: Arc<KeyPair>| async move { self.tencent.get_wechat_bill_details(&pair, request, options).await };
-            let page = self.with_key_pair(credential, call).await?.body;
-            details.extend(page.we_chat_bill_details.unwrap_or_default());
-            match (page.has_next_page, page.next_cursor) {
-                (Some(true), Some(next)) if next > cursor => cursor = next,
-                (Some(true), _) => break,
-                _ => return Ok(details),
-            }
-        }
-        Err(tencent::Error::unintelligible("GetWeChatBillDetails", "its ledger does not end", "", 1).into())
-    }
-
-    async fn compare(&self, ours: Vec<ChargeRow>, theirs: Vec<WeChatBillDetail>) -> Result<Reconciliation, Error> {
+    async fn compare(&self, ours: Vec<ChargeRow>, theirs: Vec<Charge>) -> Result<Reconciliation, Error> {
         let mut compared = Reconciliation::default();
         let mut ours: HashMap<Vec<u8>, ChargeRow> = ours.into_iter().map(|row| (row.token_hash.clone(), row)).collect();
         for bill in theirs {
-            let vendor_charges = bill.charge_count.unwrap_or_default();
+            let Charge { token, token_tail, charges: vendor_charges } = bill;
             compared.vendor_charges += vendor_charges;
-            let token = bill.biz_token.unwrap_or_default();
-            let hashes = BizToken::parse(&token).map(|token| self.keyring.token_hashes(&token)).unwrap_or_default();
+            let hashes = token.map(|token| self.keyring.token_hashes(&token)).unwrap_or_default();
             let row = hashes.iter().find_map(|hash| ours.remove(hash));
             let our_charges = row.as_ref().map_or(0, |row| row.charges);
             compared.our_charges += our_charges;
@@ -177,7 +144,7 @@ impl App {
                 };
                 compared.differences.push(UsageDifference {
                     verification_id,
-                    token_tail: Some(tail(&token)),
+                    token_tail: Some(token_tail),
                     our_charges,
                     vendor_charges,
                 });
@@ -196,10 +163,4 @@ impl App {
         }
         Ok(compared)
     }
-}
-
-/// Enough to find a token in the vendor's console, too little to use it.
-fn tail(token: &str) -> String {
-    let count = token.chars().count();
-    token.chars().skip(count.saturating_sub(4)).collect()
 }

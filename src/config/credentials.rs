@@ -4,8 +4,8 @@ use super::{section::Section, value};
 use crate::{
     credential::{SourceKind, read_profile},
     domain::{
-        fault::Faults,
-        key_pair::{KeyPair, check_part},
+        fault::{Fault, Faults},
+        key_pair::{KeyPair, UnverifiedKeyPair},
     },
     tencent::sts::{Role, StsConfig},
 };
@@ -92,7 +92,7 @@ fn read_one(
     let kind = match source.as_str() {
         "static" => {
             let (secret_id, secret_key) = (section.secret("secret_id", faults), section.secret("secret_key", faults));
-            return Some(CredentialConfig::Static(KeyPair::new(secret_id?, secret_key?)));
+            return static_pair(section, secret_id?, secret_key?, faults).map(CredentialConfig::Static);
         }
         "environment" => SourceKind::Environment(environment_pair(environment, &source_path, faults)?),
         "profile" => profile(section, environment, faults)?,
@@ -141,25 +141,31 @@ fn read_one(
     Some(CredentialConfig::Source(kind))
 }
 
+fn static_pair(
+    section: &Section,
+    secret_id: SecretString,
+    secret_key: SecretString,
+    faults: &mut Faults,
+) -> Option<KeyPair> {
+    let checked = UnverifiedKeyPair::new(secret_id, secret_key).check();
+    let found = |fault: Fault| faults.add(section.path_of(&fault.field), fault.problem);
+    checked.map_err(|bad| bad.into_iter().for_each(found)).ok()
+}
+
 fn environment_pair(environment: &BTreeMap<String, String>, source_path: &str, faults: &mut Faults) -> Option<KeyPair> {
-    let mut variable = |name: &str| {
-        let value = environment.get(name).map(String::as_str).unwrap_or_default();
-        match check_part(value) {
-            Ok(()) => Some(SecretString::from(value)),
-            Err(problem) => {
-                faults.add(source_path, format!("reads the variable {name}, which {problem}"));
-                None
-            }
-        }
-    };
-    let (secret_id, secret_key) = (variable(SECRET_ID), variable(SECRET_KEY));
+    let value = |name: &str| SecretString::from(environment.get(name).map(String::as_str).unwrap_or_default());
     let has_token = environment.get(TOKEN).is_some_and(|token| !token.is_empty());
-    let token = has_token.then(|| variable(TOKEN));
-    Some(KeyPair {
-        secret_id: secret_id?,
-        secret_key: secret_key?,
-        session_token: token.map_or(Some(None), |t| t.map(Some))?,
-    })
+    let session_token = has_token.then(|| value(TOKEN));
+    let pair = UnverifiedKeyPair { session_token, ..UnverifiedKeyPair::new(value(SECRET_ID), value(SECRET_KEY)) };
+    let found = |Fault { field, problem }: Fault| {
+        let variable = match field.as_str() {
+            "secret_id" => SECRET_ID,
+            "secret_key" => SECRET_KEY,
+            _ => TOKEN,
+        };
+        faults.add(source_path, format!("reads the variable {variable}, which {problem}"));
+    };
+    pair.check().map_err(|bad| bad.into_iter().for_each(found)).ok()
 }
 
 /// Read once, so that a file that is missing or wrong is a fault and no surprise.
@@ -211,7 +217,17 @@ mod tests {
         let (read, faults) = read_text(text, &[(SECRET_ID, "AKID1"), (SECRET_KEY, "k"), (TOKEN, "t")]);
         assert!(faults.is_empty(), "{faults:?}");
         let CredentialConfig::Source(SourceKind::Environment(pair)) = &read[0].1 else { panic!("another source") };
-        assert_eq!(pair.session_token.as_ref().map(ExposeSecret::expose_secret), Some("t"));
+        assert_eq!(pair.session_token().map(ExposeSecret::expose_secret), Some("t"));
+    }
+
+    #[test]
+    fn a_static_pair_passes_the_check_of_every_pair() {
+        let text = "[[credentials]]\nname = 'main'\nsecret_id = 'AKID 1'\nsecret_key = '密钥'";
+        let (read, faults) = read_text(text, &[]);
+        assert!(read.is_empty());
+        let problem = "has other characters than visible ASCII";
+        let expected = ["secret_id", "secret_key"].map(|part| format!("credentials[0].{part}: {problem}"));
+        assert_eq!(faults, expected);
     }
 
     #[test]

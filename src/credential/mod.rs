@@ -1,23 +1,28 @@
 //! Key pairs by the name of their credential: those of the vault, and temporary ones of other sources.
 
+mod error;
+mod fallback;
 mod profile;
+mod sealed;
 mod source;
 
+pub use error::{CallError, CredentialError};
 pub use profile::read as read_profile;
+pub use sealed::{CredentialVault, FROM_API, Put, place};
 pub use source::SourceKind;
 
 use crate::{
     domain::{clock::Clock, key_pair::KeyPair},
     store::Store,
     tencent::sts::StsClient,
-    vault::{CredentialVault, credential::CredentialError},
 };
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
-use source::{Base, Session, Source};
+use parking_lot::Mutex;
+use source::{Session, Source, SourceError};
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 /// How long a key pair that was refused stands behind the others.
@@ -133,11 +138,6 @@ impl Credentials {
         self.sources.keys().map(String::as_str)
     }
 
-    /// Boxed: the base of a role may be a source itself.
-    fn base_pairs<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<LivePair>, CredentialError>> {
-        Box::pin(self.live_pairs(name))
-    }
-
     /// Names of the roles that are taken on with a credential.
     pub fn roles_based_on(&self, name: &str) -> impl Iterator<Item = &str> {
         let is_base =
@@ -175,7 +175,7 @@ impl Credentials {
         for (name, source) in &self.sources {
             let now = self.clock.now();
             if source.is_due(now)
-                && let Err(error) = source.renew(name, &self.sts, &*self.clock, Base::Of(self)).await
+                && let Err(error) = source.renew(name, &*self.clock, self.ask(&source.kind)).await
             {
                 let left_s =
                     source.session(now).and_then(|it| it.expires_at).map(|end| end.duration_since(now).as_secs());
@@ -190,7 +190,7 @@ impl Credentials {
             return Ok(session);
         }
         let unavailable = |problem: String| CredentialError::Unavailable { name: name.to_owned(), problem };
-        let renewed = source.renew(name, &self.sts, &*self.clock, Base::Of(self)).await;
+        let renewed = source.renew(name, &*self.clock, self.ask(&source.kind)).await;
         renewed.map_err(|error| {
             let problem = error.to_string();
             if error.is_permanent() {
@@ -202,12 +202,22 @@ impl Credentials {
         source.session(self.clock.now()).ok_or_else(|| unavailable("its source gave a key pair that has ended".into()))
     }
 
+    /// Asks a source, once. Boxed: the base of a role may be a source itself.
+    fn ask<'a>(&'a self, kind: &'a SourceKind) -> BoxFuture<'a, Result<Session, SourceError>> {
+        Box::pin(async move {
+            let now = self.clock.now();
+            let SourceKind::AssumeRole { based_on, role } = kind else { return kind.ask(&self.sts, now).await };
+            let assume = |pair: Arc<KeyPair>| async move { self.sts.assume_role(&pair, role).await };
+            Ok(Session::temporary(self.with_key_pair(based_on, assume).await?, now))
+        })
+    }
+
     fn was_refused(&self, id: &str, now: Timestamp) -> bool {
         self.with_seen(id, |seen| seen.refused_at.is_some_and(|at| is_within(at, now, REFUSED_FOR)))
     }
 
     fn with_seen<T>(&self, id: &str, look: impl FnOnce(&mut Seen) -> T) -> T {
-        look(self.seen.lock().unwrap_or_else(PoisonError::into_inner).entry(id.to_owned()).or_default())
+        look(self.seen.lock().entry(id.to_owned()).or_default())
     }
 }
 
@@ -216,19 +226,21 @@ impl Credentials {
 /// # Errors
 /// What is wrong, and nothing of the pair.
 pub async fn ask_source(
-    name: &str,
-    kind: SourceKind,
+    kind: &SourceKind,
     base: Option<Arc<KeyPair>>,
     sts: &StsClient,
     clock: &dyn Clock,
 ) -> Result<Arc<KeyPair>, String> {
-    let source = Source::new(kind);
-    let base = Base::Pair(base.ok_or_else(|| "it has no key pair".to_owned()));
-    source.renew(name, sts, clock, base).await.map_err(|error| error.to_string())?;
-    source
-        .session(clock.now())
-        .map(|session| session.pair)
-        .ok_or_else(|| "it gave a key pair that has ended".to_owned())
+    let now = clock.now();
+    let session = match (kind, base) {
+        (SourceKind::AssumeRole { .. }, None) => return Err("its base credential has no key pair".into()),
+        (SourceKind::AssumeRole { role, .. }, Some(base)) => {
+            let temporary = sts.assume_role(&base, role).await.map_err(|error| error.to_string())?;
+            Session::temporary(temporary, now)
+        }
+        (kind, _) => kind.ask(sts, now).await.map_err(|error| error.to_string())?,
+    };
+    if session.has_ended(clock.now()) { Err(SourceError::Ended.to_string()) } else { Ok(session.pair) }
 }
 
 /// A negative age, after the clock was set back, is not recent.

@@ -1,6 +1,6 @@
 //! The credentials file of the vendor's tools (`~/.tencentcloud/credentials`): INI, a section for each profile.
 
-use crate::domain::key_pair::{KeyPair, check_part};
+use crate::domain::key_pair::{KeyPair, UnverifiedKeyPair};
 use std::{fs, path::Path};
 use zeroize::Zeroizing;
 
@@ -35,11 +35,8 @@ fn parse(text: &str, profile: &str) -> Result<KeyPair, String> {
     if !found {
         return Err(format!("there is no section [{profile}]"));
     }
-    let part = |value: Option<&str>, name: &str| {
-        let value = value.unwrap_or_default();
-        check_part(value).map(|()| value.to_owned()).map_err(|problem| format!("{name} {problem}"))
-    };
-    Ok(KeyPair::new(part(secret_id, "secret_id")?, part(secret_key, "secret_key")?))
+    let pair = UnverifiedKeyPair::new(secret_id.unwrap_or_default(), secret_key.unwrap_or_default());
+    pair.check().map_err(|faults| format!("{} {}", faults[0].field, faults[0].problem))
 }
 
 #[cfg(test)]
@@ -53,7 +50,7 @@ mod tests {
     #[test]
     fn a_profile_is_its_section() {
         let pair = parse(FILE, "default").unwrap_or_else(|problem| panic!("{problem}"));
-        assert_eq!((pair.secret_id.expose_secret(), pair.secret_key.expose_secret()), ("AKID1", "KEY=1"));
+        assert_eq!((pair.secret_id().expose_secret(), pair.secret_key().expose_secret()), ("AKID1", "KEY=1"));
         assert_eq!(parse(FILE, "other").err().unwrap(), "secret_key is missing");
         assert_eq!(parse(FILE, "none").err().unwrap(), "there is no section [none]");
         assert_eq!(

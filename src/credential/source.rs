@@ -1,6 +1,6 @@
 //! Sources of key pairs outside the vault, as the vendor's SDKs have them. What they give stays in memory.
 
-use super::{Credentials, profile};
+use super::{error::CallError, profile};
 use crate::{
     domain::{clock::Clock, key_pair::KeyPair},
     tencent::{
@@ -9,12 +9,9 @@ use crate::{
     },
 };
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 use secrecy::SecretString;
-use std::{
-    fs,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{fs, path::PathBuf, sync::Arc};
 use zeroize::Zeroizing;
 
 /// A pair is renewed when a third of its life is left, or this much if that is less.
@@ -47,14 +44,6 @@ pub(super) struct Source {
     asking: tokio::sync::Mutex<()>,
 }
 
-/// The key pairs that an assumed role is based on.
-pub(super) enum Base<'a> {
-    /// This one.
-    Pair(Result<Arc<KeyPair>, String>),
-    /// Those of a credential, one after the other while the vendor refuses them.
-    Of(&'a Credentials),
-}
-
 #[derive(Default)]
 struct Held {
     session: Option<Session>,
@@ -84,8 +73,19 @@ pub(super) enum SourceError {
     Vendor(Arc<tencent::Error>),
     #[error("its base credential: {0}")]
     Base(String),
+    #[error("a role is assumed with the key pair of its base credential")]
+    NoBase,
     #[error("the pair that came has ended already: is the clock right?")]
     Ended,
+}
+
+impl From<CallError> for SourceError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Credential(error) => Self::Base(error.to_string()),
+            CallError::Vendor(error) => Self::Vendor(Arc::new(error)),
+        }
+    }
 }
 
 impl SourceError {
@@ -103,43 +103,42 @@ impl Source {
 
     /// What was given last, unless it has ended.
     pub(super) fn session(&self, now: Timestamp) -> Option<Session> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.session.clone().filter(|session| session.expires_at.is_none_or(|end| now < end))
+        let held = self.held.lock();
+        held.session.clone().filter(|session| !session.has_ended(now))
     }
 
     /// When a pair of this source was last used, and what came of the last test.
     pub(super) fn notes(&self) -> (Option<Timestamp>, Option<(Timestamp, String)>) {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.held.lock();
         (held.used_at, held.tested.clone())
     }
 
     pub(super) fn note_used(&self, now: Timestamp) {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).used_at = Some(now);
+        self.held.lock().used_at = Some(now);
     }
 
     pub(super) fn note_tested(&self, now: Timestamp, code: &str) {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).tested = Some((now, code.to_owned()));
+        self.held.lock().tested = Some((now, code.to_owned()));
     }
 
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.held.lock();
         held.renew_at.is_none_or(|at| at <= now)
     }
 
     /// The vendor refused what was given: asks anew soon, but not with each call.
     pub(super) fn note_refused(&self, now: Timestamp) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held.lock();
         let soon = held.session.as_ref().map_or(now, |session| now.max(session.got_at + RETRY));
         held.renew_at = Some(held.renew_at.map_or(soon, |at| at.min(soon)));
     }
 
-    /// Asks, unless somebody else has just done so: who waited for that shares what came of it, be it a failure.
+    /// Takes what `ask` gives. Single-flight: waiters share the result, including an error, and their own `ask` is never begun.
     pub(super) async fn renew(
         &self,
         name: &str,
-        sts: &StsClient,
         clock: &dyn Clock,
-        base: Base<'_>,
+        ask: impl Future<Output = Result<Session, SourceError>>,
     ) -> Result<(), SourceError> {
         let asked_before = self.asked();
         let _turn = self.asking.lock().await;
@@ -152,16 +151,14 @@ impl Source {
         {
             return Err(failure);
         }
-        let fetched = self.fetch(sts, now, base).await;
+        let fetched = ask.await;
         let now = clock.now();
-        let fetched = fetched.and_then(|session| match session.expires_at {
-            Some(end) if end <= now => Err(SourceError::Ended),
-            _ => Ok(session),
-        });
+        let fetched =
+            fetched.and_then(|session| if session.has_ended(now) { Err(SourceError::Ended) } else { Ok(session) });
         let outcome = if fetched.is_ok() { "ok" } else { "failed" };
         let labels = [("credential", name.to_owned()), ("outcome", outcome.to_owned())];
         metrics::counter!("faceid_credential_renewals_total", &labels).increment(1);
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held.lock();
         held.asked += 1;
         held.failure = fetched.as_ref().err().cloned();
         match fetched {
@@ -183,21 +180,24 @@ impl Source {
     }
 
     fn asked(&self) -> u64 {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).asked
+        self.held.lock().asked
     }
 
     fn failure(&self) -> Option<SourceError> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).failure.clone()
+        self.held.lock().failure.clone()
     }
+}
 
-    async fn fetch(&self, sts: &StsClient, now: Timestamp, base: Base<'_>) -> Result<Session, SourceError> {
-        let lasting = |pair: KeyPair| Session { pair: Arc::new(pair), got_at: now, expires_at: None };
-        let temporary = match &self.kind {
-            SourceKind::Environment(pair) => return Ok(lasting(pair.clone())),
-            SourceKind::Profile { file, profile } => {
-                return profile::read(file, profile).map(lasting).map_err(SourceError::File);
+impl SourceKind {
+    /// Asks the source, once. A role is assumed with the key pairs of another credential, which a source does not know.
+    pub(super) async fn ask(&self, sts: &StsClient, now: Timestamp) -> Result<Session, SourceError> {
+        let temporary = match self {
+            Self::Environment(pair) => return Ok(Session::lasting(pair.clone(), now)),
+            Self::Profile { file, profile } => {
+                let pair = profile::read(file, profile).map_err(SourceError::File)?;
+                return Ok(Session::lasting(pair, now));
             }
-            SourceKind::TkeOidc { region, provider_id, token_file, role } => {
+            Self::TkeOidc { region, provider_id, token_file, role } => {
                 let token = fs::read_to_string(token_file)
                     .map(Zeroizing::new)
                     .map_err(|error| SourceError::File(format!("{}: {error}", token_file.display())))?;
@@ -208,44 +208,26 @@ impl Source {
                 };
                 sts.assume_role_with_web_identity(&identity, role).await
             }
-            SourceKind::AssumeRole { role, based_on } => match base {
-                Base::Pair(pair) => sts.assume_role(&*pair.map_err(SourceError::Base)?, role).await,
-                Base::Of(credentials) => assume_with_any(credentials, based_on, sts, role).await?,
-            },
-            SourceKind::CvmRole { role } => sts.cvm_role(role.as_deref()).await,
+            Self::AssumeRole { .. } => return Err(SourceError::NoBase),
+            Self::CvmRole { role } => sts.cvm_role(role.as_deref()).await,
         };
         let temporary = temporary.map_err(|error| SourceError::Vendor(Arc::new(error)))?;
-        Ok(Session { pair: Arc::new(temporary.pair), got_at: now, expires_at: Some(temporary.expires_at) })
+        Ok(Session::temporary(temporary, now))
     }
 }
 
-/// The role, by the first key pair of a credential that the vendor does not refuse.
-async fn assume_with_any(
-    credentials: &Credentials,
-    based_on: &str,
-    sts: &StsClient,
-    role: &Role,
-) -> Result<Result<TemporaryPair, tencent::Error>, SourceError> {
-    let mut refusal = None;
-    for live in credentials.base_pairs(based_on).await.map_err(|error| SourceError::Base(error.to_string()))? {
-        match sts.assume_role(&live.pair, role).await {
-            Err(error) if error.kind.class() == ErrorClass::Credential => {
-                credentials.note_refused(&live.id);
-                tracing::warn!(credential = based_on, key_pair = %live.id, error = %error, "the vendor refuses a key pair");
-                // An operator mends the pair that should be used.
-                if live.is_first || refusal.is_none() {
-                    refusal = Some(error);
-                }
-            }
-            answered => {
-                if answered.is_ok() {
-                    credentials.note_used(&live.id).await;
-                }
-                return Ok(answered);
-            }
-        }
+impl Session {
+    pub(super) fn temporary(TemporaryPair { pair, expires_at }: TemporaryPair, got_at: Timestamp) -> Self {
+        Self { pair: Arc::new(pair), got_at, expires_at: Some(expires_at) }
     }
-    refusal.map(Err).ok_or_else(|| SourceError::Base("it has no key pair".to_owned()))
+
+    fn lasting(pair: KeyPair, got_at: Timestamp) -> Self {
+        Self { pair: Arc::new(pair), got_at, expires_at: None }
+    }
+
+    pub(super) fn has_ended(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
 }
 
 fn renew_at(kind: &SourceKind, session: &Session) -> Option<Timestamp> {

@@ -1,5 +1,5 @@
 //! Examines what a gateway with this configuration will meet, without changing anything of ours: it may run beside one that
-//! serves. What it does at the vendor is free and harmless: see [`crate::tencent::probe`].
+//! serves. What it does at the vendor is free and harmless: see [`crate::tencent::h5::probe`].
 
 mod network;
 mod storage;

@@ -1,7 +1,10 @@
 //! The way to an endpoint of the vendor, step by step on one connection: DNS, TCP, TLS, and the vendor's clock.
 
 use super::{Finding, Status, tls};
-use crate::{domain::clock::Clock, tencent::ClientConfig};
+use crate::{
+    domain::clock::Clock,
+    tencent::{ClientConfig, host_header},
+};
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper_util::{client::proxy::matcher::Matcher, rt::TokioIo};
@@ -71,11 +74,6 @@ pub(super) async fn check_endpoint(
 fn authority(endpoint: &Url) -> String {
     let port = endpoint.port_or_known_default().unwrap_or_default();
     format!("{}:{port}", endpoint.host_str().unwrap_or_default())
-}
-
-fn host_header(endpoint: &Url) -> String {
-    let host = endpoint.host_str().unwrap_or_default();
-    endpoint.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// Which setting makes the client go through a proxy, if one does. Of the environment's, plain http takes none.

@@ -2,13 +2,11 @@
 
 use super::{Finding, Status};
 use crate::{
+    app::{KeyFault, key_faults, key_use},
     config::StoreUrl,
     evidence::EvidenceStore,
     store::{self, sqlite::SqliteStore},
-    vault::{
-        Keyring, key_use,
-        key_use::{KeyFault, key_faults},
-    },
+    vault::Keyring,
 };
 use std::{fs, io::ErrorKind, path::Path, sync::Arc, time::Duration};
 

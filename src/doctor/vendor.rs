@@ -3,7 +3,7 @@
 use super::{Finding, Status};
 use crate::{
     config::CredentialConfig,
-    credential::{SourceKind, ask_source},
+    credential::{CredentialError, CredentialVault, SourceKind, ask_source},
     domain::{
         clock::Clock,
         flow::{ComparisonSource, Flow, Flows},
@@ -12,10 +12,10 @@ use crate::{
     store::sqlite::SqliteStore,
     tencent::{
         self, Client, ClientConfig, ErrorClass, ErrorKind, KeyVerdict, RuleVerdict, VendorClock,
-        error::classify,
+        catalogue::classify,
         sts::{StsClient, StsConfig},
     },
-    vault::{CredentialVault, Keyring, credential::CredentialError},
+    vault::Keyring,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -190,7 +190,7 @@ async fn ask_sources(
             SourceKind::AssumeRole { based_on, .. } => pairs.get(based_on).cloned().map(Arc::new),
             _ => None,
         };
-        match ask_source(name, kind.clone(), base, &sts, &**clock).await {
+        match ask_source(kind, base, &sts, &**clock).await {
             Ok(pair) => {
                 pairs.insert(name.clone(), KeyPair::clone(&pair));
             }

@@ -32,6 +32,11 @@ impl Faults {
         result.map_err(|problem| self.add(field, problem)).ok()
     }
 
+    /// Takes the value out of a check that found any number of faults, or notes them.
+    pub fn check_all<T>(&mut self, result: Result<T, Vec<Fault>>) -> Option<T> {
+        result.map_err(|faults| self.0.extend(faults)).ok()
+    }
+
     /// Notes the fault when the length in characters is over `limit`.
     pub fn check_length(&mut self, field: &str, text: &str, limit: usize) {
         let length = text.chars().count();

@@ -30,6 +30,19 @@ pub struct Flow {
     pub evidence_retention: SignedDuration,
 }
 
+impl Flow {
+    pub fn product(&self) -> Product {
+        self.access_mode.product()
+    }
+}
+
+/// A product of the vendor: it has its own calls, its own token and its own answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// 人脸核身 in a browser, in WeChat or outside of it.
+    H5,
+}
+
 /// What is fetched of the evidence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EvidenceWish {
@@ -70,6 +83,13 @@ pub enum AccessMode {
 }
 
 impl AccessMode {
+    /// Each product has entrances of its own.
+    pub fn product(self) -> Product {
+        match self {
+            Self::WechatH5NativeOverlay | Self::WechatH5Normal => Product::H5,
+        }
+    }
+
     /// Reads the name in the configuration.
     ///
     /// # Errors

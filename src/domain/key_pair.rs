@@ -1,13 +1,21 @@
 //! The key pair of a Tencent account.
 
+use super::fault::{Fault, Faults};
 use secrecy::{ExposeSecret, SecretString};
 
 /// SecretId and SecretKey. The SecretId names the account, so it is kept like the SecretKey.
 #[derive(Clone)]
 pub struct KeyPair {
+    secret_id: SecretString,
+    secret_key: SecretString,
+    /// Of temporary pairs: is sent with each call.
+    session_token: Option<SecretString>,
+}
+
+/// A key pair as it came from outside.
+pub struct UnverifiedKeyPair {
     pub secret_id: SecretString,
     pub secret_key: SecretString,
-    /// Of temporary pairs: is sent with each call.
     pub session_token: Option<SecretString>,
 }
 
@@ -15,10 +23,44 @@ pub struct KeyPair {
 /// keys have 32 to 36, tokens up to some KB.
 const MAX_BYTES: usize = 4096;
 
-impl KeyPair {
+impl UnverifiedKeyPair {
     /// A pair that does not end by itself.
     pub fn new(secret_id: impl Into<SecretString>, secret_key: impl Into<SecretString>) -> Self {
         Self { secret_id: secret_id.into(), secret_key: secret_key.into(), session_token: None }
+    }
+
+    /// The one check that every pair from outside passes: its parts are sent in headers. Says nothing of them.
+    ///
+    /// # Errors
+    /// Every bad part: `secret_id`, `secret_key`, `session_token`. Never empty.
+    pub fn check(self) -> Result<KeyPair, Vec<Fault>> {
+        let Self { secret_id, secret_key, session_token } = self;
+        let mut faults = Faults::default();
+        faults.check("secret_id", check_part(secret_id.expose_secret()));
+        faults.check("secret_key", check_part(secret_key.expose_secret()));
+        if let Some(token) = &session_token {
+            faults.check("session_token", check_part(token.expose_secret()));
+        }
+        faults.finish(|| KeyPair { secret_id, secret_key, session_token })
+    }
+}
+
+impl KeyPair {
+    /// A pair of the vault, which was checked before it was sealed.
+    pub fn sealed_before(secret_id: impl Into<SecretString>, secret_key: impl Into<SecretString>) -> Self {
+        Self { secret_id: secret_id.into(), secret_key: secret_key.into(), session_token: None }
+    }
+
+    pub fn secret_id(&self) -> &SecretString {
+        &self.secret_id
+    }
+
+    pub fn secret_key(&self) -> &SecretString {
+        &self.secret_key
+    }
+
+    pub fn session_token(&self) -> Option<&SecretString> {
+        self.session_token.as_ref()
     }
 
     /// Head and tail of the SecretId: enough to recognise it in the vendor's console.
@@ -33,11 +75,7 @@ impl KeyPair {
     }
 }
 
-/// Checks a SecretId, SecretKey or session token, without saying anything of it: it is sent in a header.
-///
-/// # Errors
-/// What is wrong.
-pub fn check_part(text: &str) -> Result<(), String> {
+fn check_part(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err("is missing".into());
     }
@@ -65,15 +103,18 @@ mod tests {
 
     #[test]
     fn a_masked_id_tells_head_and_tail_and_of_a_short_one_nothing() {
-        assert_eq!(KeyPair::new("AKIDexample00000000001a2b", "k").masked_id(), "AKID…1a2b");
-        assert_eq!(KeyPair::new("AKID1234567", "k").masked_id(), "…");
+        assert_eq!(KeyPair::sealed_before("AKIDexample00000000001a2b", "k").masked_id(), "AKID…1a2b");
+        assert_eq!(KeyPair::sealed_before("AKID1234567", "k").masked_id(), "…");
     }
 
     #[test]
     fn parts_are_visible_ascii_of_bounded_length() {
-        assert!(check_part("AKID1").is_ok());
+        assert!(UnverifiedKeyPair::new("AKID1", "k").check().is_ok());
         for bad in ["", "a b", "a\n", "密钥", &"x".repeat(MAX_BYTES + 1)] {
-            assert!(check_part(bad).is_err(), "{bad}");
+            let pair = UnverifiedKeyPair { session_token: Some(bad.into()), ..UnverifiedKeyPair::new(bad, bad) };
+            let faults = pair.check().err().unwrap_or_default();
+            let fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
+            assert_eq!(fields, ["secret_id", "secret_key", "session_token"], "{bad}");
         }
     }
 }

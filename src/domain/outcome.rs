@@ -7,9 +7,18 @@
 
 use super::{
     intention::IntentionMode,
+    result::VerificationResult,
     result_code::{ATTEMPTS_EXHAUSTED, INTENTION_MODE_DIFFERS, INTENTION_STEP_OFF, ends_attempts, is_attempt},
 };
 use jiff::Timestamp;
+
+/// What the vendor says of a verification, in answer to one question.
+pub struct Report {
+    /// None: the answer has nothing in it that a verdict could depend on.
+    pub findings: Option<Findings>,
+    /// Everything that it says, but photos, audio and video.
+    pub result: VerificationResult,
+}
 
 /// What of the vendor's answer a verdict depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]

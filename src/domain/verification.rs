@@ -5,6 +5,7 @@
 //! ```
 
 use super::{
+    flow::Product,
     ids::VerificationId,
     intention::IntentionMode,
     outcome::{Attempt, Judgement, Verdict},
@@ -24,6 +25,7 @@ pub struct Verification {
     /// Name of the caller that owns it.
     pub caller: String,
     pub flow: String,
+    pub product: Product,
     /// The vendor's id of the flow when the token was made: results are asked for with the same one.
     pub rule_id: String,
     pub credential: String,
@@ -142,6 +144,7 @@ mod tests {
 
     fn pending() -> Verification {
         Verification {
+            product: Product::H5,
             id: VerificationId::generate(second(0)),
             version: 1,
             caller: "orders".into(),

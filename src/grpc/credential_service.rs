@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     app::{App, Credential, CredentialKeyPair, CredentialOrigin, KeyPairTest},
-    domain::key_pair::KeyPair,
+    domain::key_pair::UnverifiedKeyPair,
 };
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -90,9 +90,9 @@ impl pb::credential_service_server::CredentialService for CredentialApi {
     }
 }
 
-fn key_pair(pair: Option<pb::KeyPair>) -> Result<KeyPair, Status> {
+fn key_pair(pair: Option<pb::KeyPair>) -> Result<UnverifiedKeyPair, Status> {
     let pair = pair.ok_or_else(|| invalid("key_pair", "is missing"))?;
-    Ok(KeyPair::new(pair.secret_id, pair.secret_key))
+    Ok(UnverifiedKeyPair::new(pair.secret_id, pair.secret_key))
 }
 
 fn credential(credential: Credential) -> pb::Credential {

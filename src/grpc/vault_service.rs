@@ -1,7 +1,7 @@
 //! `faceid.v1.VaultService`.
 
 use super::{caller::caller_of, convert::timestamp, pb, status::status};
-use crate::{app::App, vault::KeyUse};
+use crate::app::{App, KeyUse};
 use jiff::Timestamp;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};

@@ -88,7 +88,7 @@ struct VendorError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tencent::wire::GetDetectInfoEnhancedResponse;
+    use crate::tencent::h5::wire::GetDetectInfoEnhancedResponse;
 
     fn read(body: &str) -> Result<Unpacked<GetDetectInfoEnhancedResponse>, ErrorKind> {
         read_answer(body.as_bytes())

@@ -4,23 +4,37 @@
 
 use super::{
     call::Call,
-    client::{CallOptions, Client, Urgency},
-    clock_offset::ToldOffset,
-    endpoints::{Endpoint, Route},
+    clock_offset::{ToldOffset, VendorClock},
+    endpoints::{Endpoint, Endpoints, Route},
     error::ErrorKind,
-    quota::Bucket,
+    in_flight::InFlight,
+    options::{CallOptions, ClientConfig, Urgency},
+    quota::{Bucket, Quotas},
     retry::{self, MAX_TRIES, Repeat},
+    signer::{Signer, Unsigned},
 };
 use crate::domain::key_pair::KeyPair;
 use bytes::Bytes;
 use http::{HeaderValue, header::DATE};
 use jiff::Timestamp;
-use reqwest::RequestBuilder;
+use reqwest::{RequestBuilder, header::HeaderName};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// How long background work waits for its turn: less than a stop waits for it.
 const BACKGROUND_PATIENCE: Duration = Duration::from_secs(15);
+
+const VERSION: &str = "2018-03-01";
+
+/// What every call to the vendor shares.
+pub(super) struct Transport {
+    pub(super) endpoints: Endpoints,
+    pub(super) in_flight: InFlight,
+    pub(super) timeout: Duration,
+    quotas: Quotas,
+    clock: Arc<VendorClock>,
+    signer: Signer,
+}
 
 /// What to ask.
 pub(super) struct Question<'a> {
@@ -73,7 +87,18 @@ impl Limits {
     }
 }
 
-impl Client {
+impl Transport {
+    pub(super) fn new(config: &ClientConfig, clock: Arc<VendorClock>) -> reqwest::Result<Self> {
+        Ok(Self {
+            endpoints: Endpoints::new(config)?,
+            in_flight: InFlight::new(config.max_in_flight),
+            timeout: config.timeout,
+            quotas: Quotas::new(config.requests_per_second),
+            clock,
+            signer: Signer::new(&config.service, VERSION),
+        })
+    }
+
     /// Tries until `read` has made something of an answer.
     pub(super) async fn attempt<R, Read>(
         &self,
@@ -118,7 +143,7 @@ impl Client {
             let (began, until) = (Instant::now(), limits.end_of_try());
             let mut date = None;
             let asked_at = departure.vendor_time();
-            let request = self.signed(&endpoint, call.action, question.pair, &question.body, asked_at)?;
+            let request = self.signed(&endpoint, call.action, question, asked_at)?;
             let kind = match try_once(request, question.first_byte, until, &mut date, &read).await {
                 Ok(read) => {
                     pass.answered();
@@ -167,6 +192,20 @@ impl Client {
         }
     }
 
+    /// A request, signed for this time.
+    fn signed(
+        &self,
+        endpoint: &Endpoint,
+        action: &'static str,
+        Question { pair, body, .. }: &Question<'_>,
+        at: Timestamp,
+    ) -> Result<RequestBuilder, ErrorKind> {
+        let unsigned = Unsigned { host: &endpoint.host, action, body, timestamp: at.as_second() };
+        let mut headers = self.signer.headers(&unsigned, Some(pair))?;
+        headers.insert(HeaderName::from_static("x-tc-language"), HeaderValue::from_static("zh-CN"));
+        Ok(endpoint.http.post(endpoint.url.clone()).headers(headers).body(body.clone()))
+    }
+
     /// An endpoint that is up, and a token of the quota.
     async fn admit(
         &self,
@@ -176,7 +215,7 @@ impl Client {
         avoided: Option<&Arc<Endpoint>>,
     ) -> Result<Route, ErrorKind> {
         // Asked first: while no endpoint is up, nobody waits for a token.
-        if let Some(wait) = self.endpoints.all_left_alone() {
+        if let Some(wait) = self.endpoints.retry_after_if_all_open() {
             return Err(ErrorKind::CircuitOpen { retry_after_ms: wait.as_millis() });
         }
         bucket.take(urgency, limits.begin_until).await?;

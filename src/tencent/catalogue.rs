@@ -1,8 +1,34 @@
 //! What each error of the vendor means, and who should do what: the one table behind the class, the hints that callers get, and
 //! docs/VENDOR_ERRORS.md.
 
-use super::error::ErrorClass;
 use crate::domain::acts::Acts;
+
+/// What a refusal means: who can do something about it, and whether asking again can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// Our clock differs from the vendor's by over five minutes.
+    Clock,
+    /// The key pair, or its rights.
+    Credential,
+    /// The vendor account: not activated, in arrears, blocked.
+    Account,
+    /// The RuleId, or the flow's encryption.
+    Flow,
+    /// The BizToken.
+    Token,
+    /// Too many calls, says the vendor: ask again later.
+    Throttled,
+    /// Too many calls of this account, say we before the vendor does.
+    Quota,
+    /// Too many calls for this process.
+    Overload,
+    /// The vendor's side failed: ask again.
+    Transient,
+    /// The request itself.
+    Request,
+    /// A code that is not in the table: not to be repeated.
+    Unknown,
+}
 
 /// What is known of an error.
 #[derive(Debug)]
@@ -23,6 +49,11 @@ pub fn of_code(code: &str) -> &'static Entry {
     let is_family = |entry: &&Entry| entry.code.strip_suffix(".*") == Some(family);
     let listed = CODES.iter().find(|entry| entry.code == code);
     listed.or_else(|| FAMILIES.iter().find(is_family)).unwrap_or(&UNKNOWN)
+}
+
+/// Classes an error code of the vendor's API.
+pub fn classify(code: &str) -> ErrorClass {
+    of_code(code).class
 }
 
 const fn entry(
@@ -298,3 +329,34 @@ pub static NO_ANSWER: [&Entry; 12] = [
     &UNDECIPHERABLE,
     &UNENCRYPTABLE,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_every_documented_code() {
+        let table = include_str!("../../tests/vectors/vendor/error-codes.tsv");
+        let rows: Vec<(&str, &str)> = table.lines().skip(1).filter_map(|line| line.split_once('\t')).collect();
+        assert!(rows.len() > 40);
+        for (code, class) in rows {
+            let expected = match class {
+                "clock" => ErrorClass::Clock,
+                "credential" => ErrorClass::Credential,
+                "account" => ErrorClass::Account,
+                "flow" => ErrorClass::Flow,
+                "token" => ErrorClass::Token,
+                "throttled" => ErrorClass::Throttled,
+                "transient" => ErrorClass::Transient,
+                "request" => ErrorClass::Request,
+                other => panic!("{code} has class {other}"),
+            };
+            assert_eq!(classify(code), expected, "{code}");
+            assert_eq!(of_code(code).code, code, "it has an entry of its own");
+        }
+        assert_eq!(CODES.len(), table.lines().skip(1).count(), "no entry is twice or made up");
+        for unlisted in ["InvalidParameterValue.SomethingNew", "internalerror", ""] {
+            assert_eq!(classify(unlisted), ErrorClass::Unknown, "{unlisted}");
+        }
+    }
+}

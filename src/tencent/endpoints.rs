@@ -2,8 +2,8 @@
 
 use super::{
     breaker::{Breaker, Pass},
-    client::ClientConfig,
     error::ErrorKind,
+    options::ClientConfig,
     retry,
 };
 use reqwest::{Certificate, Proxy, header::HeaderValue, redirect::Policy};
@@ -66,7 +66,7 @@ impl Endpoints {
     }
 
     /// How long none can be called. None: one can be now.
-    pub(super) fn all_left_alone(&self) -> Option<Duration> {
+    pub(super) fn retry_after_if_all_open(&self) -> Option<Duration> {
         self.0.iter().map(|endpoint| endpoint.breaker.wait()).min().filter(|wait| !wait.is_zero())
     }
 
@@ -134,7 +134,11 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> 
     if certificates.is_empty() { Err("has no certificate: it is not PEM".into()) } else { Ok(certificates) }
 }
 
-fn host_header(endpoint: &Url) -> String {
+/// The Host header of an endpoint: the host, and the port where it is not the scheme's own.
+///
+/// # Panics
+/// When the URL has no host, which one of http(s) has.
+pub fn host_header(endpoint: &Url) -> String {
     let host = endpoint.host_str().expect("an http(s) URL has a host");
     endpoint.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
@@ -176,7 +180,7 @@ mod tests {
             second.pass.answered();
         }
         assert_eq!(port(&endpoints.route(None).ok().unwrap()), Some(2), "the first is left alone");
-        assert_eq!(endpoints.all_left_alone(), None);
+        assert_eq!(endpoints.retry_after_if_all_open(), None);
         tokio::time::advance(Duration::from_secs(5)).await;
         let probe = endpoints.route(None).ok().unwrap();
         assert_eq!(port(&probe), Some(1));
@@ -197,7 +201,7 @@ mod tests {
         }
         let refused = endpoints.route(None).err().unwrap();
         assert!(matches!(refused, ErrorKind::CircuitOpen { retry_after_ms: 5000 }), "{refused}");
-        assert_eq!(endpoints.all_left_alone(), Some(Duration::from_secs(5)));
+        assert_eq!(endpoints.retry_after_if_all_open(), Some(Duration::from_secs(5)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What can go wrong with a call to the vendor, and what that means.
 
-use super::catalogue::{self, Entry};
+use super::catalogue::{self, Entry, ErrorClass};
 use crate::tc3::TimestampOutOfRange;
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +28,7 @@ pub struct EarlierRefusal {
 
 impl Error {
     /// An answer that came, but cannot be worked with.
-    pub fn unintelligible(action: &'static str, problem: &str, request_id: &str, tries: u32) -> Self {
+    pub(super) fn unintelligible(action: &'static str, problem: &str, request_id: &str, tries: u32) -> Self {
         let kind = ErrorKind::Unintelligible { problem: problem.to_owned(), request_id: request_id.to_owned() };
         Self { action, kind, tries, earlier: None }
     }
@@ -197,67 +197,9 @@ impl ErrorKind {
     }
 }
 
-/// What a refusal means: who can do something about it, and whether asking again can help.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorClass {
-    /// Our clock differs from the vendor's by over five minutes.
-    Clock,
-    /// The key pair, or its rights.
-    Credential,
-    /// The vendor account: not activated, in arrears, blocked.
-    Account,
-    /// The RuleId, or the flow's encryption.
-    Flow,
-    /// The BizToken.
-    Token,
-    /// Too many calls, says the vendor: ask again later.
-    Throttled,
-    /// Too many calls of this account, say we before the vendor does.
-    Quota,
-    /// Too many calls for this process.
-    Overload,
-    /// The vendor's side failed: ask again.
-    Transient,
-    /// The request itself.
-    Request,
-    /// A code that is not in the table: not to be repeated.
-    Unknown,
-}
-
-/// Classes an error code of the vendor's API.
-pub fn classify(code: &str) -> ErrorClass {
-    catalogue::of_code(code).class
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn classes_every_documented_code() {
-        let table = include_str!("../../tests/vectors/vendor/error-codes.tsv");
-        let rows: Vec<(&str, &str)> = table.lines().skip(1).filter_map(|line| line.split_once('\t')).collect();
-        assert!(rows.len() > 40);
-        for (code, class) in rows {
-            let expected = match class {
-                "clock" => ErrorClass::Clock,
-                "credential" => ErrorClass::Credential,
-                "account" => ErrorClass::Account,
-                "flow" => ErrorClass::Flow,
-                "token" => ErrorClass::Token,
-                "throttled" => ErrorClass::Throttled,
-                "transient" => ErrorClass::Transient,
-                "request" => ErrorClass::Request,
-                other => panic!("{code} has class {other}"),
-            };
-            assert_eq!(classify(code), expected, "{code}");
-            assert_eq!(catalogue::of_code(code).code, code, "it has an entry of its own");
-        }
-        assert_eq!(catalogue::CODES.len(), table.lines().skip(1).count(), "no entry is twice or made up");
-        for unlisted in ["InvalidParameterValue.SomethingNew", "internalerror", ""] {
-            assert_eq!(classify(unlisted), ErrorClass::Unknown, "{unlisted}");
-        }
-    }
 
     #[test]
     fn an_unknown_code_does_not_become_a_metric_label() {

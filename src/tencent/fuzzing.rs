@@ -1,9 +1,9 @@
 //! What the fuzz targets reach of the client: the reading of answers, without a vendor.
 
-use super::{answer::read_answer, wire::GetDetectInfoEnhancedResponse};
+use super::{answer::read_answer, h5::wire::GetDetectInfoEnhancedResponse};
 use jiff::Timestamp;
 
-pub use super::media::fuzz_media as read_media;
+pub use super::h5::media::fuzz_media as read_media;
 
 /// Reads an answer to a call that asks for text, as far as the result that is kept.
 pub fn read_text(answer: &[u8]) {

@@ -4,7 +4,7 @@
 //! while there is still memory to say so. Background work has half of the places and waits for one: it never keeps out a
 //! caller.
 
-use super::{client::Urgency, error::ErrorKind};
+use super::{error::ErrorKind, options::Urgency};
 use std::sync::Arc;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},

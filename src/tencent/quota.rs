@@ -9,7 +9,7 @@
 //! shrinks, and grows back while calls are answered. Replicas of one account each have a bucket: what splits the account's
 //! limit between them goes into [`State::limit`], which is asked anew for every token.
 
-use super::{client::Urgency, error::ErrorKind};
+use super::{error::ErrorKind, options::Urgency};
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},

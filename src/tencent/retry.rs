@@ -5,7 +5,7 @@
 //! GetDetectInfoEnhanced and GetWeChatBillDetails only read; the vendor allows any number of reads [41957]. So it does not matter
 //! whether the vendor had already worked when a connection broke.
 
-use super::error::{ErrorClass, ErrorKind};
+use super::{catalogue::ErrorClass, error::ErrorKind};
 use std::time::Duration;
 use tower::retry::budget::{Budget, TpsBudget};
 

@@ -3,17 +3,17 @@
 use super::{
     answer::read_answer,
     call::Call,
-    client::ClientConfig,
+    catalogue::ErrorClass,
     clock_offset::VendorClock,
-    error::{Error, ErrorClass, ErrorKind},
+    endpoints::host_header,
+    error::{Error, ErrorKind},
+    options::ClientConfig,
+    signer::{Signer, Unsigned},
 };
-use crate::{
-    domain::key_pair::{self, KeyPair},
-    tc3::{self, SigningKey, SigningRequest},
-};
+use crate::domain::key_pair::{KeyPair, UnverifiedKeyPair};
 use bytes::Bytes;
 use jiff::Timestamp;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HOST, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{DATE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
@@ -22,7 +22,6 @@ use url::Url;
 
 const SERVICE: &str = "sts";
 const VERSION: &str = "2018-08-13";
-const JSON: &str = "application/json; charset=utf-8";
 /// What the vendor's SDKs name where the caller names none; STS answers the same everywhere.
 pub const DEFAULT_REGION: &str = "ap-guangzhou";
 const ROLE_PATH: &str = "/latest/meta-data/cam/security-credentials/";
@@ -39,13 +38,15 @@ pub struct StsConfig {
     pub metadata_endpoint: Url,
 }
 
-/// STS and metadata, reached over HTTP. One call is one try: whoever refreshes tries again.
+/// STS and metadata, reached over HTTP. One call is one try: the refresh comes back by itself.
 pub struct StsClient {
     config: StsConfig,
     http: reqwest::Client,
     /// Without a proxy: what it asks is the machine itself.
     metadata: reqwest::Client,
     clock: Arc<VendorClock>,
+    signer: Signer,
+    host: HeaderValue,
 }
 
 /// A key pair that ends by itself.
@@ -95,7 +96,14 @@ impl StsClient {
         } else {
             http()
         };
-        Ok(Self { config, http: sts.build()?, metadata: http().no_proxy().build()?, clock })
+        Ok(Self {
+            http: sts.build()?,
+            metadata: http().no_proxy().build()?,
+            clock,
+            signer: Signer::new(SERVICE, VERSION),
+            host: HeaderValue::from_str(&host_header(&config.endpoint)).expect("a host is ASCII"),
+            config,
+        })
     }
 
     /// A role that the owner of `pair` may take on.
@@ -179,6 +187,7 @@ impl StsClient {
     ) -> Result<TemporaryPair, Error> {
         let mut call = Call::begin(action);
         let span = call.span.clone();
+        let region = &HeaderValue::from_str(region).unwrap_or_else(|_| HeaderValue::from_static("unsendable"));
         let result = self.ask_in_time(&mut call, action, region, pair, request).instrument(span).await;
         match result {
             Ok((pair, request_id)) => {
@@ -194,7 +203,7 @@ impl StsClient {
         &self,
         call: &mut Call,
         action: &'static str,
-        region: &str,
+        region: &HeaderValue,
         pair: Option<&KeyPair>,
         request: &AssumeRoleRequest<'_>,
     ) -> Result<(TemporaryPair, String), ErrorKind> {
@@ -202,7 +211,10 @@ impl StsClient {
         let mut told = None;
         loop {
             let departure = self.clock.departure(told);
-            let headers = self.headers(action, region, pair, &body, departure.vendor_time().as_second())?;
+            let timestamp = departure.vendor_time().as_second();
+            let unsigned = Unsigned { host: &self.host, action, body: &body, timestamp };
+            let mut headers = self.signer.headers(&unsigned, pair)?;
+            headers.insert(HeaderName::from_static("x-tc-region"), region.clone());
             call.tries += 1;
             let (answered, date) = self.post(headers, body.clone()).await?;
             match answered {
@@ -246,45 +258,6 @@ impl StsClient {
         });
         Ok((told, date))
     }
-
-    fn headers(
-        &self,
-        action: &'static str,
-        region: &str,
-        pair: Option<&KeyPair>,
-        body: &[u8],
-        timestamp: i64,
-    ) -> Result<HeaderMap, ErrorKind> {
-        let url = &self.config.endpoint;
-        let host = url.host_str().expect("an http(s) URL has a host");
-        let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-        let authorization = match pair {
-            Some(pair) => {
-                let key = SigningKey::derive(pair.secret_key.expose_secret(), SERVICE, timestamp)?;
-                let request = SigningRequest { headers: &[("content-type", JSON), ("host", &host)], body, timestamp };
-                tc3::sign(&request, pair.secret_id.expose_secret(), &key).authorization
-            }
-            None => "SKIP".to_owned(),
-        };
-        let value = |text: &str| HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("unsendable"));
-        let mut authorization = value(&authorization);
-        authorization.set_sensitive(true);
-        let mut headers = HeaderMap::from_iter([
-            (CONTENT_TYPE, HeaderValue::from_static(JSON)),
-            (HOST, value(&host)),
-            (AUTHORIZATION, authorization),
-            (HeaderName::from_static("x-tc-action"), HeaderValue::from_static(action)),
-            (HeaderName::from_static("x-tc-version"), HeaderValue::from_static(VERSION)),
-            (HeaderName::from_static("x-tc-timestamp"), HeaderValue::from(timestamp)),
-            (HeaderName::from_static("x-tc-region"), value(region)),
-        ]);
-        if let Some(token) = pair.and_then(|pair| pair.session_token.as_ref()) {
-            let mut token = value(token.expose_secret());
-            token.set_sensitive(true);
-            headers.insert(HeaderName::from_static("x-tc-token"), token);
-        }
-        Ok(headers)
-    }
 }
 
 async fn read_bounded(mut answer: reqwest::Response) -> Result<Vec<u8>, ErrorKind> {
@@ -317,16 +290,13 @@ fn temporary(
     token: Option<SecretString>,
     expired_time: Option<i64>,
 ) -> Result<TemporaryPair, ErrorKind> {
-    let part = |part: Option<SecretString>, name: &str| {
-        let part = part.ok_or_else(|| no_answer(&format!("{name} is missing")))?;
-        key_pair::check_part(part.expose_secret()).map_err(|problem| no_answer(&format!("{name} {problem}")))?;
-        Ok::<_, ErrorKind>(part)
-    };
-    let pair = KeyPair {
+    let part = |part: Option<SecretString>, name: &str| part.ok_or_else(|| no_answer(&format!("{name} is missing")));
+    let pair = UnverifiedKeyPair {
         secret_id: part(secret_id, "TmpSecretId")?,
         secret_key: part(secret_key, "TmpSecretKey")?,
         session_token: Some(part(token, "Token")?),
     };
+    let pair = pair.check().map_err(|faults| no_answer(&format!("its key pair: {}", faults[0])))?;
     let expires_at = expired_time.and_then(|at| Timestamp::from_second(at).ok());
     let expires_at = expires_at.ok_or_else(|| no_answer("ExpiredTime is missing or no time"))?;
     Ok(TemporaryPair { pair, expires_at })

@@ -136,12 +136,12 @@ impl Keyring {
     }
 
     /// Something known, sealed with the key of this id: [`Keyring::is_same_key`] tells later whether it is still the same key.
-    pub(super) fn seal_check(&self, key_id: &str) -> Option<Vec<u8>> {
+    pub fn seal_check(&self, key_id: &str) -> Option<Vec<u8>> {
         self.keys.iter().find(|key| key.id == key_id).map(|key| key.seal(check_place(key_id), CHECK))
     }
 
     /// Whether the key of this id is the one that [`Keyring::seal_check`] sealed with.
-    pub(super) fn is_same_key(&self, key_id: &str, sealed_check: &[u8]) -> bool {
+    pub fn is_same_key(&self, key_id: &str, sealed_check: &[u8]) -> bool {
         self.open(check_place(key_id), sealed_check).is_ok_and(|plain| plain.as_slice() == CHECK)
     }
 

@@ -1,9 +1,5 @@
-//! The vault: keys, and what is sealed with them.
+//! The vault: keys, and how values are sealed with them.
 
-pub mod credential;
-pub mod key_use;
 pub mod keyring;
 
-pub use credential::CredentialVault;
-pub use key_use::{KeyUse, key_use};
 pub use keyring::{Keyring, Place};

@@ -1,6 +1,7 @@
 //! The vendor's public key, as the console shows it, and what is encrypted with it: the keys of calls.
 
-use super::{super::error::ErrorKind, Algorithm};
+use super::Algorithm;
+use crate::tencent::error::ErrorKind;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rand::rngs::SysRng;
 use rsa::{pkcs1::DecodeRsaPublicKey, pkcs8::DecodePublicKey};

@@ -3,7 +3,7 @@
 use super::*;
 use crate::tencent::{
     answer::Answer,
-    wire::{DetectInfoText, GetDetectInfoEnhancedResponse},
+    h5::wire::{DetectInfoText, GetDetectInfoEnhancedResponse},
 };
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -34,7 +34,7 @@ struct Vector {
 }
 
 fn vectors() -> Vectors {
-    serde_json::from_str(include_str!("../../../tests/vectors/encryption/encryption.json")).unwrap()
+    serde_json::from_str(include_str!("../../../../tests/vectors/encryption/encryption.json")).unwrap()
 }
 
 fn decode(base64: &str) -> Vec<u8> {

@@ -4,16 +4,13 @@
 //! string in the place of each medium. It follows strings and brackets only, and leaves everything else to serde: what
 //! is kept is JSON if and only if the answer was, so nothing that came out counts before serde has read the rest.
 
-use super::{
-    MediaEvent,
-    shape::{
-        ANSWER,
-        Shape::{self, List, Medium, Object},
-    },
+use super::shape::{
+    ANSWER,
+    Shape::{self, List, Medium, Object},
 };
 use crate::{
     domain::evidence::MediaKind,
-    tencent::{client::MAX_ANSWER_BYTES, error::ErrorKind},
+    tencent::{client::MAX_ANSWER_BYTES, error::ErrorKind, terms::MediaEvent},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use std::mem;
@@ -352,7 +349,7 @@ mod tests {
         domain::evidence::MediaKind::*,
         tencent::{
             answer::{Unpacked, read_answer},
-            wire::GetDetectInfoEnhancedResponse,
+            h5::wire::GetDetectInfoEnhancedResponse,
         },
     };
     use proptest::prelude::*;
@@ -386,7 +383,7 @@ mod tests {
                         found.last_mut().unwrap().3.extend_from_slice(&bytes);
                     }
                     MediaEvent::End => assert!(mem::replace(&mut is_open, false)),
-                    MediaEvent::Answer(_) => panic!("a parser reads no answer"),
+                    MediaEvent::Finished(_) => panic!("a parser reads no answer"),
                 }
             }
         }

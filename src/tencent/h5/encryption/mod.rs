@@ -17,10 +17,8 @@ mod sm4_gcm;
 
 pub use public_key::PublicKey;
 
-use super::{
-    error::ErrorKind,
-    wire::{DetectAuthRequest, Encryption, GetDetectInfoEnhancedRequest},
-};
+use super::wire::{DetectAuthRequest, Encryption, GetDetectInfoEnhancedRequest};
+use crate::tencent::error::ErrorKind;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rand::{TryRng, rngs::SysRng};
 use zeroize::Zeroizing;

@@ -7,52 +7,42 @@ mod parser;
 mod shape;
 
 use super::{
-    answer::{Answer, Unpacked, read_answer},
-    attempt::{Exchange, Limits, Question, by},
-    call::Call,
-    client::{CallOptions, Client},
-    error::{Error, ErrorKind},
-    in_flight::Place,
+    H5,
+    ask::ACTION,
     wire::{GetDetectInfoEnhancedRequest, GetDetectInfoEnhancedResponse},
 };
-use crate::domain::{evidence::MediaKind, key_pair::KeyPair};
+use crate::{
+    domain::{
+        flow::EvidenceWish, ids::BizToken, intention::IntentionMode, key_pair::KeyPair, verification::Verification,
+    },
+    tencent::{
+        answer::{Unpacked, read_answer},
+        attempt::{Exchange, Limits, Question, by},
+        call::Call,
+        client::Client,
+        error::{Error, ErrorKind},
+        in_flight::Place,
+        options::{CallOptions, Urgency},
+        terms::{CardWarnings, MediaEvent},
+    },
+};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use jiff::Timestamp;
 use parser::MediaParser;
 use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-const ACTION: &str = "GetDetectInfoEnhanced";
 /// For a whole answer with media, which takes as long as its reader does. What the vendor may take between two pieces is
 /// the client's timeout.
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// What comes out of an answer, in its order.
-pub enum MediaEvent {
-    /// A medium begins. Of one that is null, missing or empty there is no event.
-    Start {
-        kind: MediaKind,
-        /// How many of this kind came before in this answer.
-        index: u32,
-        /// Which attempt a liveness video is of, where the answer says so before the video.
-        seq: Option<String>,
-    },
-    /// A piece of the medium that began last: 48 KiB, or the last piece, which may be shorter. Never empty.
-    Bytes(Bytes),
-    /// The medium is whole.
-    End,
-    /// The last event: the answer without its media (their places are empty strings). Only when it has come does what
-    /// came before count.
-    Answer(Box<Answer<GetDetectInfoEnhancedResponse>>),
-}
+/// The vendor keeps up to 10.
+const BEST_FRAMES: u32 = 10;
 
 /// An answer on its way.
 pub struct MediaStream {
     reading: Reading,
     call: Call,
-    asked_at: Timestamp,
     events: VecDeque<MediaEvent>,
     /// It is a call on its way until the reader is done.
     _place: Place,
@@ -74,14 +64,42 @@ enum Progress {
     End(Box<Unpacked<GetDetectInfoEnhancedResponse>>),
 }
 
+impl H5 {
+    /// Asks for the media of a verification that its flow wishes for.
+    ///
+    /// # Errors
+    /// See [`ErrorKind`].
+    pub(in crate::tencent) async fn fetch_media(
+        &self,
+        pair: &KeyPair,
+        verification: &Verification,
+        token: &BizToken,
+        wish: EvidenceWish,
+    ) -> Result<MediaStream, Error> {
+        let is_encrypted = self.field_encryption.contains_key(&verification.flow);
+        let request = GetDetectInfoEnhancedRequest {
+            biz_token: token.expose(),
+            rule_id: &verification.rule_id,
+            info_type: &info_type(wish, verification.intention, is_encrypted),
+            best_frames_count: wish.best_frame.then_some(BEST_FRAMES),
+            is_cut_id_card_image: wish.id_card.then_some(true),
+            is_need_id_card_avatar: wish.id_card.then_some(true),
+            is_return_all_video: wish.video.then_some(true),
+            ..GetDetectInfoEnhancedRequest::default()
+        };
+        let options = CallOptions { credential: &verification.credential, urgency: Urgency::Background };
+        self.client.fetch_media(pair, &request, options).await
+    }
+}
+
 impl Client {
-    /// Asks what became of a BizToken, as [`Client::get_detect_info_enhanced`] does, for answers with media. Waits for the
+    /// As `get_detect_info_enhanced`, for answers with media. Waits for the
     /// first event, so that a refusal comes from here; up to there a failed try is followed by another. The call is counted when
     /// its last event or an error has come.
     ///
     /// # Errors
     /// See [`ErrorKind`].
-    pub async fn fetch_media(
+    async fn fetch_media(
         &self,
         pair: &KeyPair,
         request: &GetDetectInfoEnhancedRequest<'_>,
@@ -90,8 +108,8 @@ impl Client {
         let mut call = Call::begin(ACTION);
         let span = call.span.clone();
         let opened = self.open_media(&mut call, pair, request, options).instrument(span).await;
-        let (reading, first, asked_at, place) = opened.map_err(|kind| call.failed(kind))?;
-        let mut media = MediaStream { reading, call, asked_at, events: VecDeque::new(), _place: place };
+        let (reading, first, place) = opened.map_err(|kind| call.failed(kind))?;
+        let mut media = MediaStream { reading, call, events: VecDeque::new(), _place: place };
         media.note(first);
         Ok(media)
     }
@@ -102,21 +120,21 @@ impl Client {
         pair: &KeyPair,
         request: &GetDetectInfoEnhancedRequest<'_>,
         options: CallOptions<'_>,
-    ) -> Result<(Reading, Progress, Timestamp, Place), ErrorKind> {
+    ) -> Result<(Reading, Progress, Place), ErrorKind> {
         let body = serde_json::to_vec(request).expect("requests are plain data").into();
         // The vendor has more to put together than a text.
-        let question = Question { pair, body, options, first_byte: self.timeout };
-        let limits = Limits::of(options.urgency, self.timeout);
-        let place = self.in_flight.enter(options.urgency, limits.begin_until).await?;
+        let question = Question { pair, body, options, first_byte: self.transport.timeout };
+        let limits = Limits::of(options.urgency, self.transport.timeout);
+        let place = self.transport.in_flight.enter(options.urgency, limits.begin_until).await?;
         let read = |Exchange { response, .. }| async {
-            let (timeout, end) = (self.timeout, Instant::now() + WHOLE_TIMEOUT);
+            let (timeout, end) = (self.transport.timeout, Instant::now() + WHOLE_TIMEOUT);
             let mut reading = Reading { response, timeout, end, parser: Some(MediaParser::new()) };
             let first = reading.read_on().await?;
             Ok((reading, first))
         };
-        let attempted = self.attempt(call, limits, &question, read).await?;
+        let attempted = self.transport.attempt(call, limits, &question, read).await?;
         let (reading, first) = attempted.read;
-        Ok((reading, first, attempted.asked_at, place))
+        Ok((reading, first, place))
     }
 }
 
@@ -183,11 +201,33 @@ impl MediaStream {
             Progress::Events(events) => self.events.extend(events),
             Progress::End(unpacked) => {
                 self.call.succeeded(&unpacked.request_id);
-                let answer = unpacked.answers(self.asked_at, self.call.tries);
-                self.events.push_back(MediaEvent::Answer(Box::new(answer)));
+                let card = unpacked.body.id_card_data.unwrap_or_default();
+                self.events.push_back(MediaEvent::Finished(CardWarnings {
+                    front: card.warn_infos.unwrap_or_default(),
+                    back: card.back_warn_infos.unwrap_or_default(),
+                }));
             }
         }
     }
+}
+
+/// The digits of what is asked for. Media come as they are, so that they can be streamed; with an encrypted flow the text,
+/// which would come in the clear beside them and which nobody reads here, is left out.
+fn info_type(wish: EvidenceWish, intention: Option<IntentionMode>, is_encrypted: bool) -> String {
+    let mut digits = String::from(if is_encrypted { "" } else { "1" });
+    for (wished, digit) in [(wish.id_card, '2'), (wish.best_frame, '3'), (wish.video, '4')] {
+        if wished {
+            digits.push(digit);
+        }
+    }
+    if wish.intention {
+        digits.push_str(match intention {
+            None => "56",
+            Some(IntentionMode::ReadAloud) => "5",
+            Some(IntentionMode::Questions | IntentionMode::Nods) => "6",
+        });
+    }
+    digits
 }
 
 /// Reads an answer that comes in pieces of `piece_bytes`: each medium by kind, number and content, and the rest. None if it
@@ -201,7 +241,7 @@ pub fn fuzz_media(answer: &[u8], piece_bytes: usize) -> Option<(Vec<(&'static st
             match event {
                 MediaEvent::Start { kind, index, .. } => media.push((kind.name(), index, Vec::new())),
                 MediaEvent::Bytes(bytes) => media.last_mut().expect("a medium has begun").2.extend_from_slice(&bytes),
-                MediaEvent::End | MediaEvent::Answer(_) => {}
+                MediaEvent::End | MediaEvent::Finished(_) => {}
             }
         }
     }
@@ -213,8 +253,9 @@ mod tests {
     use super::*;
     use crate::{
         domain::clock::SystemClock,
+        domain::evidence::MediaKind,
         simulator::{self, Simulator, SimulatorConfig},
-        tencent::{ErrorClass, Urgency, VendorClock, client::ClientConfig, wire::DetectAuthRequest},
+        tencent::{ErrorClass, VendorClock, h5::wire::DetectAuthRequest, options::ClientConfig},
     };
     use base64::{Engine, prelude::BASE64_STANDARD};
     use futures_util::TryStreamExt;
@@ -243,7 +284,7 @@ mod tests {
         async fn start() -> Self {
             let simulator = simulator::start(SimulatorConfig::loopback()).await.unwrap();
             let client = client(&simulator.api_addr().to_string(), Duration::from_secs(30));
-            let pair = KeyPair::new(simulator.secret_id(), simulator.secret_key());
+            let pair = KeyPair::sealed_before(simulator.secret_id(), simulator.secret_key());
             let (name, id_card) = (Some("张三"), Some("11010519491231002X"));
             let order = DetectAuthRequest { rule_id: RULE_ID, name, id_card, ..DetectAuthRequest::default() };
             let token =
@@ -288,7 +329,7 @@ mod tests {
 
     type Found = BTreeMap<(MediaKind, u32), (Option<String>, Vec<u8>)>;
 
-    async fn read(media: &mut MediaStream) -> Result<(Found, Answer<GetDetectInfoEnhancedResponse>), Error> {
+    async fn read(media: &mut MediaStream) -> Result<Found, Error> {
         let mut found = Found::new();
         loop {
             match media.next().await? {
@@ -296,9 +337,9 @@ mod tests {
                     let bytes: Vec<Bytes> = media.bytes().try_collect().await?;
                     assert!(found.insert((kind, index), (seq, bytes.concat())).is_none());
                 }
-                Some(MediaEvent::Answer(answer)) => {
+                Some(MediaEvent::Finished(_)) => {
                     assert!(media.next().await?.is_none());
-                    return Ok((found, *answer));
+                    return Ok(found);
                 }
                 Some(MediaEvent::Bytes(_) | MediaEvent::End) | None => panic!("outside of a medium"),
             }
@@ -308,7 +349,7 @@ mod tests {
     #[tokio::test]
     async fn fetches_everything_that_the_vendor_has() {
         let world = World::start().await;
-        let (mut found, answer) = read(&mut world.fetch().await.ok().unwrap()).await.ok().unwrap();
+        let mut found = read(&mut world.fetch().await.ok().unwrap()).await.ok().unwrap();
         let whole = world
             .client
             .get_detect_info_enhanced(&world.pair, &world.request(), None, OPTIONS)
@@ -346,8 +387,6 @@ mod tests {
             let (found_seq, bytes) = found.remove(&place).unwrap();
             assert!(bytes == BASE64_STANDARD.decode(base64.unwrap()).unwrap() && found_seq == seq, "{place:?}");
         }
-        assert_eq!(answer.body.text.unwrap().err_code, Some(0));
-        assert!(!answer.request_id.is_empty());
     }
 
     #[tokio::test]
@@ -402,15 +441,15 @@ mod tests {
     async fn nulls_are_an_answer_without_media() {
         let world = World::start().await;
         world.control("/faults", json!({ "kind": "nulls" })).await;
-        let (found, answer) = read(&mut world.fetch().await.ok().unwrap()).await.ok().unwrap();
-        assert!(found.is_empty() && answer.body.text.is_none());
+        let found = read(&mut world.fetch().await.ok().unwrap()).await.ok().unwrap();
+        assert!(found.is_empty());
     }
 
     #[tokio::test]
     async fn a_vendor_that_falls_silent_is_a_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = client(&listener.local_addr().unwrap().to_string(), Duration::from_millis(200));
-        let pair = KeyPair::new("id", "key");
+        let pair = KeyPair::sealed_before("id", "key");
         let request = GetDetectInfoEnhancedRequest::default();
         for begun in ["", "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"Response\":{"] {
             let fetch = client.fetch_media(&pair, &request, OPTIONS);

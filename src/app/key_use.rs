@@ -1,7 +1,9 @@
 //! Which keys of the keyring are needed, and whether they are the right ones.
 
-use super::keyring::Keyring;
-use crate::store::{self, Store, row::KeyUseRow};
+use crate::{
+    store::{self, Store, row::KeyUseRow},
+    vault::Keyring,
+};
 
 /// One key: of the keyring, or needed and not there.
 #[derive(Clone, Debug, PartialEq, Eq)]

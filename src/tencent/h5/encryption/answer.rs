@@ -2,12 +2,12 @@
 //! learn from a log that there was none.
 
 use super::{
-    super::{
-        answer::{Answer, unintelligible},
-        error::ErrorKind,
-        wire::{DetectInfoText, Encryption, GetDetectInfoEnhancedResponse},
-    },
+    super::wire::{DetectInfoText, Encryption, GetDetectInfoEnhancedResponse},
     Algorithm, CallKey, aes_cbc, sm4_gcm,
+};
+use crate::tencent::{
+    answer::{Answer, unintelligible},
+    error::ErrorKind,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 

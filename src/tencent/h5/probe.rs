@@ -3,12 +3,16 @@
 //! The vendor has no action for either. But it verifies the signature before it looks at what is asked: a refusal of the question
 //! is proof that the key was taken.
 
-use super::{
-    client::{CallOptions, Client, Urgency},
-    error::{Error, ErrorClass, ErrorKind, classify},
-    wire::{DetectAuthRequest, GetDetectInfoEnhancedRequest},
+use super::wire::{DetectAuthRequest, GetDetectInfoEnhancedRequest};
+use crate::{
+    domain::key_pair::KeyPair,
+    tencent::{
+        catalogue::{ErrorClass, classify},
+        client::Client,
+        error::{Error, ErrorKind},
+        options::{CallOptions, Urgency},
+    },
 };
-use crate::domain::key_pair::KeyPair;
 
 /// Of the form of a BizToken, and none: the vendor makes random ones.
 const NOBODYS_TOKEN: &str = "00000000-0000-0000-0000-000000000000";

@@ -1,12 +1,13 @@
 //! Tencent's key pairs, sealed in the store.
 
-use super::keyring::{Keyring, OpenError, Place};
+use super::error::CredentialError;
 use crate::{
     domain::key_pair::KeyPair,
     store::{
-        self, Store,
+        Store,
         row::{AuditRow, CredentialRow, Effects, KeyPairRow},
     },
+    vault::{Keyring, Place},
 };
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
@@ -22,27 +23,6 @@ pub const FROM_API: &str = "api";
 pub struct CredentialVault {
     keyring: Arc<Keyring>,
     store: Arc<dyn Store>,
-}
-
-/// A credential that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum CredentialError {
-    #[error("credential {0} is not in the vault: add it with `credential add`, or to the configuration")]
-    Absent(String),
-    #[error("credential {0} is disabled: rotate it to put a new key pair in use")]
-    Disabled(String),
-    #[error("credential {name}: {source}")]
-    Unreadable { name: String, source: OpenError },
-    #[error("credential {0}: what was sealed is no key pair")]
-    Corrupt(String),
-    /// Its source refuses to give a key pair, and will go on doing so.
-    #[error("credential {name}: {problem}")]
-    Refused { name: String, problem: String },
-    /// Its source gives no key pair now.
-    #[error("credential {name}: {problem}")]
-    Unavailable { name: String, problem: String },
-    #[error(transparent)]
-    Store(#[from] store::Error),
 }
 
 /// What [`CredentialVault::put_where_absent`] found.
@@ -107,8 +87,8 @@ impl CredentialVault {
     pub fn seal(&self, credential: &str, pair: &KeyPair, at_ms: i64) -> KeyPairRow {
         let id = format!("{credential}.{}", uuid::Uuid::new_v4().simple());
         let plain = SealedKeyPair {
-            secret_id: pair.secret_id.expose_secret().to_owned(),
-            secret_key: pair.secret_key.expose_secret().to_owned(),
+            secret_id: pair.secret_id().expose_secret().to_owned(),
+            secret_key: pair.secret_key().expose_secret().to_owned(),
         };
         // Large enough from the start: a vector that grows leaves what it had where nobody wipes it.
         let mut json = Zeroizing::new(Vec::with_capacity(2 * (plain.secret_id.len() + plain.secret_key.len()) + 64));
@@ -128,7 +108,7 @@ impl CredentialVault {
             .map_err(|source| CredentialError::Unreadable { name: credential.to_owned(), source })?;
         let plain: SealedKeyPair =
             serde_json::from_slice(&json).map_err(|_| CredentialError::Corrupt(credential.to_owned()))?;
-        Ok(KeyPair::new(plain.secret_id.as_str(), plain.secret_key.as_str()))
+        Ok(KeyPair::sealed_before(plain.secret_id.as_str(), plain.secret_key.as_str()))
     }
 }
 

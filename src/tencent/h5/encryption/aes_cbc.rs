@@ -1,6 +1,6 @@
 //! AES-256-CBC with PKCS#7 padding.
 
-use super::super::error::ErrorKind;
+use crate::tencent::error::ErrorKind;
 use aws_lc_rs::{
     cipher::{
         AES_256, DecryptionContext, EncryptionContext, PaddedBlockDecryptingKey, PaddedBlockEncryptingKey,

@@ -1,0 +1,84 @@
+//! How the vendor is reached, and how much is asked of it.
+
+use rustls::pki_types::CertificateDer;
+use secrecy::SecretString;
+use std::time::Duration;
+use tokio::time::Instant;
+use url::Url;
+
+/// How to reach the vendor, and how much to ask of it.
+#[derive(Clone)]
+pub struct ClientConfig {
+    /// Where to connect to: scheme, host and port. Plain http only to loopback.
+    pub endpoint: Url,
+    /// Fallbacks, in this order.
+    pub backup_endpoints: Vec<Url>,
+    /// The Host header that is sent and signed; None: that of the endpoint.
+    pub host: Option<String>,
+    /// The service's name in the signature's scope.
+    pub service: String,
+    /// `http(s)://[user:password@]host:port`; None: what the environment says.
+    pub proxy: Option<SecretString>,
+    /// Trusted beside the machine's own roots.
+    pub ca_certificates: Vec<CertificateDer<'static>>,
+    /// For opening a connection.
+    pub connect_timeout: Duration,
+    /// For one try, from connecting to the first byte of the answer.
+    pub first_byte_timeout: Duration,
+    /// Interactive calls: limit for the whole call. Background calls: limit per attempt. Media: limit per chunk.
+    pub timeout: Duration,
+    /// Calls on their way at once; beyond that they are refused.
+    pub max_in_flight: usize,
+    /// Calls of an account to one action.
+    pub requests_per_second: u32,
+}
+
+impl ClientConfig {
+    /// An endpoint, and for the rest what the configuration has as defaults.
+    pub fn new(endpoint: Url) -> Self {
+        Self {
+            endpoint,
+            backup_endpoints: Vec::new(),
+            host: None,
+            service: "faceid".to_owned(),
+            proxy: None,
+            ca_certificates: Vec::new(),
+            connect_timeout: Duration::from_secs(2),
+            first_byte_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(10),
+            max_in_flight: 1000,
+            requests_per_second: 100,
+        }
+    }
+}
+
+/// The account and the priority of a call.
+#[derive(Clone, Copy)]
+pub struct CallOptions<'a> {
+    /// The Tencent account, by the name of its credential: its calls are counted together.
+    pub credential: &'a str,
+    pub urgency: Urgency,
+}
+
+/// Priority of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// A caller waits, perhaps until a deadline: nothing is begun or waited for past it.
+    Interactive { deadline: Option<Instant> },
+    /// No caller waits: it yields to interactive calls and may queue.
+    Background,
+}
+
+impl Urgency {
+    /// For a caller who gives this much time.
+    pub fn within(time_left: Option<Duration>) -> Self {
+        Self::Interactive { deadline: time_left.and_then(|left| Instant::now().checked_add(left)) }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Interactive { .. } => "interactive",
+            Self::Background => "background",
+        }
+    }
+}
