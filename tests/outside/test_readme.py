@@ -7,9 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
+import types
 
 import pytest
-from processes import ROOT
+from conftest import SECRET_ID, SECRET_KEY
+from processes import ROOT, ServeProcess, free_ports
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 README_ZH = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
@@ -41,14 +44,15 @@ def at_dev(code, dev):
     return code
 
 
-def run_in(folder, *command, timeout_s=RUN_TIMEOUT_S, **env):
-    """What a command prints. `python` and the tools of pip are this virtual environment's; no proxy is in between."""
+def run_in(folder, *command, timeout_s=RUN_TIMEOUT_S, typed="", **env):
+    """What a command prints, when `typed` is its standard input. `python` and the tools of pip are this virtual environment's; no proxy is in between."""
     path = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
     kept = {name: os.environ[name] for name in ("HOME", "TMPDIR") if name in os.environ}
     done = subprocess.run(
         command,
         cwd=folder,
         env={"PATH": path, "PYTHONUTF8": "1"} | kept | env,
+        input=typed,
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -58,8 +62,8 @@ def run_in(folder, *command, timeout_s=RUN_TIMEOUT_S, **env):
     return done.stdout
 
 
-def run_shell(folder, code):
-    return run_in(folder, "sh", "-eu", "-c", code)
+def run_shell(folder, code, **kwargs):
+    return run_in(folder, "sh", "-eu", "-c", code, **kwargs)
 
 
 def assert_created_and_asked(printed, dev):
@@ -109,10 +113,60 @@ def test_grpcurl(dev, tmp_path):
     assert told["verification"]["state"] == "VERIFICATION_STATE_PENDING"
 
 
-def test_vault_key(tmp_path):
-    [command] = re.findall(r"`(echo .* > vault\.keys)`", README)
-    run_shell(tmp_path, command)
-    assert re.fullmatch(r"k1:[A-Za-z0-9+/]{43}=\n", (tmp_path / "vault.keys").read_text(encoding="ascii"))
+@pytest.fixture
+def minimal(tmp_path):
+    """A folder as the README has it made: secrets that only their owner reads, and gateway.toml."""
+    folder = tmp_path / "gateway"
+    folder.mkdir()
+    printed = run_shell(folder, fenced(README, "sh", "umask 077"), typed=f"{SECRET_ID}\n{SECRET_KEY}\n")
+    hashes = dict(re.findall(r"(\w+): ([0-9a-f]{64})$", printed, re.MULTILINE))
+    assert list(hashes) == ["orders", "operators"], printed
+
+    text = fenced(README, "toml")
+    assert text == (ROOT / "docs/going-live/gateway.toml").read_text(encoding="utf-8")
+    assert text.count("…") == len(tomllib.loads(text)["callers"]) == 2
+    for value in hashes.values():
+        text = text.replace("…", value, 1)
+    (folder / "gateway.toml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_secrets(minimal):
+    keys = (minimal / "vault.keys").read_text(encoding="ascii")
+    assert re.fullmatch(r"k1:[A-Za-z0-9+/]{43}=\n", keys)
+    assert (minimal / "secret_id").read_text(encoding="ascii") == SECRET_ID
+    assert (minimal / "secret_key").read_text(encoding="ascii") == SECRET_KEY
+    for name in ("vault.keys", "secret_id", "secret_key", "orders.token"):
+        assert (minimal / name).stat().st_mode & 0o077 == 0, f"{name} can be read by others"
+
+
+def test_serve_in_five_minutes(binary, run, simulate, minimal):
+    grpc_port, http_port = free_ports(2)
+    env = {
+        "FACEID_GATEWAY__TENCENT__ENDPOINT": simulate.simulator.url,
+        "FACEID_GATEWAY__GRPC__LISTEN": f"127.0.0.1:{grpc_port}",
+        "FACEID_GATEWAY__HTTP__LISTEN": f"127.0.0.1:{http_port}",
+    }
+    doctor, serve = fenced(README, "sh", "doctor --config gateway.toml\nfaceid").splitlines()
+    assert serve == "faceid-gateway serve --config gateway.toml"
+    printed = run_shell(minimal, doctor.replace("faceid-gateway", str(binary)), **env)
+    assert "fail " not in printed
+
+    config = types.SimpleNamespace(
+        file="gateway.toml", grpc_port=grpc_port, http_port=http_port, simulator=simulate.simulator
+    )
+    with run(ServeProcess, binary, minimal, config, env) as served:
+        call = fenced(README, "sh", "orders.token)").replace(GRPC_ADDRESS, served.grpc_address)
+        created = json.loads(run_shell(minimal, call))
+        assert created["url"].startswith(f"{simulate.simulator.url}/h5?token=")
+
+
+def test_systemd_paths_are_absolute(minimal):
+    [command] = re.findall(r"^(sed .*) \| sudo tee", fenced(README, "sh", "useradd"), re.MULTILINE)
+    config = tomllib.loads(run_shell(minimal, command))
+    [credential] = config["credentials"]
+    files = [config["vault"]["keys_file"], credential["secret_id_file"], credential["secret_key_file"]]
+    assert files == [f"/etc/faceid-gateway/{name}" for name in ("vault.keys", "secret_id", "secret_key")]
 
 
 def test_chinese_readme_has_the_same_code():
