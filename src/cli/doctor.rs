@@ -17,7 +17,7 @@ pub struct DoctorArgs {
     /// The configuration file (TOML), read as `serve` reads it.
     #[arg(long)]
     config: PathBuf,
-    /// Print a JSON array of {check, subject, status, finding, advice}; status is ok, warn or fail.
+    /// Print a JSON array of {check, subject, status, finding, advice, manual}; status is ok, warn, fail, or note: cannot be seen.
     #[arg(long)]
     json: bool,
 }

@@ -214,13 +214,11 @@ fn credential_finding(name: &str, (verdict, error): (KeyVerdict, Option<tencent:
             let finding = format!("the key is fine: a question about nobody's token was {told}");
             Finding::ok("credential", name, finding)
         }
-        KeyVerdict::AccountBlocked => Finding::new(
-            "credential",
-            name,
-            Status::Fail,
-            format!("the account is blocked: {told}"),
-            hint(error.as_ref()),
-        ),
+        KeyVerdict::AccountBlocked => {
+            let finding = format!("the account is blocked: {told}");
+            let found = Finding::new("credential", name, Status::Fail, finding, hint(error.as_ref()));
+            Finding { manual: "docs/GOING_LIVE.md#account-and-activation", ..found }
+        }
         KeyVerdict::Refused => Finding::new("credential", name, Status::Fail, told, hint(error.as_ref())),
         KeyVerdict::Undecided => undecided("credential", name, error.as_ref()),
     }
