@@ -102,12 +102,40 @@ def test_every_setting_is_on_the_page_and_no_other_is(binary, page):
     assert [name for name in shown - expected if not re.search(rf"\b{name.split('.')[-1]}\b", explained)] == []
 
 
-def test_the_pages_of_settings_have_the_same_tables():
-    english, chinese = (
-        [row.split("|")[1:3] for row in text_of(page).splitlines() if row.startswith("| `")]
-        for page in ("docs/CONFIGURATION.md", "docs/CONFIGURATION.zh-CN.md")
-    )
-    def names(row):
-        return [re.findall(r"`([^`]+)`", cell) for cell in row]
+@pytest.mark.parametrize("page", ["docs/CONFIGURATION", "docs/GOING_LIVE"])
+def test_a_translation_names_the_same_things(page):
+    def structure(path):
+        text = text_of(path)
+        return {
+            "headings": re.findall(r"^#+(?= )", text, re.MULTILINE),
+            "code": re.findall(r"^```\w+\n.*?^```$", text, re.MULTILINE | re.DOTALL),
+            "rows": [sorted(re.findall(r"`([^`]+)`", row)) for row in text.splitlines() if row.startswith("|")],
+            "names": set(re.findall(r"`([^`\n]+)`", text)),
+            "vendor documents": sorted(re.findall(r"\[[\d/, ]+\]", text)),
+        }
 
-    assert list(map(names, english)) == list(map(names, chinese))
+    english, chinese = structure(f"{page}.md"), structure(f"{page}.zh-CN.md")
+    for part in english:
+        assert chinese[part] == english[part], part
+
+
+def anchors(text):
+    """What the headings of a page can be linked by."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_between_the_pages_lead_somewhere():
+    pages = [page for pattern in ("*.md", "docs/**/*.md", "helm/**/*.md") for page in ROOT.glob(pattern)]
+    links = 0
+    for page in pages:
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            if re.match(r"[a-z]+:", link):
+                continue
+            links += 1
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            assert target.exists(), f"{page} links to {link}"
+            if anchor:
+                assert anchor in anchors(target.read_text(encoding="utf-8")), f"{page} links to {link}"
+    assert links > 30
