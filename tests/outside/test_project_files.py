@@ -65,7 +65,8 @@ def test_hosted_ci_runs_scripts_test_and_nothing_else():
 
 def test_the_unit_is_one_and_leaves_the_service_little(binary, tmp_path):
     unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text(encoding="utf-8").replace("/usr/local/bin/faceid-gateway", str(binary)), encoding="utf-8")
+    text = UNIT.read_text(encoding="utf-8").replace("/usr/local/bin/faceid-gateway", str(binary))
+    unit.write_text(text, encoding="utf-8")
     run("systemd-analyze", "verify", str(unit))
     run("systemd-analyze", "security", "--offline=true", f"--threshold={MAX_EXPOSURE}", str(unit))
 

@@ -45,7 +45,10 @@ def at_dev(code, dev):
 
 
 def run_in(folder, *command, timeout_s=RUN_TIMEOUT_S, typed="", **env):
-    """What a command prints, when `typed` is its standard input. `python` and the tools of pip are this virtual environment's; no proxy is in between."""
+    """What a command prints, when `typed` is its standard input.
+
+    `python` and the tools of pip are this virtual environment's; no proxy is in between.
+    """
     path = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
     kept = {name: os.environ[name] for name in ("HOME", "TMPDIR") if name in os.environ}
     done = subprocess.run(
