@@ -33,7 +33,7 @@ struct Data<'a> {
     verification_id: &'a str,
     flow: &'a str,
     state: &'a str,
-    last_attempt_code: Option<i32>,
+    last_attempt_code: Option<i64>,
 }
 
 impl App {

@@ -154,7 +154,7 @@ impl Error {
                 request_id: error.request_id(),
                 tries: error.tries,
                 retry_after: error.kind.retry_after(),
-                known: error.kind.known(),
+                known: error.known(),
             }),
             _ => None,
         }
@@ -174,7 +174,7 @@ impl Error {
             Self::Redacted => Reason::Redacted,
             Self::StillPending => Reason::StillPending,
             Self::Stopping => Reason::Stopping,
-            Self::Vendor(error) => match error.kind.class() {
+            Self::Vendor(error) => match error.class() {
                 ErrorClass::Clock => Reason::ClockSkewed,
                 ErrorClass::Credential => Reason::CredentialRefused,
                 ErrorClass::Account => Reason::VendorAccountBlocked,

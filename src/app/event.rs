@@ -54,7 +54,7 @@ pub struct Event {
     pub flow: String,
     /// Stored name of the state after it.
     pub state: String,
-    pub last_attempt_code: Option<i32>,
+    pub last_attempt_code: Option<i64>,
 }
 
 impl Event {

@@ -76,7 +76,7 @@ impl Walk<'_> {
     }
 
     /// The user's attempt ends with `code`; the browser goes to the gateway's callback, which sends it on to `page`.
-    async fn user_ends_with(&self, code: i32, created: &CreateVerificationResponse, page: &str) -> anyhow::Result<()> {
+    async fn user_ends_with(&self, code: i64, created: &CreateVerificationResponse, page: &str) -> anyhow::Result<()> {
         let attempt = format!("http://{}/tokens/{}/attempts", self.stage.control, created.biz_token);
         let answer = self.browser.post(attempt).json(&serde_json::json!({ "code": code })).send().await?;
         let answer: serde_json::Value =
@@ -94,7 +94,7 @@ impl Walk<'_> {
         &mut self,
         created: &CreateVerificationResponse,
         state: VerificationState,
-        last_attempt: Option<i32>,
+        last_attempt: Option<i64>,
     ) -> anyhow::Result<()> {
         let id = created.verification.as_ref().map(|verification| verification.verification_id.clone());
         let request = GetResultRequest { key: id.map(Key::VerificationId), ..GetResultRequest::default() };

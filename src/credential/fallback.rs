@@ -19,7 +19,7 @@ impl Credentials {
         let mut refusal = None;
         for live in self.live_pairs(credential).await? {
             match call(live.pair).await {
-                Err(error) if error.kind.class() == ErrorClass::Credential => {
+                Err(error) if error.class() == ErrorClass::Credential => {
                     self.note_refused(&live.id);
                     tracing::warn!(credential, key_pair = %live.id, error = %error, "the vendor refuses a key pair");
                     // An operator mends the pair that should be used.

@@ -259,7 +259,7 @@ fn undecided(check: &'static str, subject: &str, error: Option<&tencent::Error>)
 }
 
 fn hint(error: Option<&tencent::Error>) -> &'static str {
-    error.map_or("try again", |error| error.kind.known().hint_en)
+    error.map_or("try again", |error| error.known().hint_en)
 }
 
 /// How the vendor took the number of calls: only how each ended, as a throttle before a try that helped is not told by the client.

@@ -24,7 +24,7 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Findings {
     /// `Text.ErrCode`: the face part. Absent while the user has not finished.
-    pub face_code: Option<i32>,
+    pub face_code: Option<i64>,
     pub intention: IntentionFinding,
     /// The last entry of `Text.LivenessDetail`. Absent when the user has made no liveness attempt.
     pub last_liveness: Option<LivenessFinding>,
@@ -37,15 +37,15 @@ pub struct IntentionFinding {
     pub was_on: Option<bool>,
     /// The mode that it was on in.
     pub mode: Option<IntentionMode>,
-    pub read_aloud_code: Option<i32>,
-    pub questions_code: Option<i32>,
-    pub nods_code: Option<i32>,
+    pub read_aloud_code: Option<i64>,
+    pub questions_code: Option<i64>,
+    pub nods_code: Option<i64>,
 }
 
 impl IntentionFinding {
     /// The code of a mode. Where the vendor names none, the code of the only mode that has one, or the first that refuses:
     /// the zero of a step that was not taken is a default.
-    pub fn code(self, mode: Option<IntentionMode>) -> Option<i32> {
+    pub fn code(self, mode: Option<IntentionMode>) -> Option<i64> {
         match mode {
             Some(IntentionMode::ReadAloud) => self.read_aloud_code,
             Some(IntentionMode::Questions) => self.questions_code,
@@ -85,15 +85,15 @@ impl IntentionFinding {
 enum IntentionStep {
     Off,
     /// On; without a code while the vendor has not said how it ended.
-    Ended(Option<i32>),
+    Ended(Option<i64>),
     /// The vendor ran another flow than the one that was asked for: a code of ours that says so.
-    Misconfigured(i32),
+    Misconfigured(i64),
 }
 
 /// One liveness attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LivenessFinding {
-    pub code: Option<i32>,
+    pub code: Option<i64>,
     pub at: Option<Timestamp>,
 }
 
@@ -125,7 +125,7 @@ pub enum Verdict {
 /// How one try of the user ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    pub code: i32,
+    pub code: i64,
     pub at: Option<Timestamp>,
 }
 
@@ -157,7 +157,7 @@ pub fn judge(findings: &Findings, wanted: Option<IntentionMode>, token_expired: 
 }
 
 /// The code of the last try that ended. None when the user is in the middle of the first.
-fn code_of_last_attempt(face_code: Option<i32>, intention: IntentionStep, findings: &Findings) -> Option<i32> {
+fn code_of_last_attempt(face_code: Option<i64>, intention: IntentionStep, findings: &Findings) -> Option<i64> {
     match (face_code, intention) {
         (Some(0), IntentionStep::Off) => Some(0),
         (Some(0), IntentionStep::Ended(code)) => code,
@@ -181,11 +181,11 @@ mod tests {
         nods_code: None,
     };
 
-    fn findings(face_code: Option<i32>, intention: IntentionFinding) -> Findings {
+    fn findings(face_code: Option<i64>, intention: IntentionFinding) -> Findings {
         Findings { face_code, intention, last_liveness: None }
     }
 
-    fn on(mode: IntentionMode, code: Option<i32>) -> IntentionFinding {
+    fn on(mode: IntentionMode, code: Option<i64>) -> IntentionFinding {
         let on = IntentionFinding { was_on: Some(true), mode: Some(mode), ..OFF };
         match mode {
             IntentionMode::ReadAloud => IntentionFinding { read_aloud_code: code, ..on },
@@ -203,7 +203,7 @@ mod tests {
         verdict_of(findings, None)
     }
 
-    fn last_code(findings: &Findings, wanted: Option<IntentionMode>) -> Option<i32> {
+    fn last_code(findings: &Findings, wanted: Option<IntentionMode>) -> Option<i64> {
         judge(findings, wanted, false).last_attempt.map(|attempt| attempt.code)
     }
 

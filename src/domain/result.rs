@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// The vendor's answer without photos, audio and video. The fields are explained in `proto/faceid/v1/result.proto`.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct VerificationResult {
-    pub code: Option<i32>,
+    pub code: Option<i64>,
     pub message: Option<String>,
     pub identity: Identity,
     pub id_card: IdCardText,
@@ -25,7 +25,7 @@ pub struct VerificationResult {
     pub location: Option<String>,
     pub mobile: Option<String>,
     pub nfc_request_ids: Vec<String>,
-    pub nfc_billing_count: Option<i32>,
+    pub nfc_billing_count: Option<i64>,
     pub vendor_request_id: String,
     pub fetched_at: Timestamp,
     /// Fields that we do not know: dotted JSON path to JSON text.
@@ -36,7 +36,7 @@ pub struct VerificationResult {
 pub struct Identity {
     pub name: Option<String>,
     pub id_number: Option<String>,
-    pub document_type: Option<i32>,
+    pub document_type: Option<i64>,
     pub source: Option<String>,
     pub travel_permit_number: Option<String>,
     pub visa_number: Option<String>,
@@ -61,16 +61,16 @@ pub struct IdCardText {
 
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Liveness {
-    pub code: Option<i32>,
+    pub code: Option<i64>,
     pub message: Option<String>,
-    pub mode: Option<i32>,
+    pub mode: Option<i64>,
     pub action_sequence: Option<String>,
     pub risk_tags: Vec<String>,
 }
 
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    pub code: Option<i32>,
+    pub code: Option<i64>,
     pub message: Option<String>,
     pub similarity: Option<String>,
     pub source: Option<String>,
@@ -81,22 +81,22 @@ pub struct LivenessAttempt {
     pub sequence_id: Option<String>,
     pub at: Option<Timestamp>,
     pub charged: Option<bool>,
-    pub code: Option<i32>,
+    pub code: Option<i64>,
     pub message: Option<String>,
-    pub liveness_code: Option<i32>,
+    pub liveness_code: Option<i64>,
     pub liveness_message: Option<String>,
-    pub comparison_code: Option<i32>,
+    pub comparison_code: Option<i64>,
     pub comparison_message: Option<String>,
     pub similarity: Option<String>,
     pub comparison_source: Option<String>,
-    pub liveness_mode: Option<i32>,
+    pub liveness_mode: Option<i64>,
     pub name: Option<String>,
     pub id_number: Option<String>,
 }
 
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Intention {
-    pub code: Option<i32>,
+    pub code: Option<i64>,
     pub message: Option<String>,
     pub mode: Option<IntentionMode>,
     pub transcripts: Vec<String>,

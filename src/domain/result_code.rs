@@ -9,19 +9,19 @@ use super::{acts::Acts, intention::IntentionMode};
 use table::{Row, TABLE};
 
 /// The vendor's "retry limit reached": this token takes no more attempts.
-pub const ATTEMPTS_EXHAUSTED: i32 = 16;
+pub const ATTEMPTS_EXHAUSTED: i64 = 16;
 
 /// A code of the gateway's own, far from the vendor's: the face passed, and the vendor says that there was no intention step,
 /// although the verification was created with one.
-pub const INTENTION_STEP_OFF: i32 = 1_000_001;
+pub const INTENTION_STEP_OFF: i64 = 1_000_001;
 
 /// A code of the gateway's own: the vendor ran the intention step in another mode than the verification was created with.
-pub const INTENTION_MODE_DIFFERS: i32 = 1_000_002;
+pub const INTENTION_MODE_DIFFERS: i64 = 1_000_002;
 
 /// What a result code means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResultCode {
-    pub code: i32,
+    pub code: i64,
     pub stage: Stage,
     /// In English, without personal data.
     pub meaning: &'static str,
@@ -32,7 +32,7 @@ pub struct ResultCode {
 
 impl ResultCode {
     /// Explains a code of a verification with this intention step. A code that is not in the table gets stage and advice `Unknown`.
-    pub fn explain(code: i32, intention: Option<IntentionMode>) -> Self {
+    pub fn explain(code: i64, intention: Option<IntentionMode>) -> Self {
         match TABLE.iter().find(|row| row.code == code && row.step.has(intention)) {
             Some(&Row { stage, meaning, meaning_zh, advice, .. }) => Self { code, stage, meaning, meaning_zh, advice },
             None => Self {
@@ -47,12 +47,12 @@ impl ResultCode {
 }
 
 /// Whether a face code says that the user tried and how that ended; 14, 15 and 17 only speak of the token.
-pub fn is_attempt(face_code: i32) -> bool {
+pub fn is_attempt(face_code: i64) -> bool {
     !matches!(face_code, 14 | 15 | 17)
 }
 
 /// Whether a code of the intention step read aloud says that the token takes no more attempts.
-pub fn ends_attempts(read_aloud_code: i32) -> bool {
+pub fn ends_attempts(read_aloud_code: i64) -> bool {
     matches!(read_aloud_code, -14 | -15)
 }
 

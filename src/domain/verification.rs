@@ -166,7 +166,7 @@ mod tests {
         }
     }
 
-    fn answer(verification: Verification, code: Option<i32>, asked: i64) -> Verification {
+    fn answer(verification: Verification, code: Option<i64>, asked: i64) -> Verification {
         let findings = Findings { face_code: code, intention: IntentionFinding::default(), last_liveness: None };
         let asked_at = second(asked);
         let judgement = judge(&findings, verification.intention, verification.token_expired(asked_at));
@@ -209,7 +209,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_final_state_never_changes(answers in prop::collection::vec((prop::option::of(-5i32..20), 0i64..9000), 1..12)) {
+        fn a_final_state_never_changes(answers in prop::collection::vec((prop::option::of(-5i64..20), 0i64..9000), 1..12)) {
             let mut verification = pending();
             for (code, asked) in answers {
                 let before = verification.clone();

@@ -36,6 +36,12 @@ fn page() -> String {
          `zh-CN` 各一条。\n",
     );
     section(&mut page, "Error codes / 错误码", catalogue::CODES.iter());
+    page.push_str("\nIn answer to GetDetectInfoEnhanced / 查询结果（GetDetectInfoEnhanced）时：\n");
+    for (_, entry) in catalogue::BY_ACTION {
+        let catalogue::Entry { code, acts, hint_en, hint_zh, .. } = entry;
+        write!(page, "\n- `{code}`, {}: {hint_en} {hint_zh}", acts.name()).unwrap();
+    }
+    page.push('\n');
     page.push_str(
         "\nCodes of Tencent that are not listed are not repeated; the hint goes by what stands before the dot.\n\n\
          未列出的错误码不会重试，提示按点号前的部分给出。\n",

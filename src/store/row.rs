@@ -38,7 +38,7 @@ pub struct ProgressRow {
     pub checked_at_ms: Option<i64>,
     /// The vendor's id of the last call that asked for the result.
     pub check_request_id: Option<String>,
-    pub last_attempt_code: Option<i32>,
+    pub last_attempt_code: Option<i64>,
     pub last_attempt_at_ms: Option<i64>,
     pub attempts_exhausted: bool,
     pub result_lost: bool,
@@ -139,7 +139,7 @@ pub struct NewEvent {
     pub flow: String,
     pub kind: String,
     pub state: String,
-    pub last_attempt_code: Option<i32>,
+    pub last_attempt_code: Option<i64>,
 }
 
 /// An event with its place in the log.
@@ -157,7 +157,7 @@ pub struct AttemptRow {
     /// The vendor's id of it, unique within the verification.
     pub seq: String,
     pub at_ms: Option<i64>,
-    pub code: Option<i32>,
+    pub code: Option<i64>,
     pub charged: Option<bool>,
 }
 

@@ -3,7 +3,7 @@
 use super::error::ErrorKind;
 use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 /// An answer and the vendor's id of the call.
 pub struct Answer<T> {
@@ -32,14 +32,15 @@ impl<T> Unpacked<T> {
 pub(super) fn read_answer<T: DeserializeOwned>(body: &[u8]) -> Result<Unpacked<T>, ErrorKind> {
     let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|error| unintelligible(&error, ""))?;
     let response = envelope.response.get();
-    let head: Head = serde_json::from_str(response).map_err(|error| unintelligible(&error, ""))?;
+    let Head { request_id, error } = serde_json::from_str(response).map_err(|error| unintelligible(&error, ""))?;
     // Both go to logs and callers: nothing but a code and an id may pass for one.
-    let request_id = head.request_id.filter(|id| is_word(id, "-_")).unwrap_or_default();
-    if let Some(error) = head.error {
-        return Err(if is_word(&error.code, ".") {
-            ErrorKind::Refused { code: error.code, request_id }
-        } else {
-            ErrorKind::Unintelligible { problem: "the error's code is not one".into(), request_id }
+    let request_id = request_id.as_str().filter(|id| is_word(id, "-_")).unwrap_or_default().to_owned();
+    // An error without anything in it is none: a null is not a fact, and neither is `{}`.
+    let has_error = error.as_object().map_or(!error.is_null() && error != "", |fields| !fields.is_empty());
+    if has_error {
+        return Err(match error["Code"].as_str().filter(|code| is_word(code, ".")) {
+            Some(code) => ErrorKind::Refused { code: code.to_owned(), request_id },
+            None => ErrorKind::Unintelligible { problem: "the error's code is not one".into(), request_id },
         });
     }
     let body = serde_json::from_str(response).map_err(|error| unintelligible(&error, &request_id))?;
@@ -73,24 +74,18 @@ struct Envelope<'a> {
 
 #[derive(Deserialize)]
 struct Head {
-    #[serde(rename = "RequestId")]
-    request_id: Option<String>,
-    #[serde(rename = "Error")]
-    error: Option<VendorError>,
-}
-
-#[derive(Deserialize)]
-struct VendorError {
-    #[serde(rename = "Code")]
-    code: String,
+    #[serde(rename = "RequestId", default)]
+    request_id: Value,
+    #[serde(rename = "Error", default)]
+    error: Value,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tencent::h5::wire::GetDetectInfoEnhancedResponse;
+    use crate::tencent::h5::tree::Tree;
 
-    fn read(body: &str) -> Result<Unpacked<GetDetectInfoEnhancedResponse>, ErrorKind> {
+    fn read(body: &str) -> Result<Unpacked<Tree>, ErrorKind> {
         read_answer(body.as_bytes())
     }
 
@@ -116,13 +111,24 @@ mod tests {
         for (body, expected) in [
             ("<html>502 张三</html>", "not JSON at line 1 column 1"),
             (r#"{"Response":{"Text":{"Name":"张三""#, "cut off"),
-            (r#"{"Response":{"Text":{"ErrCode":"张三"},"RequestId":"r-1"}}"#, "another type"),
             (r#"{"Response":null}"#, "another type"),
             ("[]", "another type"),
             ("", "cut off at line 1 column 0"),
         ] {
             let text = read(body).err().unwrap_or_else(|| panic!("{body} was read")).to_string();
             assert!(text.contains(expected) && !text.contains("张三"), "{body}: {text}");
+        }
+    }
+
+    #[test]
+    fn an_error_with_nothing_in_it_is_none() {
+        for nothing in ["null", "{}", r#""""#] {
+            let body = format!(r#"{{"Response":{{"Error":{nothing},"RequestId":7,"Text":{{}}}}}}"#);
+            assert!(read(&body).is_ok(), "{nothing}");
+        }
+        for odd in [r#"{"Message":"x"}"#, "7", "[1]"] {
+            let body = format!(r#"{{"Response":{{"Error":{odd}}}}}"#);
+            assert!(matches!(read(&body), Err(ErrorKind::Unintelligible { .. })), "{odd}");
         }
     }
 

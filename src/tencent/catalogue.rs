@@ -43,6 +43,12 @@ pub struct Entry {
     pub hint_zh: &'static str,
 }
 
+/// What is known of a code of the vendor in answer to an action: most codes mean the same everywhere.
+pub fn of_answer(action: &str, code: &str) -> &'static Entry {
+    let is_this = |(of, entry): &&(&str, Entry)| *of == action && entry.code == code;
+    BY_ACTION.iter().find(is_this).map_or_else(|| of_code(code), |(_, entry)| entry)
+}
+
 /// What is known of a code of the vendor: of itself, else of its family, else of unknown codes.
 pub fn of_code(code: &str) -> &'static Entry {
     let family = code.split('.').next().unwrap_or_default();
@@ -68,6 +74,18 @@ const fn entry(
 
 use Acts::{Caller, Operator, Vendor};
 use ErrorClass::{Account, Clock, Credential, Flow, Overload, Quota, Request, Throttled, Token, Transient, Unknown};
+
+/// Codes that mean something else in answer to an action. A question about a result has no parameter of the caller's but the token, and
+/// the vendor's published example refuses an illegal one so.
+#[rustfmt::skip]
+pub static BY_ACTION: &[(&str, Entry)] = &[
+    ("GetDetectInfoEnhanced", entry("InvalidParameter", Token, Operator,
+        "The vendor does not take the token: was the flow's rule_id or credential changed? Else the vendor has deleted it (after 3 days): create a new verification.",
+        "腾讯云不接受该 BizToken：流程的 rule_id 或凭证是否改过？若未改过，则该 BizToken 已被清除（保留 3 天）：请创建新的核身。")),
+    ("GetDetectInfoEnhanced", entry("InvalidParameterValue", Token, Operator,
+        "The vendor does not take the token: was the flow's rule_id or credential changed? Else the vendor has deleted it (after 3 days): create a new verification.",
+        "腾讯云不接受该 BizToken：流程的 rule_id 或凭证是否改过？若未改过，则该 BizToken 已被清除（保留 3 天）：请创建新的核身。")),
+];
 
 /// Every documented code.
 #[rustfmt::skip]

@@ -38,6 +38,19 @@ impl Error {
         Self { action, kind, tries: 0, earlier: None }
     }
 
+    /// What is known of the failure: its class, and who should do what.
+    pub fn known(&self) -> &'static Entry {
+        match &self.kind {
+            ErrorKind::Refused { code, .. } => catalogue::of_answer(self.action, code),
+            kind => kind.known(),
+        }
+    }
+
+    /// What the failure means.
+    pub fn class(&self) -> ErrorClass {
+        self.known().class
+    }
+
     /// The vendor's last code, or a word for what went wrong where it gave none.
     pub fn code(&self) -> &str {
         match &self.earlier {
@@ -99,7 +112,7 @@ impl ErrorKind {
         Self::Unreachable(Arc::new(error.without_url()))
     }
 
-    /// What is known of the failure: its class, and who should do what.
+    /// What is known of the failure, whatever was asked: see [`Error::known`].
     pub fn known(&self) -> &'static Entry {
         match self {
             Self::Refused { code, .. } => catalogue::of_code(code),

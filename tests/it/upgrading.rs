@@ -56,7 +56,7 @@ async fn what_the_first_version_stored_is_found_sealed_and_used() {
     // The configuration's pair is wrong: what works is the one of the database.
     let secret_key = format!("secret_key = \"{}\"", simulator.secret_key());
     let world =
-        World::start_edited(simulator, folder, |toml| toml.replace(&secret_key, "secret_key = \"of nobody\"")).await;
+        World::start_edited(simulator, folder, |toml| toml.replace(&secret_key, "secret_key = \"of-nobody\"")).await;
     world.created().await;
 
     let mut client = CredentialServiceClient::new(world.channel.clone());

@@ -17,7 +17,6 @@ fn outages() -> Vec<Value> {
         json!({"kind": "http_status", "status": 502}),
         json!({"kind": "huge"}),
         json!({"kind": "huge", "content_length": true}),
-        json!({"kind": "wrong_types"}),
         json!({"kind": "reset"}),
         json!({"kind": "reset_mid_body"}),
         json!({"kind": "black_hole"}),

@@ -121,3 +121,94 @@ async fn a_script_that_the_flow_does_not_run_is_refused_before_the_vendor_is_ask
     }
     assert!(vendor.asked("DetectAuth").is_empty());
 }
+
+/// Odd values beside `ErrCode` 0, none of which decides anything.
+#[tokio::test]
+async fn what_decides_nothing_blocks_nothing() {
+    let vendor = ScriptedVendor::start().await;
+    let world = vendor.world().await;
+    let oddities = [
+        json!({ "Sim": 95.51 }),
+        json!({ "LivenessMode": "1" }),
+        json!({ "LivenessDetail": {} }),
+        json!({ "LivenessDetail": "none" }),
+        json!({ "Name": ["张", "三"] }),
+        json!({ "UseIDType": 3_000_000_000_i64 }),
+        json!({ "NFCRequestIds": "one" }),
+        json!({ "LivenessDetail": [{ "ReqTime": 1_700_000_000, "IsNeedCharge": "true", "Errcode": "0", "Sim": {} }] }),
+    ];
+    for odd in oddities {
+        let mut text = odd.clone();
+        text["ErrCode"] = json!("0");
+        let beside = json!(["-9102", "x"]);
+        vendor.finds(json!({ "Text": text, "IsVerifyIntention": "false", "IdCardData": { "WarnInfos": beside } }));
+        let created = world.created().await;
+        assert_eq!(world.state(&created.id).await, "PASSED", "{odd}");
+    }
+}
+
+#[tokio::test]
+async fn what_decides_and_cannot_be_read_changes_nothing() {
+    let vendor = ScriptedVendor::start().await;
+    let world = vendor.world().await;
+    let created = world.created().await;
+    world.skew(AFTER_THE_END_S);
+    for text in [json!({ "ErrCode": "soon" }), json!({ "ErrCode": [0] }), json!([0])] {
+        vendor.finds(json!({ "Text": text, "IsVerifyIntention": false }));
+        let refused = world.result(&created.id).await.err().expect("an error");
+        assert_eq!(refused.code(), tonic::Code::Unavailable, "{text}");
+        assert_eq!(world.stored_state(&created.id).await, "pending", "{text}");
+    }
+}
+
+#[tokio::test]
+async fn attempts_without_a_sequence_are_counted_each() {
+    let vendor = ScriptedVendor::start().await;
+    let world = vendor.world().await;
+    vendor.finds(json!({
+        "Text": { "ErrCode": 0, "LivenessDetail": [
+            { "Seq": "", "ReqTime": "1700000000", "Errcode": 2016, "IsNeedCharge": true },
+            { "Seq": "", "ReqTime": "1700000000000", "Errcode": 2016, "IsNeedCharge": true },
+            { "Seq": null, "Errcode": 0, "IsNeedCharge": true },
+        ] },
+        "IsVerifyIntention": false,
+    }));
+    let created = world.created().await;
+    let told = succeeded(world.result(&created.id).await);
+    assert_eq!(told.verification.expect("a verification").charged_attempts, 3);
+    let times: Vec<_> =
+        told.result.expect("a result").attempts.into_iter().map(|attempt| attempt.attempt_time).collect();
+    let seconds: Vec<_> = times.into_iter().map(|time| time.map(|time| time.seconds)).collect();
+    assert_eq!(seconds, [Some(1_700_000_000), Some(1_700_000_000), None]);
+}
+
+#[tokio::test]
+async fn a_code_is_explained_with_the_mode_of_the_flow() {
+    let vendor = ScriptedVendor::start().await;
+    let world = vendor.world().await;
+    vendor.finds(json!({
+        "Text": { "ErrCode": 0 },
+        "IsVerifyIntention": true,
+        "IntentionVerifyType": "2",
+        "IntentionVerifyData": { "ErrorCode": -15 },
+    }));
+    let created = created(&world, "read-aloud", read_aloud()).await;
+    let told = succeeded(world.result(&created.id).await).verification.expect("a verification");
+    assert!(told.attempts_exhausted);
+    let attempt = told.last_attempt.expect("an attempt");
+    assert!(attempt.advice() == Advice::NewVerification, "{}", attempt.meaning);
+    assert_eq!(attempt.meaning_zh, "超过设定的重试次数");
+}
+
+#[tokio::test]
+async fn a_url_that_is_not_https_is_not_handed_to_callers() {
+    let vendor = ScriptedVendor::start().await;
+    let world = vendor.world().await;
+    let long = format!("https://faceid.example.com/{}", "x".repeat(200_000));
+    for url in ["javascript:alert(1)", "http://faceid.example.com/h5", &long] {
+        vendor.says("DetectAuth", json!({ "BizToken": "SCRIPTED-URL", "Url": url }));
+        let refused = world.create(world.request()).await.err().expect("an error");
+        assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused:?}");
+        assert!(!refused.message().contains("javascript"), "{refused:?}");
+    }
+}

@@ -49,7 +49,7 @@ async fn full_tells_all() {
     assert!(card.address.is_some() && card.birth_date.is_some() && card.valid_period.is_some());
     assert_eq!(result.comparison.expect("a comparison").code, Some(0));
     assert_eq!(result.liveness.expect("liveness").code, Some(0));
-    let codes: Vec<Option<i32>> = result.attempts.iter().map(|attempt| attempt.code).collect();
+    let codes: Vec<Option<i64>> = result.attempts.iter().map(|attempt| attempt.code).collect();
     assert_eq!(codes, [Some(2016), Some(0)]);
     assert!(result.attempts.iter().all(|attempt| attempt.charged == Some(true) && attempt.sequence_id.is_some()));
 }

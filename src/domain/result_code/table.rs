@@ -5,7 +5,7 @@ use crate::domain::intention::IntentionMode;
 
 /// A code and what it says.
 pub(super) struct Row {
-    pub(super) code: i32,
+    pub(super) code: i64,
     /// In which mode of the intention step it says so.
     pub(super) step: Step,
     pub(super) stage: S,
@@ -32,15 +32,15 @@ impl Step {
     }
 }
 
-const fn row(code: i32, stage: S, meaning: &'static str, meaning_zh: &'static str, advice: A) -> Row {
+const fn row(code: i64, stage: S, meaning: &'static str, meaning_zh: &'static str, advice: A) -> Row {
     Row { code, step: Step::Any, stage, meaning, meaning_zh, advice }
 }
 
-const fn read_aloud(code: i32, meaning: &'static str, meaning_zh: &'static str, advice: A) -> Row {
+const fn read_aloud(code: i64, meaning: &'static str, meaning_zh: &'static str, advice: A) -> Row {
     Row { code, step: Step::ReadAloud, stage: S::Intention, meaning, meaning_zh, advice }
 }
 
-const fn questions_or_nods(code: i32, meaning: &'static str, meaning_zh: &'static str, advice: A) -> Row {
+const fn questions_or_nods(code: i64, meaning: &'static str, meaning_zh: &'static str, advice: A) -> Row {
     Row { code, step: Step::QuestionsOrNods, stage: S::Intention, meaning, meaning_zh, advice }
 }
 

@@ -3,7 +3,9 @@
 use super::{
     H5,
     encryption::FieldEncryption,
-    wire::{GetDetectInfoEnhancedRequest, GetDetectInfoEnhancedResponse},
+    findings::{had_intention_step, read_report},
+    tree::{Tree, Undecidable},
+    wire::GetDetectInfoEnhancedRequest,
 };
 use crate::{
     domain::{ids::BizToken, intention::IntentionMode, key_pair::KeyPair, outcome::Report, verification::Verification},
@@ -40,15 +42,15 @@ impl H5 {
             ..GetDetectInfoEnhancedRequest::default()
         };
         let mut answer = self.client.get_detect_info_enhanced(pair, &request, encryption, options).await?;
-        if verification.intention.is_none() && answer.body.had_intention_step() {
+        if verification.intention.is_none() && had_intention_step(&answer.body) {
             // The step is on in the vendor's console although the flow has none here: it counts, so its code must be asked for.
             note_unknown_step(verification);
             request.info_type = ALL_TEXT;
             answer = self.client.get_detect_info_enhanced(pair, &request, encryption, options).await?;
         }
-        Ok(Report {
-            findings: answer.body.findings(),
-            result: answer.body.into_result(answer.request_id, answer.asked_at),
+        let Answer { body, request_id, asked_at, tries } = answer;
+        read_report(body, request_id.clone(), asked_at).map_err(|Undecidable(field)| {
+            Error::unintelligible(ACTION, &format!("{field} cannot be read"), &request_id, tries)
         })
     }
 }
@@ -61,7 +63,7 @@ impl Client {
         request: &GetDetectInfoEnhancedRequest<'_>,
         encryption: Option<&FieldEncryption>,
         options: CallOptions<'_>,
-    ) -> Result<Answer<GetDetectInfoEnhancedResponse>, Error> {
+    ) -> Result<Answer<Tree>, Error> {
         let Some(encryption) = encryption else { return self.call(ACTION, pair, request, options, Ok).await };
         let key = encryption.begin().map_err(|kind| Error::untried(ACTION, kind))?;
         self.call(ACTION, pair, &key.asking(request), options, |answer| key.open(answer)).await

@@ -1,242 +1,233 @@
-//! From the vendor's JSON to our words: what a verdict depends on, and what is kept as the result.
+//! From the vendor's JSON to our words: what a verdict depends on, and what is kept as the result [41957].
 
-use super::wire::{DetectDetail, GetDetectInfoEnhancedResponse};
+use super::tree::{Object, Tree, Undecidable};
 use crate::domain::{
     intention::IntentionMode,
-    outcome::{Findings, IntentionFinding, LivenessFinding},
+    outcome::{Findings, IntentionFinding, LivenessFinding, Report},
     result::{Comparison, IdCardText, Identity, Intention, Liveness, LivenessAttempt, VerificationResult},
 };
 use jiff::Timestamp;
-use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use serde_json::Value;
 
-impl GetDetectInfoEnhancedResponse {
-    /// What a verdict depends on. None when the answer has no text at all: then it tells nothing.
-    pub fn findings(&self) -> Option<Findings> {
-        let text = self.text.as_ref()?;
-        let details = text.liveness_detail.as_deref().unwrap_or_default();
-        Some(Findings {
-            face_code: text.err_code,
-            intention: self.intention_finding(),
-            last_liveness: details.last().map(|detail| LivenessFinding { code: detail.err_code, at: time_of(detail) }),
-        })
+/// Media are fetched apart, piece by piece; what the vendor sends of them unasked beside a text is not kept.
+const MEDIA: [(&str, &[&str]); 6] = [
+    ("IdCardData", &["OcrFront", "OcrBack", "ProcessedFrontImage", "ProcessedBackImage", "Avatar"]),
+    ("BestFrame", &["BestFrame", "BestFrames"]),
+    ("VideoData", &["LivenessVideo", "LivenessVideos"]),
+    ("IntentionVerifyData", &["IntentionVerifyVideo", "IntentionVerifyBestFrame", "IntentionVerifyAudio"]),
+    ("IntentionQuestionResult", &["Video", "ScreenShot", "Audios"]),
+    ("IntentionActionResult", &["Details"]),
+];
+
+/// Whether the answer says that there was an intention step. Its objects say nothing: the vendor sends them, full of nulls, where
+/// there was none.
+pub(super) fn had_intention_step(answer: &Tree) -> bool {
+    answer.has_flag("IsVerifyIntention")
+}
+
+/// Reads the answer to the question that was put at `asked_at`. What has no place in the result stays beside it.
+///
+/// # Errors
+/// A field that a verdict depends on is there and cannot be read.
+pub(in crate::tencent) fn read_report(
+    mut answer: Tree,
+    request_id: String,
+    asked_at: Timestamp,
+) -> Result<Report, Undecidable> {
+    let mut root = answer.root();
+    root.drop("RequestId");
+    for (part, media) in MEDIA {
+        let mut part = root.object(part);
+        media.iter().for_each(|name| part.drop(name));
     }
-
-    /// The result to keep: every field of the answer but photos, audio and video.
-    pub fn into_result(self, request_id: String, fetched_at: Timestamp) -> VerificationResult {
-        let vendor_raw = self.unknown_fields();
-        let intention = self.had_intention_step().then(|| self.intention());
-        let card = self.id_card_data.unwrap_or_default();
-        let front_warnings = card.warn_infos.unwrap_or_default();
-        let back_warnings = card.back_warn_infos.unwrap_or_default();
-        let text = self.text.unwrap_or_default();
-        VerificationResult {
-            code: text.err_code,
-            message: text.err_msg,
-            identity: Identity {
-                name: text.name,
-                id_number: text.id_card,
-                document_type: text.use_id_type,
-                source: text.id_info_from,
-                travel_permit_number: text.pass_no,
-                visa_number: text.visa_num,
-            },
-            id_card: IdCardText {
-                name: text.ocr_name,
-                id_number: text.ocr_id_card,
-                gender: text.ocr_gender,
-                ethnicity: text.ocr_nation,
-                birth_date: text.ocr_birth,
-                address: text.ocr_address,
-                authority: text.ocr_authority,
-                valid_period: text.ocr_valid_date,
-                front_warnings,
-                back_warnings,
-            },
-            liveness: Liveness {
-                code: text.live_status,
-                message: text.live_msg,
-                mode: text.liveness_mode,
-                action_sequence: text.liveness_action_sequence,
-                risk_tags: text.liveness_info_tag.unwrap_or_default(),
-            },
-            comparison: Comparison {
-                code: text.compare_status,
-                message: text.compare_msg,
-                similarity: text.sim,
-                source: text.compare_lib_type,
-            },
-            intention,
-            attempts: text.liveness_detail.unwrap_or_default().into_iter().map(liveness_attempt).collect(),
-            extra: text.extra,
-            location: text.location,
-            mobile: text.mobile,
-            nfc_request_ids: text.nfc_request_ids.unwrap_or_default(),
-            nfc_billing_count: text.nfc_billing_counts,
-            vendor_request_id: request_id,
-            fetched_at,
-            vendor_raw,
-        }
+    let step = intention_step(&mut root)?;
+    let intention = (step.was_on == Some(true)).then(|| intention(&mut root, step));
+    let mut card = root.object("IdCardData");
+    let (front_warnings, back_warnings) = (card.integers("WarnInfos"), card.integers("BackWarnInfos"));
+    let mut text = root.deciding_object("Text")?;
+    let has_text = text.is_there();
+    let code = text.deciding_integer("ErrCode")?;
+    let attempts: Vec<LivenessAttempt> = text.objects("LivenessDetail").into_iter().map(liveness_attempt).collect();
+    let findings = has_text.then(|| Findings {
+        face_code: code,
+        intention: step,
+        last_liveness: attempts.last().map(|last| LivenessFinding { code: last.code, at: last.at }),
+    });
+    let result = VerificationResult {
+        code,
+        message: text.text("ErrMsg"),
+        identity: Identity {
+            name: text.text("Name"),
+            id_number: text.text("IdCard"),
+            document_type: text.integer("UseIDType"),
+            source: text.text("IdInfoFrom"),
+            travel_permit_number: text.text("PassNo"),
+            visa_number: text.text("VisaNum"),
+        },
+        id_card: IdCardText {
+            name: text.text("OcrName"),
+            id_number: text.text("OcrIdCard"),
+            gender: text.text("OcrGender"),
+            ethnicity: text.text("OcrNation"),
+            birth_date: text.text("OcrBirth"),
+            address: text.text("OcrAddress"),
+            authority: text.text("OcrAuthority"),
+            valid_period: text.text("OcrValidDate"),
+            front_warnings,
+            back_warnings,
+        },
+        liveness: Liveness {
+            code: text.integer("LiveStatus"),
+            message: text.text("LiveMsg"),
+            mode: text.integer("LivenessMode"),
+            action_sequence: text.text("LivenessActionSequence"),
+            risk_tags: text.texts("LivenessInfoTag"),
+        },
+        comparison: Comparison {
+            code: text.integer("Comparestatus"),
+            message: text.text("Comparemsg"),
+            similarity: text.text("Sim"),
+            source: text.text("CompareLibType"),
+        },
+        intention,
+        attempts,
+        extra: text.text("Extra"),
+        location: text.text("Location"),
+        mobile: text.text("Mobile"),
+        nfc_request_ids: text.texts("NFCRequestIds"),
+        nfc_billing_count: text.integer("NFCBillingCounts"),
+        vendor_request_id: request_id,
+        fetched_at: asked_at,
+        vendor_raw: answer.leftovers(),
+    };
+    if !result.vendor_raw.is_empty() {
+        metrics::counter!("faceid_vendor_fields_without_a_place_total").increment(result.vendor_raw.len() as u64);
     }
+    Ok(Report { findings, result })
+}
 
-    /// Whether the answer says that there was an intention step. Its objects say nothing: the vendor sends them, full of nulls,
-    /// where there was none.
-    pub fn had_intention_step(&self) -> bool {
-        self.is_verify_intention == Some(true)
+/// The codes of a step that was not on decide nothing, and need not be readable.
+fn intention_step(root: &mut Object<'_>) -> Result<IntentionFinding, Undecidable> {
+    let was_on = root.deciding_boolean("IsVerifyIntention")?;
+    let mode = root.take("IntentionVerifyType", read_mode);
+    if was_on != Some(true) {
+        return Ok(IntentionFinding { was_on, mode, ..IntentionFinding::default() });
     }
+    Ok(IntentionFinding {
+        was_on,
+        mode,
+        read_aloud_code: root.object("IntentionVerifyData").deciding_integer("ErrorCode")?,
+        questions_code: root.object("IntentionQuestionResult").deciding_integer("FinalResultDetailCode")?,
+        nods_code: root.object("IntentionActionResult").deciding_integer("FinalResultDetailCode")?,
+    })
+}
 
-    fn intention_finding(&self) -> IntentionFinding {
-        IntentionFinding {
-            was_on: self.is_verify_intention,
-            mode: self.intention_mode(),
-            read_aloud_code: self.intention_verify_data.as_ref().and_then(|data| data.error_code),
-            questions_code: self.intention_question_result.as_ref().and_then(|part| part.final_result_detail_code),
-            nods_code: self.intention_action_result.as_ref().and_then(|part| part.final_result_detail_code),
-        }
-    }
-
-    /// The vendor numbers the modes "0" to "2".
-    fn intention_mode(&self) -> Option<IntentionMode> {
-        match self.intention_verify_type.as_deref() {
-            Some("0") => Some(IntentionMode::Questions),
-            Some("1") => Some(IntentionMode::Nods),
-            Some("2") => Some(IntentionMode::ReadAloud),
-            _ => None,
-        }
-    }
-
-    fn intention(&self) -> Intention {
-        let read_aloud = self.intention_verify_data.as_ref();
-        let questions = self.intention_question_result.as_ref();
-        let nods = self.intention_action_result.as_ref();
-        let message = read_aloud
-            .and_then(|data| data.error_message.clone())
-            .or_else(|| questions.and_then(|result| result.final_result_message.clone()))
-            .or_else(|| nods.and_then(|result| result.final_result_message.clone()));
-        let read_transcript = read_aloud.and_then(|data| data.asr_result.clone());
-        let answers = questions.and_then(|result| result.asr_result.clone()).unwrap_or_default();
-        Intention {
-            code: self.intention_finding().code(self.intention_mode()),
-            message,
-            mode: self.intention_mode(),
-            transcripts: read_transcript.into_iter().chain(answers).collect(),
-            transcript_similarity: read_aloud.and_then(|data| data.asr_result_similarity.clone()),
-            question_codes: questions.and_then(|result| result.result_code.clone()).unwrap_or_default(),
-            questions_code: questions.and_then(|result| result.final_result_code.clone()),
-        }
-    }
-
-    /// What has no place of its own in the result, at every level, by dotted path: unpublished fields, and published ones whose
-    /// value we cannot read or did not ask for.
-    fn unknown_fields(&self) -> BTreeMap<String, String> {
-        let mut raw = BTreeMap::new();
-        collect(&mut raw, "", &self.unknown);
-        if let Some(mode) = self.intention_verify_type.as_ref().filter(|_| self.intention_mode().is_none()) {
-            raw.insert("IntentionVerifyType".into(), Value::from(mode.as_str()).to_string());
-        }
-        if let Some(body) = &self.encrypted_body {
-            raw.insert("EncryptedBody".into(), Value::from(body.as_str()).to_string());
-        }
-        if let Some(text) = &self.text {
-            collect(&mut raw, "Text.", &text.unknown);
-            for (i, detail) in text.liveness_detail.iter().flatten().enumerate() {
-                collect(&mut raw, &format!("Text.LivenessDetail[{i}]."), &detail.unknown);
-                if let Some(odd) = detail.req_time.as_ref().filter(|_| time_of(detail).is_none()) {
-                    raw.insert(format!("Text.LivenessDetail[{i}].ReqTime"), Value::from(odd.as_str()).to_string());
-                }
-            }
-        }
-        if let Some(data) = &self.id_card_data {
-            collect(&mut raw, "IdCardData.", &data.unknown);
-        }
-        if let Some(frames) = &self.best_frame {
-            collect(&mut raw, "BestFrame.", &frames.unknown);
-        }
-        if let Some(videos) = &self.video_data {
-            collect(&mut raw, "VideoData.", &videos.unknown);
-            for (i, video) in videos.liveness_videos.iter().flatten().enumerate() {
-                collect(&mut raw, &format!("VideoData.LivenessVideos[{i}]."), &video.unknown);
-            }
-        }
-        if let Some(encryption) = &self.encryption {
-            collect(&mut raw, "Encryption.", &encryption.unknown);
-        }
-        if let Some(data) = &self.intention_verify_data {
-            collect(&mut raw, "IntentionVerifyData.", &data.unknown);
-        }
-        if let Some(result) = &self.intention_question_result {
-            collect(&mut raw, "IntentionQuestionResult.", &result.unknown);
-        }
-        if let Some(result) = &self.intention_action_result {
-            collect(&mut raw, "IntentionActionResult.", &result.unknown);
-            for (i, detail) in result.details.iter().flatten().enumerate() {
-                collect(&mut raw, &format!("IntentionActionResult.Details[{i}]."), &detail.unknown);
-            }
-        }
-        raw
+/// The vendor numbers the modes "0" to "2".
+fn read_mode(value: &Value) -> Option<IntentionMode> {
+    match value.as_str().map(str::to_owned).or_else(|| Some(value.as_i64()?.to_string()))?.trim() {
+        "0" => Some(IntentionMode::Questions),
+        "1" => Some(IntentionMode::Nods),
+        "2" => Some(IntentionMode::ReadAloud),
+        _ => None,
     }
 }
 
-fn collect(raw: &mut BTreeMap<String, String>, path: &str, unknown: &Map<String, Value>) {
-    raw.extend(
-        unknown
-            .iter()
-            .filter(|(_, value)| !value.is_null())
-            .map(|(name, value)| (format!("{path}{name}"), value.to_string())),
-    );
+/// What was said in a step that was on. Of several modes with a message, the reported one's counts.
+fn intention(root: &mut Object<'_>, step: IntentionFinding) -> Intention {
+    let mut read_aloud = root.object("IntentionVerifyData");
+    let read_message = read_aloud.text("ErrorMessage");
+    let transcript = read_aloud.text("AsrResult");
+    let transcript_similarity = read_aloud.text("AsrResultSimilarity");
+    let mut questions = root.object("IntentionQuestionResult");
+    let questions_message = questions.text("FinalResultMessage");
+    let answers = questions.texts("AsrResult");
+    let question_codes = questions.texts("ResultCode");
+    let questions_code = questions.text("FinalResultCode");
+    let nods_message = root.object("IntentionActionResult").text("FinalResultMessage");
+    let message = match step.mode {
+        Some(IntentionMode::ReadAloud) => read_message,
+        Some(IntentionMode::Questions) => questions_message,
+        Some(IntentionMode::Nods) => nods_message,
+        None => read_message.or(questions_message).or(nods_message),
+    };
+    Intention {
+        code: step.code(step.mode),
+        message,
+        mode: step.mode,
+        transcripts: transcript.into_iter().chain(answers).collect(),
+        transcript_similarity,
+        question_codes,
+        questions_code,
+    }
 }
 
-fn liveness_attempt(detail: DetectDetail) -> LivenessAttempt {
+fn liveness_attempt(mut detail: Object<'_>) -> LivenessAttempt {
     LivenessAttempt {
-        at: time_of(&detail),
-        sequence_id: detail.seq,
-        charged: detail.is_need_charge,
-        code: detail.err_code,
-        message: detail.err_msg,
-        liveness_code: detail.live_status,
-        liveness_message: detail.live_msg,
-        comparison_code: detail.compare_status,
-        comparison_message: detail.compare_msg,
-        similarity: detail.sim,
-        comparison_source: detail.compare_lib_type,
-        liveness_mode: detail.liveness_mode,
-        name: detail.name,
-        id_number: detail.id_card,
+        at: detail.take("ReqTime", read_time),
+        sequence_id: detail.text("Seq"),
+        charged: detail.boolean("IsNeedCharge"),
+        code: detail.integer("Errcode"),
+        message: detail.text("Errmsg"),
+        liveness_code: detail.integer("Livestatus"),
+        liveness_message: detail.text("Livemsg"),
+        comparison_code: detail.integer("Comparestatus"),
+        comparison_message: detail.text("Comparemsg"),
+        similarity: detail.text("Sim"),
+        comparison_source: detail.text("CompareLibType"),
+        liveness_mode: detail.integer("LivenessMode"),
+        name: detail.text("Name"),
+        id_number: detail.text("Idcard"),
     }
 }
 
-/// `ReqTime` is a string of milliseconds since the UNIX epoch.
-fn time_of(detail: &DetectDetail) -> Option<Timestamp> {
-    let ms = detail.req_time.as_deref()?.parse().ok()?;
-    Timestamp::from_millisecond(ms).ok()
+/// A time since the UNIX epoch: 13 digits are milliseconds, 10 are seconds. The vendor documents 13, and for the bill only.
+pub(super) fn read_time(value: &Value) -> Option<Timestamp> {
+    let digits = value.as_str().map(|text| text.trim().to_owned()).or_else(|| Some(value.as_u64()?.to_string()))?;
+    let number = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse::<i64>().ok())??;
+    match digits.len() {
+        13 => Timestamp::from_millisecond(number).ok(),
+        10 => Timestamp::from_second(number).ok(),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn answer(json: &str) -> GetDetectInfoEnhancedResponse {
-        serde_json::from_str(json).unwrap()
+    fn report(json: &str) -> Result<Report, Undecidable> {
+        read_report(serde_json::from_str(json).unwrap(), "r-1".into(), Timestamp::UNIX_EPOCH)
+    }
+
+    fn findings(json: &str) -> Option<Findings> {
+        report(json).ok().unwrap().findings
+    }
+
+    fn raw(result: &VerificationResult) -> Vec<(&str, &str)> {
+        result.vendor_raw.iter().map(|(path, json)| (path.as_str(), json.as_str())).collect()
     }
 
     #[test]
     fn nulls_everywhere_find_nothing() {
-        for json in ["{}", r#"{"Text":null}"#, r#"{"Text":null,"EncryptedBody":"x"}"#] {
-            assert_eq!(answer(json).findings(), None, "{json}");
+        for json in ["{}", r#"{"Text":null}"#, r#"{"Text":{}}"#, r#"{"Text":"","EncryptedBody":"x"}"#, "[]"] {
+            assert_eq!(findings(json), None, "{json}");
         }
-        let untouched = answer(r#"{"Text":{"ErrCode":null,"LivenessDetail":null},"IsVerifyIntention":null}"#);
+        let untouched = r#"{"Text":{"ErrCode":null,"LivenessDetail":null},"IsVerifyIntention":null}"#;
         let nothing = Findings { face_code: None, intention: IntentionFinding::default(), last_liveness: None };
-        assert_eq!(untouched.findings(), Some(nothing));
+        assert_eq!(findings(untouched), Some(nothing));
     }
 
     #[test]
     fn each_intention_mode_has_a_code_of_its_own() {
         let read = r#"{"Text":{"ErrCode":0},"IsVerifyIntention":true,"IntentionVerifyType":"2",
-            "IntentionVerifyData":{"ErrorCode":-301},"IntentionQuestionResult":{"FinalResultDetailCode":0}}"#;
-        let found = answer(read).findings().unwrap().intention;
+            "IntentionVerifyData":{"ErrorCode":-301,"ErrorMessage":"no"},
+            "IntentionQuestionResult":{"FinalResultDetailCode":"0","FinalResultMessage":"ok"}}"#;
+        let report = report(read).ok().unwrap();
+        let found = report.findings.unwrap().intention;
         assert_eq!((found.was_on, found.mode), (Some(true), Some(IntentionMode::ReadAloud)));
         assert_eq!((found.read_aloud_code, found.questions_code, found.nods_code), (Some(-301), Some(0), None));
-        assert_eq!(answer(read).intention().code, Some(-301));
+        let intention = report.result.intention.unwrap();
+        assert_eq!((intention.code, intention.message.as_deref()), (Some(-301), Some("no")));
     }
 
     #[test]
@@ -245,41 +236,64 @@ mod tests {
             let json = format!(
                 r#"{{"Text":{{"ErrCode":0}},"IsVerifyIntention":false,"IntentionVerifyType":"","IntentionVerifyData":{object}}}"#
             );
-            let answer = answer(&json);
-            assert_eq!(answer.findings().unwrap().intention.was_on, Some(false), "{object}");
-            assert!(!answer.had_intention_step(), "{object}");
+            let report = report(&json).ok().unwrap();
+            assert_eq!(report.findings.unwrap().intention.was_on, Some(false), "{object}");
+            assert!(report.result.intention.is_none(), "{object}");
         }
     }
 
     #[test]
-    fn unpublished_fields_are_kept_by_path() {
-        let result = answer(
-            r#"{"Text":{"ErrCode":0,"New":{"a":1},"LivenessDetail":[{"Seq":"1"},{"Seq":"2","Odd":"x","Gone":null}]},"Top":[1]}"#,
-        )
-        .into_result("r-1".into(), Timestamp::UNIX_EPOCH);
-        let raw: Vec<_> = result.vendor_raw.iter().map(|(path, json)| (path.as_str(), json.as_str())).collect();
-        assert_eq!(raw, [("Text.LivenessDetail[1].Odd", "\"x\""), ("Text.New", "{\"a\":1}"), ("Top", "[1]")]);
-        assert_eq!(result.attempts.len(), 2);
+    fn what_decides_is_read_strictly_and_nothing_else_is() {
+        for (undecidable, field) in [
+            (r#"{"Text":{"ErrCode":"soon"}}"#, "ErrCode"),
+            (r#"{"Text":{"ErrCode":[0]}}"#, "ErrCode"),
+            (r#"{"Text":[0]}"#, "Text"),
+            (r#"{"Text":{"ErrCode":0},"IsVerifyIntention":"perhaps"}"#, "IsVerifyIntention"),
+            (r#"{"Text":{"ErrCode":0},"IsVerifyIntention":true,"IntentionVerifyData":{"ErrorCode":"x"}}"#, "ErrorCode"),
+        ] {
+            assert_eq!(report(undecidable).err(), Some(Undecidable(field)), "{undecidable}");
+        }
+        for odd in [
+            r#"{"Text":{"ErrCode":"0","Sim":95.5,"LivenessMode":"1","LivenessDetail":{}}}"#,
+            r#"{"Text":{"ErrCode":0,"Name":["a"],"LivenessDetail":"none"},"IdCardData":{"WarnInfos":["-9102","x"]}}"#,
+            r#"{"Text":{"ErrCode":0},"IsVerifyIntention":false,"IntentionVerifyData":{"ErrorCode":"x"}}"#,
+            r#"{"Text":{"ErrCode":0},"IntentionVerifyType":"9","BestFrame":true,"Encryption":[]}"#,
+        ] {
+            assert_eq!(findings(odd).unwrap().face_code, Some(0), "{odd}");
+        }
     }
 
     #[test]
-    fn published_fields_that_cannot_be_read_are_kept_too() {
-        let result = answer(
-            r#"{"Text":{"LivenessDetail":[{"ReqTime":"soon"}]},"IntentionVerifyType":"9","IdCardData":{"WarnInfos":[-9102]}}"#,
+    fn what_has_no_place_is_kept_by_path() {
+        let result = report(
+            r#"{"Text":{"ErrCode":0,"New":{"a":1},"LivenessDetail":[{"Seq":"1","ReqTime":"soon"},{"Seq":"2","Odd":"x","Gone":null}]},
+                "Top":[1],"IdCardData":{"OcrFront":"/9j/","WarnInfos":["-9102"],"Unpublished":2},"RequestId":"r-1",
+                "IsVerifyIntention":false,"IntentionVerifyType":"9","IntentionVerifyData":{"ErrorCode":-5}}"#,
         )
-        .into_result("r-1".into(), Timestamp::UNIX_EPOCH);
-        assert_eq!(result.id_card.front_warnings, [-9102]);
-        let raw: Vec<_> = result.vendor_raw.iter().map(|(path, json)| (path.as_str(), json.as_str())).collect();
-        let kept = [("IntentionVerifyType", "\"9\""), ("Text.LivenessDetail[0].ReqTime", "\"soon\"")];
-        assert_eq!(raw, kept);
+        .ok()
+        .unwrap()
+        .result;
+        let kept = [
+            ("IdCardData.Unpublished", "2"),
+            ("IntentionVerifyData.ErrorCode", "-5"),
+            ("IntentionVerifyType", "\"9\""),
+            ("Text.LivenessDetail[0].ReqTime", "\"soon\""),
+            ("Text.LivenessDetail[1].Odd", "\"x\""),
+            ("Text.New.a", "1"),
+            ("Top[0]", "1"),
+        ];
+        assert_eq!(raw(&result), kept);
+        assert_eq!((result.attempts.len(), result.id_card.front_warnings), (2, vec![-9102]));
     }
 
     #[test]
-    fn attempt_times_are_milliseconds_or_absent() {
-        let json = r#"{"Text":{"LivenessDetail":[{"ReqTime":"1700000000123","Errcode":1004}]}}"#;
-        let liveness = answer(json).findings().unwrap().last_liveness.unwrap();
-        assert_eq!(liveness.at.unwrap().as_millisecond(), 1_700_000_000_123);
-        let odd = answer(r#"{"Text":{"LivenessDetail":[{"ReqTime":"soon"}]}}"#);
-        assert_eq!(odd.findings().unwrap().last_liveness.unwrap().at, None);
+    fn attempt_times_are_milliseconds_or_seconds_or_absent() {
+        let time = |json: &str| read_time(&serde_json::from_str(json).unwrap()).map(Timestamp::as_millisecond);
+        assert_eq!(time(r#""1700000000123""#), Some(1_700_000_000_123));
+        assert_eq!(time("1700000000123"), Some(1_700_000_000_123));
+        assert_eq!(time(r#""1700000000""#), Some(1_700_000_000_000));
+        for odd in [r#""soon""#, r#""0""#, r#""-170000000000""#, r#""17000000001""#, "1.5", "null"] {
+            assert_eq!(time(odd), None, "{odd}");
+        }
     }
 }

@@ -1,18 +1,15 @@
 //! 人脸核身 H5: the user's browser visits the vendor's page, in WeChat or outside of it.
 //!
-//! In reading order: `wire` (the vendor's JSON), `open`, `ask`, `findings`, [`encryption`], [`media`], `bill`, [`probe`].
+//! In reading order: `wire` and `tree` (the vendor's JSON), `open`, `ask`, `findings`, [`encryption`], [`media`], `bill`, [`probe`].
 
 mod ask;
 mod bill;
 pub mod encryption;
-mod findings;
+pub(super) mod findings;
 pub mod media;
 mod open;
 pub mod probe;
-#[expect(
-    dead_code,
-    reason = "fields that hold media are declared so that they do not count as unpublished; `media` reads them"
-)]
+pub(super) mod tree;
 pub(super) mod wire;
 
 use super::client::Client;

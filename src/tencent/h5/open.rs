@@ -3,7 +3,8 @@
 use super::{
     H5,
     encryption::FieldEncryption,
-    wire::{DetectAuthRequest, DetectAuthResponse, IntentionActionConfig, IntentionQuestion, RuleIdConfig},
+    tree::Tree,
+    wire::{DetectAuthRequest, IntentionActionConfig, IntentionQuestion, RuleIdConfig},
 };
 use crate::{
     domain::{
@@ -22,9 +23,11 @@ use crate::{
     },
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use url::Url;
+use url::{Host, Url};
 
 const ACTION: &str = "DetectAuth";
+/// The longest Url that is handed to callers, who put it into redirects and QR codes.
+const MAX_URL: usize = 4096;
 
 impl H5 {
     /// Opens a verification of a flow. Costs nothing.
@@ -41,16 +44,37 @@ impl H5 {
         let options = CallOptions { credential: &flow.credential, urgency };
         let encryption = self.field_encryption.get(&flow.name);
         let answer = self.client.detect_auth(pair, &request(flow, new), encryption, options).await?;
-        let Answer { body, request_id, tries, .. } = answer;
+        let Answer { mut body, request_id, tries, .. } = answer;
         let unintelligible = |problem: &str| Error::unintelligible(ACTION, problem, &request_id, tries);
-        let token = body.biz_token.ok_or_else(|| unintelligible("BizToken is missing"))?;
-        let url = body.url.ok_or_else(|| unintelligible("Url is missing"))?;
+        let mut root = body.root();
+        let token = root.text("BizToken").ok_or_else(|| unintelligible("BizToken is missing"))?;
+        let url = root.text("Url").ok_or_else(|| unintelligible("Url is missing"))?;
         Ok(Opened {
             token: BizToken::parse(&token).map_err(|_| unintelligible("BizToken is not one"))?,
-            // The vendor was seen to escape ampersands as in HTML.
-            url: Url::parse(&url.replace("&amp;", "&")).map_err(|_| unintelligible("Url is not one"))?,
+            url: check_url(&url).map_err(unintelligible)?,
             request_id,
         })
+    }
+}
+
+/// The page that the user's browser is sent to: callers redirect to it unseen.
+fn check_url(text: &str) -> Result<Url, &'static str> {
+    if text.len() > MAX_URL {
+        return Err("Url is longer than 4096 characters");
+    }
+    // The vendor was seen to escape ampersands as in HTML.
+    let url = Url::parse(&text.replace("&amp;", "&")).map_err(|_| "Url is not one")?;
+    let is_loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    match url.scheme() {
+        "https" => Ok(url),
+        // A simulator's.
+        "http" if is_loopback => Ok(url),
+        _ => Err("Url is not https"),
     }
 }
 
@@ -62,7 +86,7 @@ impl Client {
         request: &DetectAuthRequest<'_>,
         encryption: Option<&FieldEncryption>,
         options: CallOptions<'_>,
-    ) -> Result<Answer<DetectAuthResponse>, Error> {
+    ) -> Result<Answer<Tree>, Error> {
         let Some(encryption) = encryption else { return self.call(ACTION, pair, request, options, Ok).await };
         let sealed =
             encryption.begin().and_then(|key| key.seal(request)).map_err(|kind| Error::untried(ACTION, kind))?;
@@ -110,4 +134,24 @@ fn request<'a>(flow: &'a Flow, new: &'a NewVerification) -> DetectAuthRequest<'a
         }
     }
     request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_short_https_url_is_handed_to_callers() {
+        assert_eq!(
+            check_url("https://faceid.qq.com/h5?a=1&amp;b=2").unwrap().as_str(),
+            "https://faceid.qq.com/h5?a=1&b=2"
+        );
+        assert!(check_url("http://127.0.0.1:8081/h5").is_ok());
+        for bad in
+            ["javascript:alert(1)", "http://faceid.qq.com/h5", "http://127.0.0.1.evil.example/", "data:text/html,x", ""]
+        {
+            assert!(check_url(bad).is_err(), "{bad}");
+        }
+        assert!(check_url(&format!("https://faceid.qq.com/{}", "x".repeat(MAX_URL))).is_err());
+    }
 }

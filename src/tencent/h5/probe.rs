@@ -46,9 +46,9 @@ pub enum RuleVerdict {
 }
 
 /// What an error tells of the key pair.
-pub fn judge_key(error: &ErrorKind) -> KeyVerdict {
-    let ErrorKind::Refused { code, .. } = error else { return KeyVerdict::Undecided };
-    match classify(code) {
+pub fn judge_key(error: &Error) -> KeyVerdict {
+    let ErrorKind::Refused { code, .. } = &error.kind else { return KeyVerdict::Undecided };
+    match error.class() {
         ErrorClass::Token | ErrorClass::Flow => KeyVerdict::Fine,
         ErrorClass::Credential => KeyVerdict::Refused,
         ErrorClass::Account if code.starts_with("UnauthorizedOperation") => KeyVerdict::AccountBlocked,
@@ -105,7 +105,7 @@ impl Client {
         };
         match self.get_detect_info_enhanced(pair, &question, None, of(credential)).await {
             Ok(_) => (KeyVerdict::Fine, None),
-            Err(error) => (judge_key(&error.kind), Some(error)),
+            Err(error) => (judge_key(&error), Some(error)),
         }
     }
 
@@ -122,10 +122,14 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::ask::ACTION, *};
 
     fn refused(code: &str) -> ErrorKind {
         ErrorKind::Refused { code: code.into(), request_id: String::new() }
+    }
+
+    fn error(kind: ErrorKind) -> Error {
+        Error { action: ACTION, kind, tries: 1, earlier: None }
     }
 
     #[test]
@@ -137,6 +141,8 @@ mod tests {
             ("InvalidParameterValue.RuleIdNotExist", KeyVerdict::Fine),
             ("InvalidParameterValue.RuleIdDisabled", KeyVerdict::Fine),
             ("InvalidParameterValue", KeyVerdict::Fine),
+            // How the vendor's published example refuses an illegal token.
+            ("InvalidParameter", KeyVerdict::Fine),
             ("InvalidParameterValue.SomethingNew", KeyVerdict::Fine),
             ("UnauthorizedOperation.Arrears", KeyVerdict::AccountBlocked),
             ("UnauthorizedOperation.Nonactivated", KeyVerdict::AccountBlocked),
@@ -151,9 +157,9 @@ mod tests {
             ("InternalError", KeyVerdict::Undecided),
             ("Brand.New", KeyVerdict::Undecided),
         ] {
-            assert_eq!(judge_key(&refused(code)), expected, "{code}");
+            assert_eq!(judge_key(&error(refused(code))), expected, "{code}");
         }
-        assert_eq!(judge_key(&ErrorKind::HttpStatus(502)), KeyVerdict::Undecided);
+        assert_eq!(judge_key(&error(ErrorKind::HttpStatus(502))), KeyVerdict::Undecided);
     }
 
     #[test]

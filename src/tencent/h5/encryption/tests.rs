@@ -1,12 +1,10 @@
 //! The ciphers against vectors made by other implementations, and what is done with answers that are not as asked for.
 
 use super::*;
-use crate::tencent::{
-    answer::Answer,
-    h5::wire::{DetectInfoText, GetDetectInfoEnhancedResponse},
-};
+use crate::tencent::{answer::Answer, h5::tree::Tree};
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 #[derive(Deserialize)]
@@ -173,48 +171,75 @@ fn answers_are_asked_for_as_the_flow_wants_them() {
 }
 
 /// As the vendor encrypts an answer: its fields, in this order.
-fn encrypted_answer(key: &CallKey, fields: &[(&str, &str)]) -> GetDetectInfoEnhancedResponse {
+fn encrypted_answer(key: &CallKey, fields: &[(&str, &str)]) -> Value {
     let mut tags = Vec::new();
-    let mut text = DetectInfoText::default();
+    let mut body = json!({ "Text": { "LivenessDetail": [{}, {}] } });
     for (path, clear) in fields {
-        let ciphertext = match key.algorithm {
-            Algorithm::Aes256Cbc => aes_cbc::encrypt(&key.key, &key.iv, clear.as_bytes()).unwrap(),
-            Algorithm::Sm4Gcm => {
-                let (ciphertext, tag) = sm4_gcm::encrypt(&key.key, &key.iv, clear.as_bytes()).unwrap();
-                tags.push(BASE64_STANDARD.encode(tag));
-                ciphertext
-            }
-        };
-        let value = Some(BASE64_STANDARD.encode(ciphertext));
-        match *path {
-            "Response.Text.Name" => text.name = value,
-            "Response.Text.IdCard" => text.id_card = value,
-            other => panic!("{other}"),
+        let (ciphertext, tag) = encrypt(key, clear);
+        tags.extend(tag);
+        let path = path.strip_prefix("Response.Text.").unwrap();
+        match path.strip_prefix("LivenessDetail[1].") {
+            Some(name) => body["Text"]["LivenessDetail"][1][name] = ciphertext.into(),
+            None => body["Text"][path] = ciphertext.into(),
         }
     }
     let listed = fields.iter().map(|(path, _)| (*path).to_owned()).collect();
-    GetDetectInfoEnhancedResponse {
-        text: Some(text),
-        encryption: Some(key.object(listed, tags)),
-        ..GetDetectInfoEnhancedResponse::default()
+    body["Encryption"] = serde_json::to_value(key.object(listed, tags)).unwrap();
+    body
+}
+
+fn encrypt(key: &CallKey, clear: &str) -> (String, Option<String>) {
+    match key.algorithm {
+        Algorithm::Aes256Cbc => {
+            (BASE64_STANDARD.encode(aes_cbc::encrypt(&key.key, &key.iv, clear.as_bytes()).unwrap()), None)
+        }
+        Algorithm::Sm4Gcm => {
+            let (ciphertext, tag) = sm4_gcm::encrypt(&key.key, &key.iv, clear.as_bytes()).unwrap();
+            (BASE64_STANDARD.encode(ciphertext), Some(BASE64_STANDARD.encode(tag)))
+        }
     }
 }
 
 const BOTH: [(&str, &str); 2] = [("Response.Text.Name", "张三"), ("Response.Text.IdCard", "11010519491231002X")];
 
-fn open(key: &CallKey, body: GetDetectInfoEnhancedResponse) -> Result<GetDetectInfoEnhancedResponse, String> {
+fn open(key: &CallKey, body: Value) -> Result<Value, String> {
+    let body: Tree = serde_json::from_value(body).unwrap();
     let opened = key.open(Answer { body, request_id: "r-1".into(), asked_at: Timestamp::UNIX_EPOCH, tries: 1 });
-    opened.map(|answer| answer.body).map_err(|error| error.to_string())
+    opened.map(|answer| answer.body.into_value()).map_err(|error| error.to_string())
 }
 
 #[test]
 fn answers_are_opened_field_by_field() {
     for algorithm in ALGORITHMS {
         let key = begin(algorithm, false);
-        let text = open(&key, encrypted_answer(&key, &BOTH)).unwrap().text.unwrap();
-        assert_eq!((text.name.as_deref(), text.id_card.as_deref()), (Some("张三"), Some("11010519491231002X")));
+        let opened = open(&key, encrypted_answer(&key, &BOTH)).unwrap();
+        assert_eq!(
+            (&opened["Text"]["Name"], &opened["Text"]["IdCard"]),
+            (&json!("张三"), &json!("11010519491231002X"))
+        );
         // Before there is an identity there is nothing to encrypt.
-        assert!(open(&key, GetDetectInfoEnhancedResponse::default()).is_ok());
+        assert!(open(&key, json!({})).is_ok());
+    }
+}
+
+#[test]
+fn whatever_the_answers_list_names_is_opened_in_its_place() {
+    let fields = [
+        ("Response.Text.LivenessDetail[1].Idcard", "11010519491231002X"),
+        ("Response.Text.Name", "张三"),
+        ("Response.Text.LivenessDetail[1].Name", "张三"),
+        ("Response.Text.Mobile", "13800138000"),
+    ];
+    for algorithm in ALGORITHMS {
+        let key = begin(algorithm, false);
+        let mut body = encrypted_answer(&key, &fields);
+        // What is listed and not there is nothing.
+        let list = body["Encryption"]["EncryptList"].as_array_mut().unwrap();
+        list.push(json!("Response.Text.LivenessDetail[7].Name"));
+        let opened = open(&key, body).unwrap();
+        let text = &opened["Text"];
+        assert_eq!(text["LivenessDetail"][1], json!({ "Idcard": "11010519491231002X", "Name": "张三" }));
+        assert_eq!((&text["Name"], &text["Mobile"]), (&json!("张三"), &json!("13800138000")));
     }
 }
 
@@ -222,35 +247,47 @@ fn answers_are_opened_field_by_field() {
 fn what_came_in_the_clear_is_refused() {
     let key = begin(Algorithm::Aes256Cbc, false);
     let mut half = encrypted_answer(&key, &BOTH[..1]);
-    half.text.as_mut().unwrap().ocr_name = Some("张三".into());
+    half["Text"]["OcrName"] = json!("张三");
     let error = open(&key, half).err().unwrap();
     assert!(error.contains("Text.OcrName in the clear") && !error.contains("张三"), "{error}");
 
-    let whole = open(&begin(Algorithm::Aes256Cbc, true), GetDetectInfoEnhancedResponse::default()).err().unwrap();
+    let whole = open(&begin(Algorithm::Aes256Cbc, true), json!({})).err().unwrap();
     assert!(whole.contains("EncryptedBody in the clear"), "{whole}");
 }
 
 #[test]
 fn what_does_not_open_is_named_and_not_quoted() {
-    type Spoil = fn(&mut GetDetectInfoEnhancedResponse);
+    type Spoil = fn(&mut Value);
     let cases: [(Algorithm, Spoil, &str); 9] = [
+        (Algorithm::Aes256Cbc, |body| body["Text"]["Name"] = json!("张三"), "Text.Name of the answer is not base64"),
         (
             Algorithm::Aes256Cbc,
-            |body| body.text.as_mut().unwrap().name = Some("张三".into()),
-            "Text.Name of the answer is not base64",
-        ),
-        (
-            Algorithm::Aes256Cbc,
-            |body| body.text.as_mut().unwrap().id_card = Some("AAAA".into()),
+            |body| body["Text"]["IdCard"] = json!("AAAA"),
             "Text.IdCard of the answer has a wrong padding",
         ),
-        (Algorithm::Aes256Cbc, |body| encryption_of(body).iv = Some("AAAA".into()), "has an Iv of the wrong length"),
-        (Algorithm::Aes256Cbc, |body| encryption_of(body).algorithm = Some("SM4-GCM".into()), "with another algorithm"),
-        (Algorithm::Aes256Cbc, |body| listed(body).push("Response.Text.Mobile".into()), "unexpected field"),
-        (Algorithm::Aes256Cbc, |body| listed(body)[1] = "Response.Text.Name".into(), "unexpected field"),
-        (Algorithm::Sm4Gcm, |body| encryption_of(body).tag_list = None, "Text.Name of the answer has no tag"),
-        (Algorithm::Sm4Gcm, |body| tags(body).truncate(1), "Text.IdCard of the answer has no tag"),
-        (Algorithm::Sm4Gcm, |body| tags(body).swap(0, 1), "Text.Name of the answer has a wrong tag"),
+        (Algorithm::Aes256Cbc, |body| body["Encryption"]["Iv"] = json!("AAAA"), "has an Iv of the wrong length"),
+        (Algorithm::Aes256Cbc, |body| body["Encryption"]["Algorithm"] = json!("SM4-GCM"), "with another algorithm"),
+        (
+            Algorithm::Aes256Cbc,
+            |body| body["Text"]["IdCard"] = json!({ "x": "张三" }),
+            "Text.IdCard of the answer is not a text",
+        ),
+        (
+            Algorithm::Aes256Cbc,
+            |body| body["Encryption"]["EncryptList"][1] = json!("Response.Text.Name"),
+            "EncryptList of the answer is not base64",
+        ),
+        (Algorithm::Sm4Gcm, |body| body["Encryption"]["TagList"] = Value::Null, "Text.Name of the answer has no tag"),
+        (
+            Algorithm::Sm4Gcm,
+            |body| body["Encryption"]["TagList"].as_array_mut().unwrap().truncate(1),
+            "Text.IdCard of the answer has no tag",
+        ),
+        (
+            Algorithm::Sm4Gcm,
+            |body| body["Encryption"]["TagList"].as_array_mut().unwrap().swap(0, 1),
+            "Text.Name of the answer has a wrong tag",
+        ),
     ];
     for (algorithm, spoil, expected) in cases {
         let key = begin(algorithm, false);
@@ -266,39 +303,17 @@ fn what_does_not_open_is_named_and_not_quoted() {
     }
 }
 
-fn encryption_of(body: &mut GetDetectInfoEnhancedResponse) -> &mut Encryption {
-    body.encryption.as_mut().unwrap()
-}
-
-fn listed(body: &mut GetDetectInfoEnhancedResponse) -> &mut Vec<String> {
-    encryption_of(body).encrypt_list.as_mut().unwrap()
-}
-
-fn tags(body: &mut GetDetectInfoEnhancedResponse) -> &mut Vec<String> {
-    encryption_of(body).tag_list.as_mut().unwrap()
-}
-
 #[test]
 fn a_whole_answer_is_opened_and_what_was_outside_of_it_is_kept() {
     let clear = r#"{"Text":{"ErrCode":0,"Name":"张三"},"IsVerifyIntention":false,"Inside":1}"#;
     for algorithm in ALGORITHMS {
         let key = begin(algorithm, true);
-        let (ciphertext, tag) = match algorithm {
-            Algorithm::Aes256Cbc => (aes_cbc::encrypt(&key.key, &key.iv, clear.as_bytes()).unwrap(), Vec::new()),
-            Algorithm::Sm4Gcm => {
-                let (ciphertext, tag) = sm4_gcm::encrypt(&key.key, &key.iv, clear.as_bytes()).unwrap();
-                (ciphertext, vec![BASE64_STANDARD.encode(tag)])
-            }
-        };
-        let mut body = GetDetectInfoEnhancedResponse {
-            encryption: Some(key.object(vec![], tag)),
-            encrypted_body: Some(BASE64_STANDARD.encode(ciphertext)),
-            ..GetDetectInfoEnhancedResponse::default()
-        };
-        body.unknown.insert("Outside".into(), 2.into());
+        let (ciphertext, tag) = encrypt(&key, clear);
+        let encryption = key.object(vec![], tag.into_iter().collect());
+        let body = json!({ "Encryption": encryption, "EncryptedBody": ciphertext, "Outside": 2 });
         let opened = open(&key, body).unwrap();
-        assert_eq!(opened.text.unwrap().name.as_deref(), Some("张三"));
-        assert_eq!(opened.unknown.keys().collect::<Vec<_>>(), ["Inside", "Outside"]);
-        assert!(opened.encrypted_body.is_none());
+        assert_eq!(opened["Text"]["Name"], "张三");
+        assert_eq!((&opened["Inside"], &opened["Outside"]), (&json!(1), &json!(2)));
+        assert!(opened.get("EncryptedBody").is_none());
     }
 }

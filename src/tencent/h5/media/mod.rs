@@ -6,11 +6,7 @@
 mod parser;
 mod shape;
 
-use super::{
-    H5,
-    ask::ACTION,
-    wire::{GetDetectInfoEnhancedRequest, GetDetectInfoEnhancedResponse},
-};
+use super::{H5, ask::ACTION, tree::Tree, wire::GetDetectInfoEnhancedRequest};
 use crate::{
     domain::{
         flow::EvidenceWish, ids::BizToken, intention::IntentionMode, key_pair::KeyPair, verification::Verification,
@@ -61,7 +57,7 @@ struct Reading {
 /// What a piece of the answer brought.
 enum Progress {
     Events(Vec<MediaEvent>),
-    End(Box<Unpacked<GetDetectInfoEnhancedResponse>>),
+    End(Box<Unpacked<Tree>>),
 }
 
 impl H5 {
@@ -199,12 +195,13 @@ impl MediaStream {
     fn note(&mut self, progress: Progress) {
         match progress {
             Progress::Events(events) => self.events.extend(events),
-            Progress::End(unpacked) => {
+            Progress::End(mut unpacked) => {
                 self.call.succeeded(&unpacked.request_id);
-                let card = unpacked.body.id_card_data.unwrap_or_default();
+                let mut root = unpacked.body.root();
+                let mut card = root.object("IdCardData");
                 self.events.push_back(MediaEvent::Finished(CardWarnings {
-                    front: card.warn_infos.unwrap_or_default(),
-                    back: card.back_warn_infos.unwrap_or_default(),
+                    front: card.integers("WarnInfos"),
+                    back: card.integers("BackWarnInfos"),
                 }));
             }
         }
@@ -255,7 +252,7 @@ mod tests {
         domain::clock::SystemClock,
         domain::evidence::MediaKind,
         simulator::{self, Simulator, SimulatorConfig},
-        tencent::{ErrorClass, VendorClock, h5::wire::DetectAuthRequest, options::ClientConfig},
+        tencent::{ErrorClass, VendorClock, answer::Answer, h5::wire::DetectAuthRequest, options::ClientConfig},
     };
     use base64::{Engine, prelude::BASE64_STANDARD};
     use futures_util::TryStreamExt;
@@ -289,7 +286,7 @@ mod tests {
             let order = DetectAuthRequest { rule_id: RULE_ID, name, id_card, ..DetectAuthRequest::default() };
             let token =
                 client.detect_auth(&pair, &order, None, OPTIONS).await.unwrap_or_else(|error| panic!("{error}"));
-            let world = Self { simulator, client, pair, token: token.body.biz_token.unwrap() };
+            let world = Self { simulator, client, pair, token: { token }.body.root().text("BizToken").unwrap() };
             for code in [1004, 0] {
                 world.control(&format!("/tokens/{}/attempts", world.token), json!({ "code": code })).await;
             }
@@ -350,42 +347,38 @@ mod tests {
     async fn fetches_everything_that_the_vendor_has() {
         let world = World::start().await;
         let mut found = read(&mut world.fetch().await.ok().unwrap()).await.ok().unwrap();
-        let whole = world
-            .client
-            .get_detect_info_enhanced(&world.pair, &world.request(), None, OPTIONS)
-            .await
-            .ok()
-            .unwrap()
-            .body;
+        let whole: Answer<Value> =
+            world.client.call(ACTION, &world.pair, &world.request(), OPTIONS, Ok).await.ok().unwrap();
+        let whole = whole.body;
 
-        let (frames, card) = (whole.best_frame.unwrap(), whole.id_card_data.unwrap());
-        let (videos, intention) = (whole.video_data.unwrap(), whole.intention_verify_data.unwrap());
-        let attempts = videos.liveness_videos.unwrap();
-        assert_eq!((frames.best_frames.as_ref().unwrap().len(), attempts.len()), (3, 2));
-        let one = |kind, base64: Option<String>| ((kind, 0), (None, base64));
+        let (frames, videos) = (&whole["BestFrame"]["BestFrames"], &whole["VideoData"]["LivenessVideos"]);
+        let (frames, videos) = (frames.as_array().unwrap(), videos.as_array().unwrap());
+        assert_eq!((frames.len(), videos.len()), (3, 2));
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let one = |kind, path| ((kind, 0), (None, text(whole.pointer(path).unwrap())));
         let mut expected: BTreeMap<_, _> = [
-            one(MediaKind::IdCardFront, card.ocr_front),
-            one(MediaKind::IdCardBack, card.ocr_back),
-            one(MediaKind::IdCardFrontProcessed, card.processed_front_image),
-            one(MediaKind::IdCardBackProcessed, card.processed_back_image),
-            one(MediaKind::IdCardAvatar, card.avatar),
-            one(MediaKind::IntentionVideo, intention.intention_verify_video),
-            one(MediaKind::IntentionPhoto, intention.intention_verify_best_frame),
-            one(MediaKind::IntentionAudio, intention.intention_verify_audio),
-            one(MediaKind::BestFrame, frames.best_frame),
-            one(MediaKind::LivenessVideo, videos.liveness_video),
+            one(MediaKind::IdCardFront, "/IdCardData/OcrFront"),
+            one(MediaKind::IdCardBack, "/IdCardData/OcrBack"),
+            one(MediaKind::IdCardFrontProcessed, "/IdCardData/ProcessedFrontImage"),
+            one(MediaKind::IdCardBackProcessed, "/IdCardData/ProcessedBackImage"),
+            one(MediaKind::IdCardAvatar, "/IdCardData/Avatar"),
+            one(MediaKind::IntentionVideo, "/IntentionVerifyData/IntentionVerifyVideo"),
+            one(MediaKind::IntentionPhoto, "/IntentionVerifyData/IntentionVerifyBestFrame"),
+            one(MediaKind::IntentionAudio, "/IntentionVerifyData/IntentionVerifyAudio"),
+            one(MediaKind::BestFrame, "/BestFrame/BestFrame"),
+            one(MediaKind::LivenessVideo, "/VideoData/LivenessVideo"),
         ]
         .into();
-        for (index, base64) in (1..).zip(frames.best_frames.unwrap()) {
-            expected.insert((MediaKind::BestFrame, index), (None, Some(base64)));
+        for (index, frame) in (1..).zip(frames) {
+            expected.insert((MediaKind::BestFrame, index), (None, text(frame)));
         }
-        for (index, attempt) in (1..).zip(attempts) {
-            expected.insert((MediaKind::LivenessVideo, index), (attempt.seq, attempt.video));
+        for (index, video) in (1..).zip(videos) {
+            expected.insert((MediaKind::LivenessVideo, index), (Some(text(&video["Seq"])), text(&video["Video"])));
         }
         assert_eq!(found.len(), expected.len());
         for (place, (seq, base64)) in expected {
             let (found_seq, bytes) = found.remove(&place).unwrap();
-            assert!(bytes == BASE64_STANDARD.decode(base64.unwrap()).unwrap() && found_seq == seq, "{place:?}");
+            assert!(bytes == BASE64_STANDARD.decode(base64).unwrap() && found_seq == seq, "{place:?}");
         }
     }
 
@@ -399,7 +392,6 @@ mod tests {
             (json!({ "kind": "http_status", "status": 502 }), "HTTP 502"),
             (json!({ "kind": "html_200" }), "not JSON"),
             (json!({ "kind": "not_json" }), "documented JSON"),
-            (json!({ "kind": "wrong_types" }), "another type"),
             (json!({ "kind": "reset" }), "unreachable"),
             (json!({ "kind": "huge", "size_bytes": 100_000_000 }), "over 16777216 bytes"),
         ] {

@@ -347,13 +347,10 @@ mod tests {
     use super::*;
     use crate::{
         domain::evidence::MediaKind::*,
-        tencent::{
-            answer::{Unpacked, read_answer},
-            h5::wire::GetDetectInfoEnhancedResponse,
-        },
+        tencent::answer::{Unpacked, read_answer},
     };
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     type Found = (MediaKind, u32, Option<String>, Vec<u8>);
 
@@ -393,10 +390,7 @@ mod tests {
     }
 
     /// The same, and then reads the rest.
-    fn read(
-        answer: &[u8],
-        sizes: &[usize],
-    ) -> Result<(Vec<Found>, Unpacked<GetDetectInfoEnhancedResponse>), ErrorKind> {
+    fn read(answer: &[u8], sizes: &[usize]) -> Result<(Vec<Found>, Unpacked<Value>), ErrorKind> {
         let (found, rest) = take_out(answer, sizes)?;
         Ok((found, read_answer(&rest)?))
     }
@@ -489,16 +483,15 @@ mod tests {
         let (_, answer) = read(full_answer().as_bytes(), &[11]).ok().unwrap();
         assert_eq!(answer.request_id, "r-1");
         let body = answer.body;
-        let text = body.text.unwrap();
-        assert_eq!((text.err_code, text.name.as_deref()), (Some(0), Some("张\"三\\")));
-        let card = body.id_card_data.unwrap();
-        assert_eq!((card.warn_infos, card.ocr_front.as_deref()), (Some(vec![-9102, -9103]), Some("")));
-        let frames = body.best_frame.unwrap();
-        assert_eq!(frames.best_frames.unwrap(), ["", "", ""]);
-        assert_eq!(frames.unknown["New"], json!(["QUJD"]), "only known places hold media");
-        let videos = body.video_data.unwrap().liveness_videos.unwrap();
+        assert_eq!((&body["Text"]["ErrCode"], &body["Text"]["Name"]), (&json!(0), &json!("张\"三\\")));
+        let card = &body["IdCardData"];
+        assert_eq!((&card["WarnInfos"], &card["OcrFront"]), (&json!([-9102, -9103]), &json!("")));
+        let frames = &body["BestFrame"];
+        assert_eq!(frames["BestFrames"], json!(["", "", ""]));
+        assert_eq!(frames["New"], json!(["QUJD"]), "only known places hold media");
+        let videos = body["VideoData"]["LivenessVideos"].as_array().unwrap();
         assert_eq!(videos.len(), 3);
-        assert_eq!((videos[2].seq.as_deref(), &videos[2].video), (Some("s-3"), &None));
+        assert_eq!((&videos[2]["Seq"], &videos[2]["Video"]), (&json!("s-3"), &Value::Null));
     }
 
     #[test]
@@ -563,14 +556,6 @@ mod tests {
     #[test]
     fn malformed_answers_are_refused() {
         for (answer, expected) in [
-            (r#"{"Response":{"BestFrame":{"BestFrame":["QUJD"]}}}"#, "another type"),
-            (r#"{"Response":{"BestFrame":{"BestFrame":5}}}"#, "another type"),
-            (r#"{"Response":{"BestFrame":{"BestFrame":{"BestFrame":"QUJD"}}}}"#, "another type"),
-            (r#"{"Response":{"BestFrame":{"BestFrames":"QUJD"}}}"#, "another type"),
-            (r#"{"Response":{"BestFrame":{"BestFrames":[["QUJD"]]}}}"#, "another type"),
-            (r#"{"Response":{"BestFrame":["QUJD"]}}"#, "another type"),
-            (r#"{"Response":{"VideoData":{"LivenessVideos":{"Video":"QUJD"}}}}"#, "another type"),
-            (r#"{"Response":{"IdCardData":{"OcrFront":"QUJD","WarnInfos":["QUJD"]}}}"#, "another type"),
             (r#"["QUJD"]"#, "another type"),
             (r#""QUJD""#, "another type"),
             ("", "cut off"),
@@ -590,7 +575,6 @@ mod tests {
             (r#"{"Response":{"BestFrame":{},"Best\u0046rame":{}}}"#, "BestFrame is there twice"),
             (r#"{"Response":{"VideoData":{"LivenessVideos":[{"Seq":"1","Seq":"2"}]}}}"#, "Seq is there twice"),
             (r#"{"Response":{},"Response":{}}"#, "Response is there twice"),
-            (r#"{"Response":{"Text":{"ErrCode":1,"ErrCode":0}}}"#, "another type"),
         ] {
             let text = error(answer);
             assert!(text.contains(expected) && !text.contains("QUJ"), "{answer}: {text}");
@@ -647,13 +631,14 @@ mod tests {
 
     /// The media as serde reads them from the whole answer, for comparison.
     fn with_serde(answer: &[u8]) -> Option<Vec<Vec<u8>>> {
-        let body = read_answer::<GetDetectInfoEnhancedResponse>(answer).ok()?.body;
-        let (frames, card) = (body.best_frame.unwrap_or_default(), body.id_card_data.unwrap_or_default());
-        let videos = body.video_data.unwrap_or_default();
-        let strings = [frames.best_frame, card.ocr_front, card.ocr_back, videos.liveness_video].into_iter().flatten();
-        let listed = frames.best_frames.into_iter().flatten();
-        let filmed = videos.liveness_videos.into_iter().flatten().filter_map(|video| video.video);
-        let all = strings.chain(listed).chain(filmed).filter(|base64| !base64.is_empty());
+        let body = read_answer::<Value>(answer).ok()?.body;
+        let single =
+            ["/BestFrame/BestFrame", "/IdCardData/OcrFront", "/IdCardData/OcrBack", "/VideoData/LivenessVideo"];
+        let list = |path: &str| body.pointer(path).and_then(Value::as_array).into_iter().flatten();
+        let strings = single.iter().filter_map(|path| body.pointer(path));
+        let listed = list("/BestFrame/BestFrames");
+        let filmed = list("/VideoData/LivenessVideos").filter_map(|video| video.get("Video"));
+        let all = strings.chain(listed).chain(filmed).filter_map(Value::as_str).filter(|base64| !base64.is_empty());
         all.map(|base64| BASE64_STANDARD.decode(base64).ok()).collect()
     }
 
