@@ -23,10 +23,11 @@
 //! app        → credential, tencent, vault, store, evidence, webhook, domain
 //! credential → tencent, vault, store, domain
 //! tencent    → tc3, domain
-//! evidence   → vault
+//! evidence   → vault, domain
+//! store      → domain
 //! vault      → domain
 //! auth       → reload, domain
-//! domain, tc3, store, webhook, reload, telemetry, simulator → nothing of ours
+//! domain, tc3, webhook, reload, telemetry, simulator → nothing of ours
 //! ```
 //!
 //! The modules in reading order: [`domain`], [`app`], [`tencent`], [`tc3`], [`credential`], [`vault`], [`store`], [`evidence`],

@@ -2,12 +2,12 @@
 //! adapters.
 
 use crate::{
-    app::{App, Flights, key_faults, remember_keys},
+    app::{App, ClaimError, Flights, Orphans, claim_evidence, key_faults, remember_keys},
     auth::{Authenticator, KnownCaller},
     config::{self, CallerConfig, Config, CredentialConfig, StoreUrl},
     credential::{CredentialError, CredentialVault, Credentials, Put, SourceKind},
     domain::{clock::Clock, flow::Flows, key_pair::KeyPair},
-    evidence::EvidenceStore,
+    evidence::{EvidenceStore, OwnerError},
     grpc::{self, tls::ServerTls},
     http::{self, HttpState},
     reload::FileWatch,
@@ -40,6 +40,9 @@ const STREAM_GRACE: Duration = Duration::from_secs(1);
 /// How often samples of histograms are folded together; without it they pile up until somebody scrapes.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
+/// A bucket that is silent for so long is asked later; its client would go on for minutes.
+const CLAIM_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A running gateway.
 pub struct Gateway {
     /// Where the contract is served.
@@ -49,6 +52,7 @@ pub struct Gateway {
     /// What it runs; tests look at its store.
     pub app: Arc<App>,
     health: HealthReporter,
+    following_store: JoinHandle<()>,
     stopping: Arc<AtomicBool>,
     in_flight: TaskTracker,
     stop_grpc: CancellationToken,
@@ -65,7 +69,9 @@ impl Gateway {
     /// When the store, the vault, a credential or a listener fails: the error says which and what to do.
     pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let metrics = telemetry::metrics_handle();
+        let evidence = EvidenceStore::open(&config.evidence_url).context("evidence.url")?;
         let store = open_store(&config.store)?;
+        check_evidence_is_ours(&*store, &evidence).await?;
         let keyring = Arc::new(config.keyring);
         check_keyring(&keyring, &*store).await?;
         let stopping = CancellationToken::new();
@@ -90,13 +96,14 @@ impl Gateway {
             keyring,
             credentials,
             flows: config.flows,
-            evidence: EvidenceStore::open(&config.evidence_url).context("evidence.url")?,
+            evidence,
             webhooks,
             webhook_sender: webhook::Sender::new(webhook::Timeouts::default()).context("the sender of webhooks")?,
             own_callback: config.own_callback,
             id_card_limits: config.id_card_limits,
             poll_schedule: config.poll_schedule,
             checks: Flights::default(),
+            orphans: Orphans::default(),
             detached: TaskTracker::new(),
             stopping: stopping.clone(),
         });
@@ -116,10 +123,24 @@ impl Gateway {
         tokio::spawn(keep_metrics_small(metrics.clone(), stop_http.clone()));
         let state = HttpState { app: Arc::clone(&app), metrics, stopping: Arc::clone(&stopping) };
         tokio::spawn(warm(Arc::clone(&app), stop_http.clone()));
+        let following_store = tokio::spawn(grpc::health::follow_store(Arc::clone(&app), health.clone()));
         let workers = Workers::start(&app, config.reconcile_concurrency);
         let http = tokio::spawn(http::server::serve(http_listener, http::router(state), stop_http.clone()));
         tracing::info!(%grpc_addr, %http_addr, "serving");
-        Ok(Self { grpc_addr, http_addr, app, health, stopping, in_flight, stop_grpc, stop_http, grpc, http, workers })
+        Ok(Self {
+            grpc_addr,
+            http_addr,
+            app,
+            health,
+            following_store,
+            stopping,
+            in_flight,
+            stop_grpc,
+            stop_http,
+            grpc,
+            http,
+            workers,
+        })
     }
 
     /// Waits until a listener has failed, which it should not.
@@ -137,10 +158,10 @@ impl Gateway {
     pub async fn stop(self) -> anyhow::Result<()> {
         tracing::info!("stopping: no new calls, finishing those in flight");
         self.stopping.store(true, Ordering::SeqCst);
-        for service in grpc::HEALTH_NAMES {
-            self.health.set_service_status(service, ServingStatus::NotServing).await;
-        }
         self.app.stopping.cancel();
+        // Else it could say SERVING once more.
+        self.following_store.await?;
+        grpc::health::set(&self.health, ServingStatus::NotServing).await;
         self.stop_grpc.cancel();
         self.stop_http.cancel();
         let finish = async {
@@ -226,6 +247,22 @@ async fn check_keyring(keyring: &Keyring, store: &dyn Store) -> anyhow::Result<(
     let faults: Vec<String> = key_faults(keyring, store).await?.iter().map(ToString::to_string).collect();
     anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
     Ok(remember_keys(keyring, store).await?)
+}
+
+/// Another store's evidence is not touched. A bucket that does not answer does not stop a start: the sweep claims it before it
+/// deletes anything.
+async fn check_evidence_is_ours(store: &dyn Store, evidence: &EvidenceStore) -> anyhow::Result<()> {
+    let problem = match tokio::time::timeout(CLAIM_TIMEOUT, claim_evidence(store, evidence)).await {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(ClaimError::Owner(OwnerError::Store(error)))) => error.to_string(),
+        Ok(Err(error)) => return Err(anyhow::Error::new(error).context("evidence.url")),
+        Err(_) => format!("no answer within {} s", CLAIM_TIMEOUT.as_secs()),
+    };
+    tracing::warn!(
+        problem,
+        "whether the evidence is this store's is not known yet: it is asked before the first sweep"
+    );
+    Ok(())
 }
 
 fn known(callers: Vec<CallerConfig>) -> Vec<KnownCaller> {

@@ -1,9 +1,11 @@
 //! Why a use case could not serve. A person who fails the check is not an error.
 
+use super::sweep_evidence::ClaimError;
 use crate::{
     credential::{CallError, CredentialError},
     domain::{caller::Right, fault::Fault, id_card_limits::LimitReached, verification::AlreadyFinal},
-    evidence, store,
+    evidence,
+    store::{self, ErrorKind},
     tencent::{self, ErrorClass, catalogue},
     vault::keyring::OpenError,
 };
@@ -57,6 +59,8 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error(transparent)]
     Evidence(#[from] evidence::StoreError),
+    #[error(transparent)]
+    EvidenceClaim(#[from] ClaimError),
     /// A blob that is gone, was altered, or whose key is missing.
     #[error(transparent)]
     UnreadableEvidence(#[from] evidence::GetError),
@@ -160,6 +164,26 @@ impl Error {
         }
     }
 
+    /// What callers are told of a store that failed: nothing of files and SQL.
+    pub fn store_message(&self) -> String {
+        let kind = match self {
+            Self::Shared(error) => return error.store_message(),
+            Self::Credential(CredentialError::Store(error)) | Self::Store(error) => error.kind,
+            _ => ErrorKind::Transient,
+        };
+        match kind {
+            ErrorKind::Refused(why) => format!("the gateway's store is unavailable: {why}. An operator must act"),
+            ErrorKind::Ambiguous => {
+                "the gateway's store failed, and whether it has done this is not known: read it again, or \
+                                     repeat the call with the same request_id"
+                    .into()
+            }
+            ErrorKind::Transient | ErrorKind::Conflict | ErrorKind::Corrupt => {
+                "the gateway's store is unavailable: try again".into()
+            }
+        }
+    }
+
     /// The stable name of what happened, for programs.
     pub fn reason(&self) -> Reason {
         match self {
@@ -195,12 +219,16 @@ impl Error {
             Self::Credential(CredentialError::Disabled(_)) => Reason::CredentialDisabled,
             Self::Credential(CredentialError::Refused { .. }) => Reason::CredentialRefused,
             Self::Credential(CredentialError::Unavailable { .. }) => Reason::CredentialUnavailable,
-            Self::Credential(CredentialError::Store(_))
-            | Self::Store(_)
-            | Self::Evidence(_)
-            | Self::UnreadableEvidence(evidence::GetError::Store(_)) => Reason::StoreUnavailable,
+            Self::Credential(CredentialError::Store(error)) | Self::Store(error) => match error.kind {
+                ErrorKind::Corrupt => Reason::Internal,
+                ErrorKind::Transient | ErrorKind::Conflict | ErrorKind::Ambiguous | ErrorKind::Refused(_) => {
+                    Reason::StoreUnavailable
+                }
+            },
+            Self::Evidence(_) | Self::UnreadableEvidence(evidence::GetError::Store(_)) => Reason::StoreUnavailable,
             Self::Credential(CredentialError::Unreadable { .. } | CredentialError::Corrupt(_))
             | Self::UnreadableEvidence(_)
+            | Self::EvidenceClaim(_)
             | Self::UnreadableRow { .. }
             | Self::WorkLost(_) => Reason::Internal,
         }

@@ -16,7 +16,6 @@ use crate::{
     vault::Place,
 };
 use futures_util::{StreamExt, stream};
-use jiff::SignedDuration;
 use std::{pin::pin, sync::Arc};
 
 /// Kind of the jobs that [`App::fetch_evidence_due`] does.
@@ -235,36 +234,7 @@ impl App {
         let now_ms = self.clock.now().as_millisecond();
         NewJob { kind: BLOBS_JOB, subject: verification_id.to_owned(), due_at_ms: now_ms, rank_ms: now_ms }
     }
-
-    /// Removes blobs that no row tells of: what a process that was killed between blob and row left, when nobody tried again.
-    ///
-    /// # Errors
-    /// When a store fails.
-    pub async fn sweep_orphans(&self) -> Result<u64, Error> {
-        let cutoff = self.clock.now() - ORPHAN_AGE;
-        let mut swept = 0;
-        let mut keys = self.evidence.written_before(cutoff);
-        while let Some(key) = keys.next().await {
-            let key = key?;
-            // Not everything in a bucket is ours.
-            let Some(verification_id) = verification_of(&key) else { continue };
-            // In this order: a fetch that ends in between has its rows by then.
-            if self.store.has_job(EVIDENCE_JOB, &verification_id).await? {
-                continue;
-            }
-            let known = self.store.evidence_of(&verification_id).await?;
-            if !known.iter().any(|row| !row.blob_deleted && blob_path(row) == key.as_str()) {
-                self.evidence.delete(&key).await?;
-                swept += 1;
-            }
-        }
-        self.evidence.remove_unfinished(cutoff).await?;
-        Ok(swept)
-    }
 }
-
-/// A blob this old whose row has not come will have none.
-const ORPHAN_AGE: SignedDuration = SignedDuration::from_hours(24);
 
 /// Where the key of a blob is sealed for.
 pub(super) fn place(key: &BlobKey) -> Place<'_> {
@@ -280,12 +250,12 @@ pub(super) fn blob_key(row: &EvidenceRow) -> Result<BlobKey, Error> {
 }
 
 /// With the row's id: each try writes blobs of its own.
-fn blob_path(row: &EvidenceRow) -> String {
+pub(super) fn blob_path(row: &EvidenceRow) -> String {
     format!("{}/{}-{}-{}", row.verification_id, row.kind, row.position, row.id)
 }
 
 /// The verification that a blob of ours belongs to.
-fn verification_of(key: &BlobKey) -> Option<String> {
+pub(super) fn verification_of(key: &BlobKey) -> Option<String> {
     let (verification_id, name) = key.as_str().split_once('/')?;
     let kind = name.split('-').next()?;
     VerificationId::parse(verification_id).ok()?;

@@ -20,6 +20,7 @@ mod redact_verification;
 mod rewrap_vault;
 mod settle;
 mod settle_due;
+mod sweep_evidence;
 mod usage;
 mod watch_verifications;
 
@@ -38,6 +39,7 @@ pub use list_verifications::{ListRequest, Page};
 pub use redact_verification::REDACT_JOB;
 pub use rewrap_vault::{REWRAP_JOB, VaultKeys};
 pub use settle_due::SETTLE_JOB;
+pub use sweep_evidence::{ClaimError, Orphans, SWEEP_JOB, Sweep, claim_evidence};
 pub use usage::{Reconciliation, UsageDifference, UsageRequest, UsageRow};
 pub use watch_verifications::Watched;
 
@@ -78,6 +80,8 @@ pub struct App {
     pub poll_schedule: PollSchedule,
     /// Questions to the vendor about a verification that are under way, by its id.
     pub checks: Flights<Result<(), Arc<Error>>>,
+    /// What the sweep of the evidence found last time.
+    pub orphans: Orphans,
     /// Work that goes on when its caller hangs up.
     pub detached: TaskTracker,
     /// Set when the process is about to stop: what waits or streams ends.
@@ -85,6 +89,14 @@ pub struct App {
 }
 
 impl App {
+    /// Whether calls can be served: the store reads and writes.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ready(&self) -> Result<(), Error> {
+        Ok(self.store.ping().await?)
+    }
+
     /// Lets detached work finish. No new work may come in any more.
     pub async fn drain(&self) {
         self.detached.close();

@@ -107,7 +107,7 @@ pub async fn examine(configuration: Result<Config, ConfigError>, origin: &str, c
     let mut findings = vec![Finding::ok("config", origin, counts)];
     let keyring = Arc::new(config.keyring);
     let store = storage::check_store(&config.store, &keyring, &mut findings).await;
-    storage::check_evidence(&config.evidence_url, &mut findings).await;
+    storage::check_evidence(&config.evidence_url, store.as_deref(), &mut findings).await;
     let mut reached = false;
     for endpoint in iter::once(&config.tencent.endpoint).chain(&config.tencent.backup_endpoints) {
         reached |= network::check_endpoint(endpoint, &config.tencent, &*clock, &mut findings).await;

@@ -4,8 +4,8 @@ use super::{Finding, Status};
 use crate::{
     app::{KeyFault, key_faults, key_use},
     config::StoreUrl,
-    evidence::EvidenceStore,
-    store::{self, sqlite::SqliteStore},
+    evidence::{EvidenceStore, OwnerError, Ownership},
+    store::{self, Store, sqlite::SqliteStore},
     vault::Keyring,
 };
 use std::{fs, io::ErrorKind, path::Path, sync::Arc, time::Duration};
@@ -116,16 +116,19 @@ fn check_keys_of_another_version(store: &SqliteStore, keyring: &Keyring, finding
     }
 }
 
-/// Looks whether the evidence can be listed. A folder is not made: that is the gateway's to do.
-pub(super) async fn check_evidence(url: &str, findings: &mut Vec<Finding>) {
+/// Looks whether the evidence can be listed, and is the store's where that is known. A folder is not made: that is the gateway's to do.
+pub(super) async fn check_evidence(url: &str, store: Option<&SqliteStore>, findings: &mut Vec<Finding>) {
     let finding = match url.strip_prefix("file:") {
         Some(folder) if !Path::new(folder).exists() => {
             let advice = "right before the first start, which makes it; else check evidence.url and the volume";
             Finding::new("evidence", url, Status::Warn, "the folder is not there", advice)
         }
-        _ => match list(url).await {
-            Ok(()) => Finding::ok("evidence", url, "can be listed"),
-            Err(problem) => {
+        _ => match look(url, store).await {
+            Ok(found) => Finding::ok("evidence", url, found),
+            Err(Trouble::Owner(problem)) => {
+                Finding::new("evidence", url, Status::Fail, problem, "the gateway does not start with it")
+            }
+            Err(Trouble::Unreachable(problem)) => {
                 let advice = if url.starts_with("file:") {
                     "check evidence.url, and the folder's owner and rights"
                 } else {
@@ -138,10 +141,26 @@ pub(super) async fn check_evidence(url: &str, findings: &mut Vec<Finding>) {
     findings.push(finding);
 }
 
-async fn list(url: &str) -> Result<(), String> {
-    let store = EvidenceStore::open(url).map_err(|error| error.to_string())?;
-    match tokio::time::timeout(EVIDENCE_TIMEOUT, store.check()).await {
-        Ok(listed) => listed.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", EVIDENCE_TIMEOUT.as_secs())),
-    }
+enum Trouble {
+    Unreachable(String),
+    /// It is another store's.
+    Owner(String),
+}
+
+async fn look(url: &str, store: Option<&SqliteStore>) -> Result<&'static str, Trouble> {
+    let unreachable = |error: &dyn ToString| Trouble::Unreachable(error.to_string());
+    let evidence = EvidenceStore::open(url).map_err(|error| unreachable(&error))?;
+    let look = async {
+        evidence.check().await.map_err(|error| unreachable(&error))?;
+        let Some(store) = store else { return Ok("can be listed") };
+        let identity = store.identity().await.map_err(|error| unreachable(&error))?;
+        match evidence.check_owner(identity).await {
+            Ok(Ownership::Ours | Ownership::OursOfEarlierEpoch) => Ok("can be listed, and is this store's"),
+            Ok(Ownership::Unmarked) => Ok("can be listed; the next start marks it as this store's"),
+            Err(OwnerError::Store(error)) => Err(unreachable(&error)),
+            Err(error) => Err(Trouble::Owner(error.to_string())),
+        }
+    };
+    let timed_out = |_| Trouble::Unreachable(format!("no answer within {} s", EVIDENCE_TIMEOUT.as_secs()));
+    tokio::time::timeout(EVIDENCE_TIMEOUT, look).await.map_err(timed_out)?
 }

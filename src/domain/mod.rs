@@ -20,4 +20,5 @@ pub mod redirect;
 pub mod result;
 pub mod result_code;
 pub mod schedule;
+pub mod store_identity;
 pub mod verification;

@@ -4,10 +4,12 @@
 //! tells of the blob: whoever erases the row's key has erased the blob, wherever copies of it may be.
 //!
 //! [`store`] is what the rest of the gateway uses; `seal` is the format of a blob, `upload` how one is written so that it
-//! appears whole or not at all.
+//! appears whole or not at all; `owner` tells whose evidence it is.
 
+mod owner;
 mod seal;
 pub mod store;
 mod upload;
 
+pub use owner::{OwnerError, Ownership};
 pub use store::{BlobKey, EvidenceStore, GetError, OpenError, PutError, StoreError, StoredBlob};

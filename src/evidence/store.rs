@@ -27,7 +27,7 @@ use std::{
 /// Sealed blobs in a folder or a bucket.
 #[derive(Clone)]
 pub struct EvidenceStore {
-    objects: Arc<dyn ObjectStore>,
+    pub(super) objects: Arc<dyn ObjectStore>,
     /// Where unfinished uploads are left behind by a crash; a bucket keeps its own.
     folder: Option<PathBuf>,
 }
@@ -324,7 +324,7 @@ impl fmt::Display for BlobKey {
 }
 
 impl StoreError {
-    fn new(operation: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub(super) fn new(operation: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { operation, source: source.into() }
     }
 }

@@ -5,6 +5,7 @@ mod caller;
 mod convert;
 mod convert_result;
 mod credential_service;
+pub mod health;
 mod listener;
 pub mod observe;
 mod status;

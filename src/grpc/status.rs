@@ -123,7 +123,7 @@ fn message(error: &Error, reason: Reason) -> String {
         (Reason::CredentialUnavailable, _) => {
             "the credential of the flow has no key pair now: try again; the gateway's log says why".into()
         }
-        (Reason::StoreUnavailable, _) => "the gateway's store is unavailable: try again".into(),
+        (Reason::StoreUnavailable, _) => error.store_message(),
         (_, Some(vendor)) => format!("{error}. {}", vendor.known.hint_en),
         (_, None) => error.to_string(),
     }

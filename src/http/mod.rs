@@ -34,15 +34,15 @@ async fn render_metrics(State(state): State<HttpState>) -> String {
     state.metrics.render()
 }
 
-async fn readyz(State(state): State<HttpState>) -> (StatusCode, &'static str) {
+async fn readyz(State(state): State<HttpState>) -> (StatusCode, String) {
     if state.stopping.load(Ordering::SeqCst) {
-        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into());
     }
-    match state.app.store.ping().await {
-        Ok(()) => (StatusCode::OK, "ok\n"),
+    match state.app.ready().await {
+        Ok(()) => (StatusCode::OK, "ok\n".into()),
         Err(error) => {
             tracing::warn!(error = %error, "not ready");
-            (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n")
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", error.store_message()))
         }
     }
 }

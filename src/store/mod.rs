@@ -3,9 +3,13 @@
 //! The methods are shaped by use case. Everything secret or personal arrives sealed (see [`crate::vault`]): the store sees
 //! ciphertext and keyed hashes only. Every method that returns `Ok` for a write has made it durable.
 
+mod error;
 pub mod row;
 pub mod sqlite;
 
+pub use error::{Error, ErrorKind, Refusal};
+
+use crate::domain::store_identity::StoreIdentity;
 use async_trait::async_trait;
 use row::{
     AuditFilter, AuditRow, ChargeRow, CredentialRow, Effects, EventRow, EvidenceRow, JobRow, KeyUseRow, ListFilter,
@@ -16,6 +20,9 @@ use tokio::sync::watch;
 /// The store's contract. The conformance suite in `tests/it/store.rs` holds every implementation to it.
 #[async_trait]
 pub trait Store: Send + Sync {
+    /// Which store it is.
+    async fn identity(&self) -> Result<StoreIdentity, Error>;
+
     /// Stores a new verification with its effects, or finds the one that this caller made with the same request id.
     async fn create_or_find(&self, new: NewRow, effects: Effects) -> Result<Creation, Error>;
 
@@ -182,7 +189,7 @@ pub trait Store: Send + Sync {
     /// Keeps what was sealed with a key that is seen for the first time. One that is there stays.
     async fn put_key_check(&self, key_id: &str, sealed_check: Vec<u8>) -> Result<(), Error>;
 
-    /// Whether the store reads and writes.
+    /// Whether the store reads and writes: commits something, unless a commit has just succeeded.
     async fn ping(&self) -> Result<(), Error>;
 }
 
@@ -192,19 +199,4 @@ pub enum Creation {
     Created,
     /// The caller's request id was taken: by this verification.
     Found(Box<VerificationRow>),
-}
-
-/// The store could not serve.
-#[derive(Debug, thiserror::Error)]
-#[error("store: {operation} failed: {source}")]
-pub struct Error {
-    pub operation: &'static str,
-    #[source]
-    pub source: Box<dyn std::error::Error + Send + Sync>,
-}
-
-impl Error {
-    pub(crate) fn new(operation: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { operation, source: source.into() }
-    }
 }

@@ -7,9 +7,10 @@ mod gauges;
 
 use crate::{
     app::{
-        App, BLOBS_JOB, EVIDENCE_JOB, EVIDENCE_RETENTION_JOB, Error, REDACT_JOB, REWRAP_JOB, SETTLE_JOB, WEBHOOK_JOB,
+        App, BLOBS_JOB, EVIDENCE_JOB, EVIDENCE_RETENTION_JOB, Error, REDACT_JOB, REWRAP_JOB, SETTLE_JOB, SWEEP_JOB,
+        WEBHOOK_JOB,
     },
-    store::row::JobRow,
+    store::row::{JobRow, NewJob},
 };
 use jiff::SignedDuration;
 use std::{sync::Arc, time::Duration};
@@ -23,8 +24,10 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 const LEASE: SignedDuration = SignedDuration::from_mins(12);
 /// How much evidence is fetched at once: each has some MB under way.
 const EVIDENCE_CONCURRENCY: usize = 4;
-/// How often is looked for blobs that no row tells of, and for hashes of ID cards that do not count any more.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
+/// How often hashes of ID cards that do not count any more are looked for.
+const FORGET_INTERVAL: Duration = Duration::from_secs(3600);
+/// How long after a start evidence is swept at the earliest: time to notice that the gateway was started on a wrong database.
+const FIRST_SWEEP_AFTER: Duration = Duration::from_secs(3600);
 
 /// How often temporary key pairs are looked at.
 const RENEW_INTERVAL: Duration = Duration::from_secs(1);
@@ -46,7 +49,8 @@ impl Workers {
             tokio::spawn(work_off(Arc::clone(app), Work::EraseEvidence, 1)),
             tokio::spawn(work_off(Arc::clone(app), Work::DeleteBlobs, 1)),
             tokio::spawn(work_off(Arc::clone(app), Work::Rewrap, 1)),
-            tokio::spawn(sweep(Arc::clone(app))),
+            tokio::spawn(sweep_evidence(Arc::clone(app))),
+            tokio::spawn(forget_id_cards(Arc::clone(app))),
             tokio::spawn(renew(Arc::clone(app))),
             tokio::spawn(gauges::keep(Arc::clone(app))),
         ])
@@ -81,6 +85,8 @@ enum Work {
     DeleteBlobs,
     /// Seals everything anew with the first key of the keyring.
     Rewrap,
+    /// Deletes blobs that no row tells of.
+    Sweep,
 }
 
 impl Work {
@@ -93,6 +99,7 @@ impl Work {
             Self::EraseEvidence => EVIDENCE_RETENTION_JOB,
             Self::DeleteBlobs => BLOBS_JOB,
             Self::Rewrap => REWRAP_JOB,
+            Self::Sweep => SWEEP_JOB,
         }
     }
 
@@ -100,7 +107,9 @@ impl Work {
     fn asks_vendor(self) -> bool {
         match self {
             Self::Settle | Self::FetchEvidence => true,
-            Self::Redact | Self::Webhook | Self::EraseEvidence | Self::DeleteBlobs | Self::Rewrap => false,
+            Self::Redact | Self::Webhook | Self::EraseEvidence | Self::DeleteBlobs | Self::Rewrap | Self::Sweep => {
+                false
+            }
         }
     }
 
@@ -113,6 +122,7 @@ impl Work {
             Self::EraseEvidence => app.erase_evidence_due(job).await,
             Self::DeleteBlobs => app.delete_blobs_due(job).await,
             Self::Rewrap => app.rewrap_due(job).await,
+            Self::Sweep => app.sweep_evidence_due(job).await,
         }
     }
 }
@@ -180,17 +190,24 @@ async fn renew(app: Arc<App>) {
     }
 }
 
-async fn sweep(app: Arc<App>) {
-    let mut tick = tokio::time::interval(SWEEP_INTERVAL);
+async fn sweep_evidence(app: Arc<App>) {
+    if app.stopping.run_until_cancelled(tokio::time::sleep(FIRST_SWEEP_AFTER)).await.is_none() {
+        return;
+    }
+    let now_ms = app.clock.now().as_millisecond();
+    let job = NewJob { kind: SWEEP_JOB, subject: String::new(), due_at_ms: now_ms, rank_ms: now_ms };
+    if let Err(error) = app.store.add_job(job).await {
+        tracing::warn!(error = %error, "the sweep of the evidence could not be planned: the next start tries again");
+    }
+    work_off(app, Work::Sweep, 1).await;
+}
+
+async fn forget_id_cards(app: Arc<App>) {
+    let mut tick = tokio::time::interval(FORGET_INTERVAL);
     while app.stopping.run_until_cancelled(tick.tick()).await.is_some() {
         match app.forget_id_cards().await {
             Ok(forgotten) => tracing::debug!(forgotten, "forgot hashes of ID cards that do not count any more"),
             Err(error) => tracing::warn!(error = %error, "hashes of ID cards could not be erased; it is tried again"),
-        }
-        match app.stopping.run_until_cancelled(app.sweep_orphans()).await {
-            Some(Ok(0)) | None => {}
-            Some(Ok(swept)) => tracing::info!(swept, "removed evidence that no row tells of"),
-            Some(Err(error)) => tracing::warn!(error = %error, "evidence without a row could not be looked for"),
         }
     }
 }

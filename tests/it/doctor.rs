@@ -133,9 +133,20 @@ async fn a_gateway_that_serves_is_looked_at_and_not_touched() {
     assert_found(&findings, "store", "gateway.db", Status::Ok, "schema");
     // The key pair, and session and subject of the verification.
     assert_found(&findings, "keys", "test", Status::Ok, "3 value(s)");
-    assert_found(&findings, "evidence", "evidence", Status::Ok, "can be listed");
+    assert_found(&findings, "evidence", "evidence", Status::Ok, "is this store's");
     assert_eq!(rows(&world), before);
     world.created().await;
+}
+
+#[tokio::test]
+async fn another_stores_evidence_is_named() {
+    let (world, other) = (World::start().await, World::start().await);
+    let mut patient = Patient::of(&world.simulator);
+    let (_simulator, folder) = world.stop_gateway().await;
+    let marker = "evidence/faceid-gateway.store";
+    std::fs::copy(other.folder.path().join(marker), folder.path().join(marker)).expect("copied");
+    patient.folder = folder;
+    assert_found(&patient.examined().await, "evidence", "evidence", Status::Fail, "belongs to the store");
 }
 
 #[tokio::test]

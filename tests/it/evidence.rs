@@ -1,10 +1,13 @@
 //! Photos, videos and sounds: taken from the vendor in the background, kept sealed, given out verified, erased.
 
 use crate::harness::{Created, LOANS, ORDERS, World, bearing, by_id, refused, succeeded};
-use faceid_gateway::grpc::pb::{
-    CreateVerificationRequest, DownloadEvidenceRequest, DownloadEvidenceResponse, Evidence, EvidenceKind,
-    GetResultResponse, IntentionScript, ReadAloudScript, RedactVerificationRequest, download_evidence_response::Part,
-    intention_script::Mode,
+use faceid_gateway::{
+    app::Sweep,
+    grpc::pb::{
+        CreateVerificationRequest, DownloadEvidenceRequest, DownloadEvidenceResponse, Evidence, EvidenceKind,
+        GetResultResponse, IntentionScript, ReadAloudScript, RedactVerificationRequest,
+        download_evidence_response::Part, intention_script::Mode,
+    },
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -182,17 +185,61 @@ async fn is_erased_after_its_own_retention() {
     assert!(told.evidence.iter().all(|row| row.erase_time.is_some()));
 }
 
+/// As a killed process leaves it: a blob of a verification, without a row.
+fn leave_behind(world: &World, verification_id: &str, name: &str) {
+    let folder = world.folder.path().join("evidence").join(verification_id);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    std::fs::write(folder.join(name), b"left behind").expect("a file");
+}
+
+async fn swept(world: &World) -> Sweep {
+    world.gateway.app.sweep_orphans().await.expect("swept")
+}
+
 #[tokio::test]
-async fn a_blob_without_a_row_is_swept() {
+async fn a_blob_without_a_row_is_swept_by_the_second_run_that_finds_it() {
     let world = World::start().await;
     let created = passed(&world).await;
-    let evidence = stored(&world, &created).await;
-    let folder = world.folder.path().join("evidence").join("01a20c39-f179-7714-bb52-7f22ca46238b");
-    std::fs::create_dir_all(&folder).expect("a folder");
-    std::fs::write(folder.join("best_frame-0-01a20c39"), b"left behind").expect("a file");
-    std::fs::write(folder.join("notes"), b"somebody else's").expect("a file");
-    assert_eq!(world.gateway.app.sweep_orphans().await.expect("swept"), 0, "it may still get its row");
+    let blobs = stored(&world, &created).await.len();
+    leave_behind(&world, &created.id, "best_frame-0-01a20c39");
+    std::fs::write(world.folder.path().join("evidence").join(&created.id).join("notes"), b"somebody else's")
+        .expect("a file");
+    assert_eq!(swept(&world).await.orphans, 0, "it may still get its row");
     world.advance(25 * 3600).await;
-    assert_eq!(world.gateway.app.sweep_orphans().await.expect("swept"), 1);
-    assert_eq!(world.blobs().len(), evidence.len() + 1);
+    let first = swept(&world).await;
+    assert_eq!((first.orphans, first.deleted), (1, 0), "the first run only tells");
+    assert_eq!(world.blobs().len(), blobs + 2);
+    let second = swept(&world).await;
+    assert_eq!((second.orphans, second.deleted), (1, 1));
+    assert_eq!(world.blobs().len(), blobs + 1);
+}
+
+#[tokio::test]
+async fn blobs_of_verifications_that_the_store_does_not_have_are_left_alone() {
+    let world = World::start().await;
+    let created = passed(&world).await;
+    let blobs = stored(&world, &created).await.len();
+    leave_behind(&world, "01a20c39-f179-7714-bb52-7f22ca46238b", "best_frame-0-01a20c39");
+    world.advance(25 * 3600).await;
+    for _ in 0..3 {
+        let sweep = swept(&world).await;
+        assert_eq!((sweep.foreign, sweep.orphans, sweep.deleted), (1, 0, 0));
+    }
+    assert_eq!(world.blobs().len(), blobs + 1);
+}
+
+#[tokio::test]
+async fn a_sweep_that_would_delete_much_deletes_nothing() {
+    let world = World::start().await;
+    let created = passed(&world).await;
+    let blobs = stored(&world, &created).await.len();
+    for i in 0..5 {
+        leave_behind(&world, &created.id, &format!("best_frame-{i}-01a20c39"));
+    }
+    world.advance(25 * 3600).await;
+    for _ in 0..3 {
+        let sweep = swept(&world).await;
+        assert_eq!((sweep.orphans, sweep.deleted, sweep.held_back), (5, 0, true));
+    }
+    assert_eq!(world.blobs().len(), blobs + 5);
 }

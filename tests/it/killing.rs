@@ -35,6 +35,8 @@ const CONFIG: &str = "FACEID_TEST_KILLED_CONFIG";
 const MOVED_S: &str = "FACEID_TEST_KILLED_MOVED_S";
 /// What that process says before what the test reads; the test framework writes to the same output.
 const SAYS: &str = "killed-gateway ";
+/// What that process reads when it is to sweep.
+const SWEEP: &str = "sweep";
 const KILLS: u64 = 12;
 const USERS: u64 = 4;
 /// A run that fails can be run again with the same choices; the moments of the kills differ with the machine's pace.
@@ -53,22 +55,27 @@ async fn at_any_moment_loses_nothing_and_doubles_nothing() {
     run.check().await;
 }
 
-/// The killed process: serves, and moves its clock by the seconds that it reads.
+/// The killed process: serves, moves its clock by the seconds that it reads, and sweeps when it is told to.
 async fn serve_until_killed(config: &Path) {
     let config = Config::load(config, iter::empty()).unwrap_or_else(|error| panic!("{error}"));
     let clock = Arc::new(MovableClock::default());
-    // Before it starts: the sweep that it begins with goes by the clock.
+    // Before it starts: what is due is due at once.
     let moved_s = env::var(MOVED_S).expect("set with the configuration").parse().expect("seconds");
     clock.advance(SignedDuration::from_secs(moved_s));
     let gateway = Gateway::start(config, Arc::clone(&clock) as _).await.expect("gateway starts");
     println!("\n{SAYS}{}", gateway.grpc_addr);
-    let moves = tokio::task::spawn_blocking(move || {
+    let (app, runtime) = (Arc::clone(&gateway.app), tokio::runtime::Handle::current());
+    let orders = tokio::task::spawn_blocking(move || {
         for line in std::io::stdin().lines().map_while(Result::ok) {
-            clock.advance(SignedDuration::from_secs(line.parse().expect("seconds")));
-            println!("\n{SAYS}moved");
+            if line == SWEEP {
+                runtime.block_on(app.sweep_orphans()).expect("swept");
+            } else {
+                clock.advance(SignedDuration::from_secs(line.parse().expect("seconds")));
+            }
+            println!("\n{SAYS}done");
         }
     });
-    moves.await.expect("the test goes on for longer");
+    orders.await.expect("the test goes on for longer");
     drop(gateway);
 }
 
@@ -99,8 +106,16 @@ impl Killable {
     }
 
     fn move_clock(&mut self, seconds: i64) {
-        writeln!(self.stdin, "{seconds}").expect("the gateway reads");
-        assert_eq!(heard(&mut self.lines), "moved");
+        self.order(&seconds.to_string());
+    }
+
+    fn sweep(&mut self) {
+        self.order(SWEEP);
+    }
+
+    fn order(&mut self, line: &str) {
+        writeln!(self.stdin, "{line}").expect("the gateway reads");
+        assert_eq!(heard(&mut self.lines), "done");
     }
 
     fn client(&self) -> VerificationServiceClient<Channel> {
@@ -201,7 +216,7 @@ impl Run {
         self.control("clock", json!({ "advance_s": seconds })).await;
     }
 
-    /// Lets every token end and all work be done. Then a day goes by, and the sweep that each start begins with runs.
+    /// Lets every token end and all work be done. Then a day goes by, after which blobs without a row are swept.
     async fn settle_everything(&mut self) {
         let mut gateway = Killable::start(&self.config, self.moved_s).await;
         self.advance(&mut gateway, 7203).await;
@@ -221,7 +236,10 @@ impl Run {
     }
 
     async fn check(&mut self) {
-        let gateway = Killable::start(&self.config, self.moved_s).await;
+        let mut gateway = Killable::start(&self.config, self.moved_s).await;
+        for _ in ["the first run tells", "the second deletes"] {
+            gateway.sweep();
+        }
         assert!(self.acknowledged.len() as u64 >= KILLS, "the users came to nothing");
         let vendor = self.vendor().await;
         let mut passed_with_evidence = 0;

@@ -1,7 +1,7 @@
 //! Looking at a database without changing it, also while a gateway is at work on it.
 
-use super::{READERS, SqliteStore, Writer, migrations};
-use crate::store::Error;
+use super::{READERS, SqliteStore, Writer, failure::failed, migrations};
+use crate::store::{Error, ErrorKind, Refusal};
 use rusqlite::{Connection, OpenFlags};
 use std::{
     collections::BTreeMap,
@@ -26,8 +26,8 @@ impl SqliteStore {
     /// # Errors
     /// When the file is missing, cannot be opened, or is no database.
     pub fn open_read_only(path: &Path) -> Result<Self, Error> {
-        let failed = |error: rusqlite::Error| Error::new("open", error);
-        let uri = read_only_uri(path).map_err(|error| Error::new("open", error))?;
+        let unusable = |error| Error::new("open", ErrorKind::Refused(Refusal::CannotOpen), error);
+        let uri = read_only_uri(path).map_err(unusable)?;
         let open = || {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = Connection::open_with_flags(&uri, flags)?;
@@ -36,8 +36,9 @@ impl SqliteStore {
             connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
             Ok(connection)
         };
-        let readers = (0..READERS).map(|_| open().map(Mutex::new)).collect::<rusqlite::Result<_>>().map_err(failed)?;
-        let writer = Writer::start(open().map_err(failed)?).map_err(|error| Error::new("start writer", error))?;
+        let readers =
+            (0..READERS).map(|_| open().map(Mutex::new)).collect::<rusqlite::Result<_>>().map_err(failed("open"))?;
+        let writer = Writer::start(open().map_err(failed("open"))?, None).map_err(unusable)?;
         Ok(Self { readers, next_reader: AtomicUsize::new(0), writer, events: watch::Sender::new(0) })
     }
 

@@ -4,25 +4,31 @@ mod audit;
 mod credentials;
 mod effects;
 mod evidence;
+mod failure;
+mod identity;
 mod inspect;
 mod jobs;
 mod keys;
 mod usage;
 mod verifications;
+mod watched_file;
 mod webhooks;
 mod writer;
 
 use super::{
-    Creation, Error, Store,
+    Creation, Error, ErrorKind, Refusal, Store,
     row::{
         AuditFilter, AuditRow, ChargeRow, CredentialRow, Effects, EventRow, EvidenceRow, JobRow, KeyUseRow, ListFilter,
         NewJob, NewRow, ProgressRow, Resealed, SealedValue, Unsettled, UsageDay, UsageFilter, VerificationRow,
     },
 };
+use crate::domain::store_identity::StoreIdentity;
 use async_trait::async_trait;
+use failure::failed;
 use rusqlite::{Connection, OpenFlags, params, params_from_iter};
 use std::{
-    fs,
+    fs, io,
+    os::unix::fs::PermissionsExt,
     path::Path,
     sync::{
         Mutex, PoisonError,
@@ -32,6 +38,7 @@ use std::{
 };
 use tokio::sync::watch;
 use verifications::{BY_REQUEST_ID, select_where};
+use watched_file::WatchedFile;
 use writer::Writer;
 
 mod migrations {
@@ -41,6 +48,8 @@ mod migrations {
 /// Readers run on the runtime's own threads: a point read takes less than the hop to a blocking pool. More connections than
 /// cores gain nothing then.
 const READERS: usize = 4;
+/// A commit that is not older shows that the store can be written: readiness costs no more than a flush in so long.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A SQLite database.
 pub struct SqliteStore {
@@ -57,13 +66,13 @@ impl SqliteStore {
     /// # Errors
     /// When the file cannot be opened, is no database, or a migration fails.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let failed = |error: rusqlite::Error| Error::new("open", error);
+        let unusable = |operation| move |error| Error::new(operation, ErrorKind::Refused(Refusal::CannotOpen), error);
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::create_dir_all(folder).map_err(|error| Error::new("create folder", error))?;
+            fs::create_dir_all(folder).map_err(unusable("create folder"))?;
         }
-        let mut connection = Connection::open(path).map_err(failed)?;
-        restrict_to_owner(path)?;
-        connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
+        let mut connection = Connection::open(path).map_err(failed("open"))?;
+        restrict_to_owner(path).map_err(unusable("restrict file"))?;
+        connection.busy_timeout(Duration::from_secs(5)).map_err(failed("open"))?;
         // FULL: in WAL mode a commit is on the disk when it returns, also after a power cut. secure_delete: what is erased is
         // overwritten, not only left out.
         connection
@@ -71,8 +80,9 @@ impl SqliteStore {
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
                  PRAGMA secure_delete = ON;",
             )
-            .map_err(failed)?;
-        migrations::migrations::runner().run(&mut connection).map_err(|error| Error::new("migrate", error))?;
+            .map_err(failed("open"))?;
+        migrations::migrations::runner().run(&mut connection).map_err(failure::of_migration)?;
+        identity::ensure(&connection).map_err(failed("identity"))?;
         let readers = (0..READERS)
             .map(|_| {
                 let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -81,8 +91,9 @@ impl SqliteStore {
                 Ok(Mutex::new(reader))
             })
             .collect::<rusqlite::Result<_>>()
-            .map_err(failed)?;
-        let writer = Writer::start(connection).map_err(|error| Error::new("start writer", error))?;
+            .map_err(failed("open"))?;
+        let file = WatchedFile::of_open(path).map_err(unusable("watch file"))?;
+        let writer = Writer::start(connection, Some(file)).map_err(unusable("start writer"))?;
         Ok(Self { readers, next_reader: AtomicUsize::new(0), writer, events: watch::Sender::new(0) })
     }
 
@@ -93,7 +104,7 @@ impl SqliteStore {
     ) -> Result<T, Error> {
         let turn = self.next_reader.fetch_add(1, Ordering::Relaxed) % self.readers.len();
         let reader = self.readers[turn].lock().unwrap_or_else(PoisonError::into_inner);
-        read(&reader).map_err(|error| Error::new(operation, error))
+        read(&reader).map_err(failed(operation))
     }
 
     fn find_where(
@@ -114,6 +125,10 @@ impl SqliteStore {
 
 #[async_trait]
 impl Store for SqliteStore {
+    async fn identity(&self) -> Result<StoreIdentity, Error> {
+        self.read("identity", identity::read)
+    }
+
     async fn create_or_find(&self, new: NewRow, effects: Effects) -> Result<Creation, Error> {
         let has_events = !effects.events.is_empty();
         let creation = self
@@ -454,20 +469,16 @@ impl Store for SqliteStore {
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        self.read("ping", |reader| reader.query_row("SELECT count(*) FROM credentials", [], |_| Ok(())))?;
-        // An empty batch: shows that the writer lives and that a transaction can begin, and costs no flush.
-        self.writer.write("ping", |_| Ok(())).await
+        self.read("ping", identity::read)?;
+        if self.writer.has_committed_within(PROBE_INTERVAL) {
+            // A file that was removed since is not noticed by a commit of before.
+            return self.writer.check_file("ping");
+        }
+        self.writer.write("ping", identity::probe).await
     }
 }
 
 /// The database names callers and flows: nobody but the gateway's user needs to read it.
-#[cfg(unix)]
-fn restrict_to_owner(path: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(|error| Error::new("restrict file", error))
-}
-
-#[cfg(not(unix))]
-fn restrict_to_owner(_path: &Path) -> Result<(), Error> {
-    Ok(())
+fn restrict_to_owner(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
 }

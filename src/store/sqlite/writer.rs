@@ -3,9 +3,17 @@
 //! A commit at full durability costs one flush to the disk, however much is in it: while one is under way the next batch
 //! gathers. Each write of a batch stands in its own savepoint, so one that fails takes nothing with it.
 
-use super::super::Error;
+use super::{
+    super::{Error, ErrorKind},
+    failure::{failed, kind, of_commit},
+    watched_file::WatchedFile,
+};
 use rusqlite::{Connection, TransactionBehavior};
-use std::thread;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// How many writes wait before callers do.
@@ -14,7 +22,7 @@ const QUEUE: usize = 1024;
 const MAX_BATCH: usize = 256;
 
 /// Takes the batch's transaction, or why there is none, and gives what to call once the batch is committed or lost.
-type Job = Box<dyn FnOnce(Result<&mut rusqlite::Transaction<'_>, &rusqlite::Error>) -> Reply + Send>;
+type Job = Box<dyn FnOnce(Result<&mut rusqlite::Transaction<'_>, &Error>) -> Reply + Send>;
 type Reply = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
 enum Task {
@@ -25,13 +33,30 @@ enum Task {
 pub(super) struct Writer {
     queue: Option<mpsc::Sender<Task>>,
     thread: Option<thread::JoinHandle<()>>,
+    /// None: the database is only read.
+    file: Option<WatchedFile>,
+    committed_at: CommittedAt,
 }
 
+/// When the last batch was committed; None when it was not.
+type CommittedAt = Arc<Mutex<Option<Instant>>>;
+
 impl Writer {
-    pub(super) fn start(connection: Connection) -> std::io::Result<Self> {
+    pub(super) fn start(connection: Connection, file: Option<WatchedFile>) -> std::io::Result<Self> {
         let (queue, tasks) = mpsc::channel(QUEUE);
-        let thread = thread::Builder::new().name("sqlite-writer".into()).spawn(move || run(connection, tasks))?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
+        let committed_at = CommittedAt::default();
+        let database = Database { connection, file: file.clone(), committed_at: Arc::clone(&committed_at) };
+        let thread = thread::Builder::new().name("sqlite-writer".into()).spawn(move || database.run(tasks))?;
+        Ok(Self { queue: Some(queue), thread: Some(thread), file, committed_at })
+    }
+
+    pub(super) fn has_committed_within(&self, time: Duration) -> bool {
+        let committed_at = *self.committed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        committed_at.is_some_and(|at| at.elapsed() < time)
+    }
+
+    pub(super) fn check_file(&self, operation: &'static str) -> Result<(), Error> {
+        self.file.as_ref().map_or(Ok(()), |file| file.check(operation))
     }
 
     /// Does a write and waits until it is durable.
@@ -43,8 +68,8 @@ impl Writer {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |batch| {
             let written = match batch {
-                Ok(batch) => in_savepoint(batch, write).map_err(|error| Error::new(operation, error)),
-                Err(error) => Err(Error::new(operation, error.to_string())),
+                Ok(batch) => in_savepoint(batch, write).map_err(failed(operation)),
+                Err(error) => Err(Error::new(operation, error.kind, error.source.to_string())),
             };
             // A caller that went away is not an error: its write counts all the same.
             Box::new(move |committed| drop(answer.send(committed.and(written))))
@@ -64,7 +89,7 @@ impl Writer {
         task: Task,
         answered: oneshot::Receiver<Result<T, Error>>,
     ) -> Result<T, Error> {
-        let gone = || Error::new(operation, "the writer has stopped");
+        let gone = || Error::new(operation, ErrorKind::Ambiguous, "the writer has stopped");
         self.queue.as_ref().ok_or_else(gone)?.send(task).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
@@ -80,51 +105,82 @@ impl Drop for Writer {
     }
 }
 
-fn run(mut connection: Connection, mut tasks: mpsc::Receiver<Task>) {
-    while let Some(first) = tasks.blocking_recv() {
-        let mut batch = Vec::new();
-        let mut log_replies = Vec::new();
-        let mut next = Some(first);
-        while let Some(task) = next {
-            match task {
-                Task::Write(job) => batch.push(job),
-                Task::EmptyLog(reply) => log_replies.push(reply),
+/// What the writer's thread has.
+struct Database {
+    connection: Connection,
+    file: Option<WatchedFile>,
+    committed_at: CommittedAt,
+}
+
+impl Database {
+    fn run(mut self, mut tasks: mpsc::Receiver<Task>) {
+        while let Some(first) = tasks.blocking_recv() {
+            let mut batch = Vec::new();
+            let mut log_replies = Vec::new();
+            let mut next = Some(first);
+            while let Some(task) = next {
+                match task {
+                    Task::Write(job) => batch.push(job),
+                    Task::EmptyLog(reply) => log_replies.push(reply),
+                }
+                next = if batch.len() < MAX_BATCH { tasks.try_recv().ok() } else { None };
             }
-            next = if batch.len() < MAX_BATCH { tasks.try_recv().ok() } else { None };
-        }
-        commit_together(&mut connection, batch);
-        if !log_replies.is_empty() {
-            empty_log(&connection, log_replies);
+            if !batch.is_empty() {
+                let committed = self.commit_together(batch);
+                let committed_at = committed.then(Instant::now);
+                *self.committed_at.lock().unwrap_or_else(PoisonError::into_inner) = committed_at;
+            }
+            if !log_replies.is_empty() {
+                empty_log(&self.connection, log_replies);
+            }
         }
     }
+
+    /// Says whether the batch was committed. A commit counts only when the database is still at its path then: else it went into a
+    /// file that nobody will open again.
+    fn commit_together(&mut self, batch: Vec<Job>) -> bool {
+        let check_file = |operation| self.file.as_ref().map_or(Ok(()), |file| file.check(operation));
+        let begun = check_file("begin").and_then(|()| {
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed("begin"))
+        });
+        let mut transaction = match begun {
+            Ok(transaction) => transaction,
+            Err(error) => {
+                refused(&error, batch.len());
+                batch.into_iter().for_each(|job| job(Err(&error))(Ok(())));
+                return false;
+            }
+        };
+        let replies: Vec<Reply> = batch.into_iter().map(|job| job(Ok(&mut transaction))).collect();
+        let committed = transaction.commit().map_err(of_commit).and_then(|()| check_file("commit"));
+        if let Err(error) = &committed {
+            refused(error, replies.len());
+        }
+        for reply in replies {
+            reply(match &committed {
+                Ok(()) => Ok(()),
+                Err(error) => Err(Error::new(error.operation, error.kind, error.source.to_string())),
+            });
+        }
+        committed.is_ok()
+    }
+}
+
+fn refused(error: &Error, writes: usize) {
+    metrics::counter!("faceid_store_refused_writes_total", "kind" => error.kind.name()).increment(writes as u64);
 }
 
 /// Readers that are in the middle of something hold the log; they are quick, and SQLite waits for them.
 fn empty_log(connection: &Connection, replies: Vec<Reply>) {
     let emptied = connection
         .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>("busy"))
-        .map_err(|error| error.to_string())
-        .and_then(|busy| if busy == 0 { Ok(()) } else { Err("a reader holds the write-ahead log".into()) });
+        .map_err(|error| (kind(&error), error.to_string()))
+        .and_then(|busy| match busy {
+            0 => Ok(()),
+            _ => Err((ErrorKind::Transient, "a reader holds the write-ahead log".into())),
+        });
     for reply in replies {
-        reply(emptied.clone().map_err(|error| Error::new("empty_log", error)));
-    }
-}
-
-fn commit_together(connection: &mut Connection, batch: Vec<Job>) {
-    if batch.is_empty() {
-        return;
-    }
-    let mut transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
-        Ok(transaction) => transaction,
-        Err(error) => {
-            batch.into_iter().for_each(|job| job(Err(&error))(Ok(())));
-            return;
-        }
-    };
-    let replies: Vec<Reply> = batch.into_iter().map(|job| job(Ok(&mut transaction))).collect();
-    let committed = transaction.commit().map_err(|error| error.to_string());
-    for reply in replies {
-        reply(committed.clone().map_err(|error| Error::new("commit", error)));
+        reply(emptied.clone().map_err(|(kind, problem)| Error::new("empty_log", kind, problem)));
     }
 }
 
