@@ -16,7 +16,7 @@
 //! cli        → serve, doctor, simulator, config, telemetry, grpc, vault, domain
 //! serve      → grpc, http, worker, app, auth, reload, config, telemetry, credential, tencent, vault, store, evidence, webhook, domain
 //! doctor     → app, config, credential, tencent, vault, store, evidence, domain
-//! config     → grpc, auth, reload, telemetry, credential, tencent, vault, webhook, domain
+//! config     → grpc, auth, reload, telemetry, credential, tencent, vault, evidence, webhook, domain
 //! grpc       → app, auth, reload, domain
 //! http       → app
 //! worker     → app, store, domain

@@ -4,7 +4,7 @@
 use crate::{
     app::{App, ClaimError, Flights, Orphans, claim_evidence, key_faults, remember_keys},
     auth::{Authenticator, KnownCaller},
-    config::{self, CallerConfig, Config, CredentialConfig, StoreUrl},
+    config::{self, CallerConfig, Config, CredentialConfig, DrainConfig, StoreUrl},
     credential::{CredentialError, CredentialVault, Credentials, Put, SourceKind},
     domain::{clock::Clock, flow::Flows, key_pair::KeyPair},
     evidence::{EvidenceStore, OwnerError},
@@ -33,8 +33,6 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-/// How long a stop waits for calls in flight: less than the 30 s that Kubernetes gives by default.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 /// How long the last bytes may take, and how long streams that never end by themselves (health watches, reflection) go on.
 const STREAM_GRACE: Duration = Duration::from_secs(1);
 /// How often samples of histograms are folded together; without it they pile up until somebody scrapes.
@@ -60,6 +58,7 @@ pub struct Gateway {
     grpc: JoinHandle<Result<(), tonic::transport::Error>>,
     http: JoinHandle<()>,
     workers: Workers,
+    drain: DrainConfig,
 }
 
 impl Gateway {
@@ -69,17 +68,18 @@ impl Gateway {
     /// When the store, the vault, a credential or a listener fails: the error says which and what to do.
     pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let metrics = telemetry::metrics_handle();
+        let stopping = CancellationToken::new();
+        // Certificates that are not valid now are found before anything is written.
+        let tls = config.grpc_tls.map(|tls| ServerTls::start(tls, Arc::clone(&clock), stopping.clone()));
+        let tls = tls.transpose().context("grpc.tls")?;
         let evidence = EvidenceStore::open(&config.evidence_url).context("evidence.url")?;
         let store = open_store(&config.store)?;
         check_evidence_is_ours(&*store, &evidence).await?;
         let keyring = Arc::new(config.keyring);
         check_keyring(&keyring, &*store).await?;
-        let stopping = CancellationToken::new();
         let webhooks = config.callers.iter().filter_map(webhook_of).collect();
         let authenticator = Authenticator::start(config.auth, known(config.callers), Arc::clone(&clock), &stopping);
         let authenticator = Arc::new(authenticator.await.context("auth.jwt.jwks_file")?);
-        let tls = config.grpc_tls.map(|tls| ServerTls::start(tls, Arc::clone(&clock), stopping.clone()));
-        let tls = tls.transpose().context("grpc.tls")?;
         // Rules of the vendor go by the vendor's time; certificates and JWTs do not.
         let vault = CredentialVault::new(Arc::clone(&keyring), Arc::clone(&store));
         let clock = Arc::new(VendorClock::new(clock));
@@ -127,6 +127,7 @@ impl Gateway {
         let workers = Workers::start(&app, config.reconcile_concurrency);
         let http = tokio::spawn(http::server::serve(http_listener, http::router(state), stop_http.clone()));
         tracing::info!(%grpc_addr, %http_addr, "serving");
+        let drain = config.drain;
         Ok(Self {
             grpc_addr,
             http_addr,
@@ -140,6 +141,7 @@ impl Gateway {
             grpc,
             http,
             workers,
+            drain,
         })
     }
 
@@ -151,17 +153,22 @@ impl Gateway {
         }
     }
 
-    /// Says NOT_SERVING, lets calls and detached work finish, and stops.
+    /// Says NOT_SERVING and serves on for the delay of [`DrainConfig`]; then lets calls and detached work finish, and stops.
     ///
     /// # Errors
-    /// When that takes longer than 25 seconds.
+    /// When calls are still in flight at the end of its timeout.
     pub async fn stop(self) -> anyhow::Result<()> {
-        tracing::info!("stopping: no new calls, finishing those in flight");
+        let DrainConfig { delay, timeout } = self.drain;
         self.stopping.store(true, Ordering::SeqCst);
-        self.app.stopping.cancel();
         // Else it could say SERVING once more.
-        self.following_store.await?;
+        self.following_store.abort();
         grpc::health::set(&self.health, ServingStatus::NotServing).await;
+        if !delay.is_zero() {
+            tracing::info!(delay_s = delay.as_secs(), "stopping: not ready, still serving");
+            tokio::time::sleep(delay).await;
+        }
+        tracing::info!("stopping: no new calls, finishing those in flight");
+        self.app.stopping.cancel();
         self.stop_grpc.cancel();
         self.stop_http.cancel();
         let finish = async {
@@ -176,8 +183,11 @@ impl Gateway {
             self.app.drain().await;
             anyhow::Ok(())
         };
-        tokio::time::timeout(DRAIN_TIMEOUT, finish).await.with_context(|| {
-            format!("calls were still in flight {} s after the stop; they are cut off", DRAIN_TIMEOUT.as_secs())
+        tokio::time::timeout(timeout, finish).await.with_context(|| {
+            format!(
+                "calls were still in flight {} s after the stop and are cut off (drain.timeout_s)",
+                timeout.as_secs()
+            )
         })??;
         tracing::info!("stopped");
         Ok(())

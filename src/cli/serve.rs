@@ -13,16 +13,23 @@ use std::{path::PathBuf, sync::Arc};
 #[derive(Args)]
 pub struct ServeArgs {
     /// The configuration file (TOML). Environment variables FACEID_GATEWAY__SECTION__KEY go before it.
-    #[arg(long, required_unless_present = "print_defaults")]
+    #[arg(long, required_unless_present_any = ["print_defaults", "print_schema"])]
     config: Option<PathBuf>,
     /// Print every setting with its default and meaning, and exit.
     #[arg(long)]
     print_defaults: bool,
+    /// Print the JSON schema of the configuration file, and exit: editors complete and check with it.
+    #[arg(long, conflicts_with = "print_defaults")]
+    print_schema: bool,
 }
 
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
+    if args.print_schema {
+        println!("{}", serde_json::to_string_pretty(&config::json_schema())?);
+        return Ok(());
+    }
     let Some(file) = args.config.filter(|_| !args.print_defaults) else {
-        print!("{}", config::DEFAULTS);
+        print!("{}", config::default_file());
         return Ok(());
     };
     let config = Config::load(&file, config::environment())?;

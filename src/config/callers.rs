@@ -1,186 +1,179 @@
-//! Who may call and how they show it: `[auth]`, `[grpc.tls]` and `[[callers]]`.
+//! Who may call: `[[callers]]`.
 
-use super::{CallerConfig, section::Section, value};
-use crate::{
-    auth::{
-        AuthModes, KnownCaller,
-        identity::{Identity, TrustedProxies},
-        jwks::JwksSource,
-        jwt::JwtConfig,
-        quota::QuotaConfig,
-    },
-    domain::{
-        caller::{Caller, FlowGrant, Right},
-        fault::Faults,
-        flow::Flows,
-    },
-    grpc::{
-        Open,
-        tls::{ClientCa, TlsConfig},
-    },
-    webhook::{Endpoint, Secret, Target},
+use super::{
+    CallerConfig,
+    auth::Authentication,
+    secret,
+    types::{Int, OneOrMore, Secret},
+    value,
 };
+use crate::{
+    auth::{AuthModes, KnownCaller, identity::Identity, quota::QuotaConfig},
+    domain::{
+        caller::{Caller as KnownName, FlowGrant, Right},
+        fault::Faults,
+        secret_text::check_secret,
+    },
+    webhook::{self, Endpoint, Target},
+};
+use schemars::JsonSchema;
 use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Display,
-    path::PathBuf,
+    num::NonZeroU32,
 };
 
-/// The modes, and what is open. The outer None: at fault; the inner: authentication is off.
-pub(super) fn read_auth(root: &mut Section, faults: &mut Faults) -> (Option<Option<AuthModes>>, Open) {
-    let mut auth = root.section("auth", faults);
-    let mode_path = auth.path_of("mode");
-    let modes: BTreeSet<String> = auth.one_or_more("mode", faults).into_iter().collect();
-    let mut open = Open { health: false, reflection: false };
-    let open_path = auth.path_of("open");
-    for (i, name) in auth.texts("open", faults).iter().enumerate() {
-        match name.as_str() {
-            "health" => open.health = true,
-            "reflection" => open.reflection = true,
-            _ => faults.add(format!("{open_path}[{i}]"), "is neither health nor reflection"),
-        }
-    }
-    let jwt = modes.contains("jwt").then(|| read_jwt(auth.section("jwt", faults), faults));
-    let mtls = modes.contains("mtls").then(|| read_proxies(auth.section("mtls", faults), faults));
-    for (section, mode) in [("jwt", "jwt"), ("mtls", "mtls")] {
-        if auth.has(section) {
-            faults.add(auth.path_of(section), format!("is set, but auth.mode does not have {mode}"));
-            auth.section(section, faults);
-        }
-    }
-    auth.finish(faults);
-
-    let unknown = modes.iter().find(|mode| !matches!(mode.as_str(), "none" | "tokens" | "jwt" | "mtls"));
-    if modes.is_empty() || unknown.is_some() {
-        faults.add(mode_path, "is not one or more of tokens, jwt and mtls, nor none");
-        return (None, open);
-    }
-    if modes.contains("none") {
-        if modes.len() > 1 {
-            faults.add(mode_path, "has none together with another mode: none lets everyone in");
-        }
-        return (Some(None), open);
-    }
-    let jwt = match jwt {
-        None => None,
-        Some(None) => return (None, open),
-        Some(read) => read,
-    };
-    (Some(Some(AuthModes { tokens: modes.contains("tokens"), jwt, mtls })), open)
+/// Services that may call. At least one is needed, unless auth.mode is none. They are read again when this file changes, without
+/// a restart, except for their webhooks. Each needs a token, a subject or an identity, of a mode that is on.
+#[derive(Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["name"]))]
+pub(super) struct Caller {
+    /// How the audit trail, metrics and usage name it.
+    #[schemars(example = &"orders")]
+    name: Option<String>,
+    /// The SHA-256, in hex, of its tokens. Several are live at once, for rotation.
+    #[schemars(example = ["b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9"])]
+    token_sha256: Vec<String>,
+    /// The `sub` of its JWTs, one or several.
+    #[schemars(example = &"orders")]
+    jwt_subject: OneOrMore<String>,
+    /// URIs and DNS names of its certificates.
+    #[schemars(example = ["spiffe://mesh/ns/shop/sa/orders", "dns:orders.internal"])]
+    identities: Vec<String>,
+    /// The flows that it may use.
+    #[schemars(example = ["onboarding"])]
+    flows: Vec<String>,
+    /// full_view: results with personal data. evidence: downloads. admin: everyone's usage, credentials, the vault's keys.
+    /// audit: the audit trail.
+    #[schemars(example = ["full_view"])]
+    rights: Vec<Right>,
+    /// Calls of any kind a minute, counted in each replica; 0: no limit.
+    requests_per_minute: Int<0, { u32::MAX }>,
+    /// Calls of CreateVerification a minute, counted in each replica; 0: no limit.
+    creates_per_minute: Int<0, { u32::MAX }>,
+    /// Events are pushed there (Standard Webhooks). Not set: they are not pushed.
+    #[schemars(example = &"https://orders.example.com/faceid-events")]
+    webhook_url: Option<String>,
+    #[serde(skip_serializing)]
+    webhook_secrets: Option<Secret>,
+    /// Secrets that each event is signed with: `whsec_…`, one a line. All sign, so that they can be rotated.
+    #[schemars(example = &"/run/secrets/orders-webhook")]
+    webhook_secrets_file: Option<String>,
+    /// Whether the webhook's URL may lead into a private network.
+    webhook_allow_private: bool,
 }
 
-fn read_jwt(mut section: Section, faults: &mut Faults) -> Option<JwtConfig> {
-    let (url_path, file_path) = (section.path_of("jwks_url"), section.path_of("jwks_file"));
-    let keys = match (section.text("jwks_url", faults), section.text("jwks_file", faults)) {
-        (Some(url), None) => faults.check(&url_path, value::https_url(&url)).map(JwksSource::Url),
-        (None, Some(file)) => Some(JwksSource::File(PathBuf::from(file))),
-        (Some(_), Some(_)) => {
-            faults.add(url_path, format!("is given twice: as an address and as {file_path}"));
-            None
+impl Default for Caller {
+    fn default() -> Self {
+        Self {
+            name: None,
+            token_sha256: Vec::new(),
+            jwt_subject: OneOrMore(Vec::new()),
+            identities: Vec::new(),
+            flows: Vec::new(),
+            rights: Vec::new(),
+            requests_per_minute: Int::new(0),
+            creates_per_minute: Int::new(0),
+            webhook_url: None,
+            webhook_secrets: None,
+            webhook_secrets_file: None,
+            webhook_allow_private: false,
         }
-        (None, None) => {
-            faults.add(url_path, format!("is missing; set it or {file_path}"));
-            None
-        }
-    };
-    let issuer = section.required_text("issuer", faults);
-    let audience_path = section.path_of("audience");
-    let audiences = section.one_or_more("audience", faults);
-    if audiences.is_empty() {
-        faults.add(audience_path, "is missing: a JWT for another service must not count here");
     }
-    let leeway = section.parsed_or("leeway_s", "30", faults, value::leeway);
-    let refresh_interval = section.parsed_or("refresh_s", "300", faults, value::refresh_interval);
-    section.finish(faults);
-    Some(JwtConfig { keys: keys?, issuer: issuer?, audiences, leeway: leeway?, refresh_interval: refresh_interval? })
 }
 
-fn read_proxies(mut section: Section, faults: &mut Faults) -> TrustedProxies {
-    let mut proxies = TrustedProxies::default();
-    let path = section.path_of("trusted_proxies");
-    for (i, text) in section.texts("trusted_proxies", faults).iter().enumerate() {
-        faults.check(&format!("{path}[{i}]"), proxies.add(text));
-    }
-    section.finish(faults);
-    proxies
-}
-
-/// None: no certificate is given, and the port is not encrypted.
-pub(super) fn read_tls(grpc: &mut Section, faults: &mut Faults) -> Option<TlsConfig> {
-    if !grpc.has("tls") {
-        return None;
-    }
-    let mut section = grpc.section("tls", faults);
-    let cert_file = section.required_text("cert_file", faults).map(PathBuf::from);
-    let key_file = section.required_text("key_file", faults).map(PathBuf::from);
-    let ca_file = section.text("client_ca_file", faults);
-    let wish_path = section.path_of("client_cert");
-    let required = section.text("client_cert", faults).and_then(|wish| match (wish.as_str(), &ca_file) {
-        (_, None) => faults.check(&wish_path, Err("is set without client_ca_file, which says who signs them".into())),
-        ("optional", _) => Some(false),
-        ("required", _) => Some(true),
-        _ => faults.check(&wish_path, Err("is neither optional nor required".into())),
-    });
-    section.finish(faults);
-    let client_ca = ca_file.map(|file| ClientCa { file: PathBuf::from(file), required: required.unwrap_or_default() });
-    Some(TlsConfig { cert_file: cert_file?, key_file: key_file?, client_ca })
-}
-
-pub(super) fn read_callers(
-    root: &mut Section,
-    flows: &Flows,
-    auth: Option<&Option<AuthModes>>,
+/// Converts all callers; `flow_names` are those of the flows, with and without faults.
+pub(super) fn convert(
+    callers: &[Caller],
+    flow_names: &BTreeSet<&str>,
+    authentication: Option<&Authentication>,
     faults: &mut Faults,
 ) -> Vec<CallerConfig> {
-    let modes = auth.and_then(Option::as_ref);
+    let modes = match authentication {
+        Some(Authentication::On(modes)) => Some(modes),
+        Some(Authentication::Off) | None => None,
+    };
     // Actors of the audit trail that are no callers.
-    let mut names = BTreeSet::from([Caller::ANONYMOUS, "browser", "configuration", "retention"].map(str::to_owned));
+    let mut names = BTreeSet::from([KnownName::ANONYMOUS, "browser", "configuration", "retention"].map(str::to_owned));
     let mut shown = Shown::default();
-    let mut callers = Vec::new();
-    for mut section in root.sections("callers", faults) {
-        let own_path = section.own_path().to_owned();
+    let convert = |(i, caller): (usize, &Caller)| {
+        caller.convert(&format!("callers[{i}]"), flow_names, modes, &mut names, &mut shown, faults)
+    };
+    callers.iter().enumerate().filter_map(convert).collect()
+}
+
+impl Caller {
+    fn convert(
+        &self,
+        path: &str,
+        flow_names: &BTreeSet<&str>,
+        modes: Option<&AuthModes>,
+        names: &mut BTreeSet<String>,
+        shown: &mut Shown,
+        faults: &mut Faults,
+    ) -> Option<CallerConfig> {
         let faults_before = faults.len();
-        let name = section.parsed("name", faults, |text| value::unique_name(text, &mut names));
-        let token_sha256 = section.parsed_list("token_sha256", faults, value::sha256);
-        let jwt_subjects = section.one_or_more("jwt_subject", faults);
-        let identities = section.parsed_list("identities", faults, Identity::parse);
-        shown.add_all(&own_path, "token_sha256", token_sha256.iter().map(hex::encode), faults);
-        shown.add_all(&own_path, "jwt_subject", jwt_subjects.iter(), faults);
-        shown.add_all(&own_path, "identities", identities.iter(), faults);
+        let name = value::unique_name(&format!("{path}.name"), self.name.as_deref(), names, faults);
+        let token_sha256 = value::each(&format!("{path}.token_sha256"), &self.token_sha256, faults, value::sha256);
+        let jwt_subjects = self.jwt_subject.0.clone();
+        let identities = value::each(&format!("{path}.identities"), &self.identities, faults, Identity::parse);
+        shown.add_all(path, "token_sha256", token_sha256.iter().map(hex::encode), faults);
+        shown.add_all(path, "jwt_subject", jwt_subjects.iter(), faults);
+        shown.add_all(path, "identities", identities.iter(), faults);
         if let Some(proxies) = modes.and_then(|modes| modes.mtls.as_ref())
             && identities.iter().any(|identity| proxies.has(identity))
         {
             let problem = "names a proxy of auth.mtls.trusted_proxies, which speaks for others and is nobody itself";
-            faults.add(format!("{own_path}.identities"), problem);
+            faults.add(format!("{path}.identities"), problem);
         }
-        let granted = section.parsed_list("flows", faults, |flow| {
-            flows.get(flow).map(|flow| flow.name.clone()).ok_or_else(|| "is not one of [[flows]]".into())
+        let granted = value::each(&format!("{path}.flows"), &self.flows, faults, |flow| {
+            if flow_names.contains(flow) { Ok(flow.to_owned()) } else { Err("is not one of [[flows]]".into()) }
         });
-        let rights = section.parsed_list("rights", faults, Right::parse);
-        let quota = QuotaConfig {
-            requests_per_minute: section.parsed_or("requests_per_minute", "0", faults, value::per_minute).flatten(),
-            creates_per_minute: section.parsed_or("creates_per_minute", "0", faults, value::per_minute).flatten(),
-        };
-        let webhook = read_webhook(&mut section, faults);
+        let webhook = self.webhook(path, faults);
         if let Some(modes) = modes.filter(|_| faults.len() == faults_before) {
             let can_call = (modes.tokens && !token_sha256.is_empty())
                 || (modes.jwt.is_some() && !jwt_subjects.is_empty())
                 || (modes.mtls.is_some() && !identities.is_empty());
             if !can_call {
                 let problem = "cannot call: it has no token_sha256, jwt_subject or identities of a mode in auth.mode";
-                faults.add(&own_path, problem);
+                faults.add(path, problem);
             }
         }
-        section.finish(faults);
-        if let Some(name) = name {
-            let flows = FlowGrant::Named(granted.into_iter().collect());
-            let caller = Caller { name, flows, rights: rights.into_iter().collect() };
-            let known = KnownCaller { caller, token_sha256, jwt_subjects, identities, quota };
-            callers.push(CallerConfig { known, webhook });
-        }
+        let quota = QuotaConfig {
+            requests_per_minute: NonZeroU32::new(self.requests_per_minute.get()),
+            creates_per_minute: NonZeroU32::new(self.creates_per_minute.get()),
+        };
+        let flows = FlowGrant::Named(granted.into_iter().collect());
+        let caller = KnownName { name: name?, flows, rights: self.rights.iter().copied().collect() };
+        let known = KnownCaller { caller, token_sha256, jwt_subjects, identities, quota };
+        Some(CallerConfig { known, webhook })
     }
-    callers
+
+    /// Its webhook: the URL, and the secrets that each event is signed with, one a line.
+    fn webhook(&self, path: &str, faults: &mut Faults) -> Option<Endpoint> {
+        let url = value::given(self.webhook_url.as_deref());
+        let (secrets_path, file) = (format!("{path}.webhook_secrets"), self.webhook_secrets_file.as_deref());
+        let Some(url) = url else {
+            if self.webhook_secrets.is_some() || file.is_some() {
+                faults.add(secrets_path, format!("is set, but {path}.webhook_url is not"));
+            }
+            return None;
+        };
+        let target = faults.check(&format!("{path}.webhook_url"), Target::parse(url, self.webhook_allow_private));
+        let found = secret::read(&secrets_path, self.webhook_secrets.as_ref(), file, faults)?;
+        let lines = found.text.expose_secret().lines().enumerate();
+        let secrets: Result<Vec<_>, String> = lines
+            .map(|(i, line)| {
+                let secret = check_secret(line).and_then(|()| webhook::Secret::parse(line));
+                secret.map_err(|problem| format!("line {} {problem}", i + 1))
+            })
+            .collect();
+        let secrets = faults.check(&found.path, secrets);
+        faults.check(&found.path, Endpoint::new(target?, secrets?))
+    }
 }
 
 /// What callers show, and whose it is: nothing may be of two.
@@ -204,23 +197,6 @@ impl Shown {
             }
         }
     }
-}
-
-/// A caller's webhook: its URL, and the secrets that each event is signed with, one a line.
-fn read_webhook(section: &mut Section, faults: &mut Faults) -> Option<Endpoint> {
-    if !section.has("webhook_url") {
-        return None;
-    }
-    let allow_private = section.parsed_or("webhook_allow_private", "false", faults, |text| {
-        text.parse::<bool>().map_err(|_| "is neither true nor false".into())
-    })?;
-    let target = section.parsed("webhook_url", faults, |url| Target::parse(url, allow_private));
-    let path = section.path_of("webhook_secrets");
-    let secrets = section.secret("webhook_secrets", faults).and_then(|lines| {
-        let secrets = lines.expose_secret().lines().map(|line| Secret::parse(line.trim())).collect::<Result<_, _>>();
-        faults.check(&path, secrets)
-    });
-    faults.check(&path, Endpoint::new(target?, secrets?))
 }
 
 #[cfg(test)]
@@ -255,13 +231,23 @@ mod tests {
 
     #[test]
     fn all_modes_stand_together() {
-        let config = load(
-            r#"
+        let folder = tempfile::tempdir().unwrap();
+        let own = rcgen::generate_simple_self_signed(vec!["gateway.test".to_owned()]).unwrap();
+        for (file, pem) in
+            [("tls.crt", own.cert.pem()), ("ca.crt", own.cert.pem()), ("tls.key", own.signing_key.serialize_pem())]
+        {
+            std::fs::write(folder.path().join(file), pem).unwrap();
+        }
+        let tls = r#"
             [grpc.tls]
-            cert_file = "tls.crt"
-            key_file = "tls.key"
-            client_ca_file = "ca.crt"
-            client_cert = "required"
+            cert_file = "FOLDER/tls.crt"
+            key_file = "FOLDER/tls.key"
+            client_ca_file = "FOLDER/ca.crt"
+            client_cert = "required""#
+            .replace("FOLDER", &folder.path().display().to_string());
+        let config = load(
+            &(tls
+                + r#"
             [auth]
             mode = ["tokens", "jwt", "mtls"]
             open = ["health"]
@@ -276,7 +262,7 @@ mod tests {
             jwt_subject = "orders"
             identities = ["spiffe://mesh/ns/shop/sa/orders", "dns:Orders.internal"]
             creates_per_minute = 60
-            "#,
+            "#),
         )
         .unwrap_or_else(|faults| panic!("{faults:#?}"));
         let modes = config.auth.expect("authentication is on");

@@ -1,20 +1,25 @@
 //! `[[credentials]]`: key pairs, and where they come from.
 
-use super::{section::Section, value};
+use super::{
+    secret,
+    types::{Int, Secret},
+    value,
+};
 use crate::{
     credential::{SourceKind, read_profile},
     domain::{
         fault::{Fault, Faults},
         key_pair::{KeyPair, UnverifiedKeyPair},
     },
-    tencent::sts::{Role, StsConfig},
+    tencent::sts::Role,
 };
+use schemars::JsonSchema;
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
-use url::Url;
 
 /// The variables of the vendor's SDKs that sources read; set by TKE, or by whoever runs the gateway.
 pub(super) const SOURCE_VARIABLES: [&str; 9] =
@@ -36,120 +41,223 @@ pub enum CredentialConfig {
     Source(SourceKind),
 }
 
-pub(super) fn read_sts(tencent: &mut Section, faults: &mut Faults) -> Option<StsConfig> {
-    let endpoint = tencent.parsed("sts_endpoint", faults, value::endpoint);
-    let metadata_endpoint = tencent.parsed("metadata_endpoint", faults, metadata_endpoint);
-    Some(StsConfig { endpoint: endpoint?, metadata_endpoint: metadata_endpoint? })
+/// Key pairs of Tencent accounts, sealed into the vault at a start when it has none of the name. The vault's pair is used before the
+/// one here: put a new pair in use with `faceid-gateway credential rotate`. A credential that is in the vault may be left out here.
+#[derive(Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["name"]))]
+pub(super) struct Credential {
+    /// What flows name.
+    #[schemars(example = &"main")]
+    name: Option<String>,
+    /// Where its key pair comes from:
+    /// - static: the pair below.
+    /// - environment: TENCENTCLOUD_SECRET_ID, TENCENTCLOUD_SECRET_KEY and TENCENTCLOUD_TOKEN.
+    /// - profile: a file of the vendor's command line.
+    /// - tke_oidc: the role of the pod, by TKE_ROLE_ARN and the other variables that TKE sets.
+    /// - sts_assume_role: the role role_arn, assumed by the credential based_on.
+    /// - cvm_role: the role of the machine.
+    ///
+    /// All but static are asked again ahead of the pair's end.
+    source: Source,
+    #[serde(skip_serializing)]
+    secret_id: Option<Secret>,
+    /// With source static: the file that holds the SecretId.
+    #[schemars(example = &"/run/secrets/tencent/secret_id")]
+    secret_id_file: Option<String>,
+    #[serde(skip_serializing)]
+    secret_key: Option<Secret>,
+    /// With source static: the file that holds the SecretKey.
+    #[schemars(example = &"/run/secrets/tencent/secret_key")]
+    secret_key_file: Option<String>,
+    /// With source profile; not set: `~/.tencentcloud/credentials`.
+    profile_file: Option<String>,
+    /// With source profile; not set: default.
+    profile: Option<String>,
+    /// With source sts_assume_role.
+    role_arn: Option<String>,
+    /// With source sts_assume_role: the credential that assumes the role.
+    based_on: Option<String>,
+    /// With source cvm_role: the role; not set: the one that is bound to the machine.
+    role: Option<String>,
+    /// Of a role: what the vendor's logs show.
+    session_name: String,
+    /// Of a role: seconds that a temporary pair is asked for.
+    duration_s: Int<300, 43_200>,
 }
 
-/// Plain http by its nature: the machine asks its own host.
-fn metadata_endpoint(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
-    let is_plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-    if matches!(url.scheme(), "http" | "https") && is_plain {
-        Ok(url)
-    } else {
-        Err("is not http:// or https:// with host and port only".into())
+impl Default for Credential {
+    fn default() -> Self {
+        Self {
+            name: None,
+            source: Source::Static,
+            secret_id: None,
+            secret_id_file: None,
+            secret_key: None,
+            secret_key_file: None,
+            profile_file: None,
+            profile: None,
+            role_arn: None,
+            based_on: None,
+            role: None,
+            session_name: "faceid-gateway".into(),
+            duration_s: Int::new(7200),
+        }
     }
 }
 
-pub(super) fn read(
-    root: &mut Section,
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Source {
+    Static,
+    Environment,
+    Profile,
+    TkeOidc,
+    StsAssumeRole,
+    CvmRole,
+}
+
+/// Converts all credentials; `environment` has the variables of [`SOURCE_VARIABLES`].
+pub(super) fn convert(
+    credentials: &[Credential],
     environment: &BTreeMap<String, String>,
     faults: &mut Faults,
 ) -> Vec<(String, CredentialConfig)> {
     let mut names = BTreeSet::new();
-    let mut credentials = Vec::new();
-    let mut bases = Vec::new();
-    for mut section in root.sections("credentials", faults) {
-        let name = section.parsed("name", faults, |text| value::unique_name(text, &mut names));
-        let credential = read_one(&mut section, environment, faults);
-        if let Some(CredentialConfig::Source(SourceKind::AssumeRole { based_on, .. })) = &credential {
-            bases.push((section.path_of("based_on"), based_on.clone()));
-        }
-        section.finish(faults);
-        if let (Some(name), Some(credential)) = (name, credential) {
-            credentials.push((name, credential));
+    let mut converted = Vec::new();
+    for (i, credential) in credentials.iter().enumerate() {
+        let path = format!("credentials[{i}]");
+        let name = value::unique_name(&format!("{path}.name"), credential.name.as_deref(), &mut names, faults);
+        credential.check_belonging(&path, faults);
+        let config = credential.convert(&path, environment, faults);
+        if let (Some(name), Some(config)) = (name, config) {
+            converted.push((name, config));
         }
     }
-    for (path, base) in bases {
-        // One that is not here may be in the vault.
-        let found = credentials.iter().find(|(name, _)| *name == base).map(|(_, credential)| credential);
-        if matches!(found, Some(CredentialConfig::Source(SourceKind::AssumeRole { .. }))) {
-            faults.add(path, "is an assumed role itself; name the credential that it is based on");
+    for (i, credential) in credentials.iter().enumerate() {
+        // A credential that is not here may be in the vault.
+        let base = credentials.iter().find(|other| other.name.is_some() && other.name == credential.based_on);
+        if base.is_some_and(|base| base.source == Source::StsAssumeRole) {
+            let problem = "is an assumed role itself; name the credential that it is based on";
+            faults.add(format!("credentials[{i}].based_on"), problem);
         }
     }
-    credentials
+    converted
 }
 
-fn read_one(
-    section: &mut Section,
-    environment: &BTreeMap<String, String>,
-    faults: &mut Faults,
-) -> Option<CredentialConfig> {
-    let source_path = section.path_of("source");
-    let source = section.text("source", faults).unwrap_or_else(|| "static".to_owned());
-    let kind = match source.as_str() {
-        "static" => {
-            let (secret_id, secret_key) = (section.secret("secret_id", faults), section.secret("secret_key", faults));
-            return static_pair(section, secret_id?, secret_key?, faults).map(CredentialConfig::Static);
-        }
-        "environment" => SourceKind::Environment(environment_pair(environment, &source_path, faults)?),
-        "profile" => profile(section, environment, faults)?,
-        "tke_oidc" => {
-            let mut variable = |name: &str| {
-                let value = environment.get(name).filter(|value| !value.is_empty()).cloned();
-                if value.is_none() {
-                    faults.add(&source_path, format!("needs the variable {name}, which TKE sets for pods with a role"));
-                }
-                value
-            };
-            let region = variable(TKE_REGION);
-            let provider_id = variable(TKE_PROVIDER_ID);
-            let token_file = variable(TKE_TOKEN_FILE);
-            let arn = variable(TKE_ROLE_ARN);
-            let role = role(section, arn, faults);
-            let (region, provider_id, token_file) = (region?, provider_id?, PathBuf::from(token_file?));
-            SourceKind::TkeOidc { region, provider_id, token_file, role: role? }
-        }
-        "sts_assume_role" => {
-            let arn = section.required_text("role_arn", faults);
-            let based_on = section.parsed("based_on", faults, value::checked_name);
-            let role = role(section, arn, faults);
-            SourceKind::AssumeRole { based_on: based_on?, role: role? }
-        }
-        "cvm_role" => {
-            let path = section.path_of("role");
-            let role = section.text("role", faults);
-            let is_name = |role: &String| {
-                role.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+=,@".contains(&byte)) && !role.is_empty()
-            };
-            if role.as_ref().is_some_and(|role| !is_name(role)) {
-                faults.add(path, "is not the name of a role");
-                return None;
+impl Credential {
+    /// A setting of another source than its own would do nothing.
+    fn check_belonging(&self, path: &str, faults: &mut Faults) {
+        for (is_set, setting, source) in [
+            (self.secret_id.is_some(), "secret_id", Source::Static),
+            (self.secret_id_file.is_some(), "secret_id_file", Source::Static),
+            (self.secret_key.is_some(), "secret_key", Source::Static),
+            (self.secret_key_file.is_some(), "secret_key_file", Source::Static),
+            (self.profile_file.is_some(), "profile_file", Source::Profile),
+            (self.profile.is_some(), "profile", Source::Profile),
+            (self.role_arn.is_some(), "role_arn", Source::StsAssumeRole),
+            (self.based_on.is_some(), "based_on", Source::StsAssumeRole),
+            (self.role.is_some(), "role", Source::CvmRole),
+        ] {
+            if is_set && self.source != source {
+                faults.add(format!("{path}.{setting}"), format!("belongs to another source than {path}.source"));
             }
-            SourceKind::CvmRole { role }
         }
-        _ => {
-            faults.add(
-                source_path,
-                "is not a source; the sources are: static, environment, profile, tke_oidc, sts_assume_role, cvm_role",
-            );
+    }
+
+    fn convert(
+        &self,
+        path: &str,
+        environment: &BTreeMap<String, String>,
+        faults: &mut Faults,
+    ) -> Option<CredentialConfig> {
+        let source_path = format!("{path}.source");
+        let kind = match self.source {
+            Source::Static => return self.static_pair(path, faults).map(CredentialConfig::Static),
+            Source::Environment => SourceKind::Environment(environment_pair(environment, &source_path, faults)?),
+            Source::Profile => self.profile(path, environment, faults)?,
+            Source::TkeOidc => self.tke_oidc(path, environment, faults)?,
+            Source::StsAssumeRole => {
+                let arn = value::required(&format!("{path}.role_arn"), value::given(self.role_arn.as_deref()), faults);
+                let based_on = self.based_on.as_deref();
+                let based_on = value::checked(&format!("{path}.based_on"), based_on, faults, value::checked_name);
+                let role = self.role(path, arn.map(str::to_owned), faults);
+                SourceKind::AssumeRole { based_on: based_on?, role: role? }
+            }
+            Source::CvmRole => {
+                let role = value::given(self.role.as_deref());
+                let role = role.map(|role| faults.check(&format!("{path}.role"), role_name(role)));
+                // A role that is at fault is not one that is left out.
+                if role.as_ref().is_some_and(Option::is_none) {
+                    return None;
+                }
+                SourceKind::CvmRole { role: role.flatten() }
+            }
+        };
+        Some(CredentialConfig::Source(kind))
+    }
+
+    fn static_pair(&self, path: &str, faults: &mut Faults) -> Option<KeyPair> {
+        let (id_path, key_path) = (format!("{path}.secret_id"), format!("{path}.secret_key"));
+        let id = secret::read(&id_path, self.secret_id.as_ref(), self.secret_id_file.as_deref(), faults);
+        let key = secret::read(&key_path, self.secret_key.as_ref(), self.secret_key_file.as_deref(), faults);
+        let (id, key) = (id?, key?);
+        let noted = |Fault { field, problem }: Fault| {
+            faults.add(if field == "secret_id" { &id.path } else { &key.path }, problem);
+        };
+        let checked = UnverifiedKeyPair::new(id.text, key.text).check();
+        checked.map_err(|bad| bad.into_iter().for_each(noted)).ok()
+    }
+
+    /// Read once, so that a file that is missing or wrong is a fault and no surprise.
+    fn profile(&self, path: &str, environment: &BTreeMap<String, String>, faults: &mut Faults) -> Option<SourceKind> {
+        let path = format!("{path}.profile_file");
+        let usual = || {
+            let named = environment.get(CREDENTIALS_FILE).filter(|file| !file.is_empty()).map(PathBuf::from);
+            named.or_else(|| Some(Path::new(environment.get("HOME")?).join(".tencentcloud/credentials")))
+        };
+        let Some(file) = value::given(self.profile_file.as_deref()).map(PathBuf::from).or_else(usual) else {
+            faults.add(path, "is missing, and there is no home folder");
             return None;
-        }
-    };
-    Some(CredentialConfig::Source(kind))
+        };
+        let profile = self.profile.clone().unwrap_or_else(|| "default".to_owned());
+        faults.check(&path, read_profile(&file, &profile).map(|_| ()))?;
+        Some(SourceKind::Profile { file, profile })
+    }
+
+    fn tke_oidc(&self, path: &str, environment: &BTreeMap<String, String>, faults: &mut Faults) -> Option<SourceKind> {
+        let mut variable = |name: &str| {
+            let value = environment.get(name).filter(|value| !value.is_empty()).cloned();
+            if value.is_none() {
+                let problem = format!("needs the variable {name}, which TKE sets for pods with a role");
+                faults.add(format!("{path}.source"), problem);
+            }
+            value
+        };
+        let region = variable(TKE_REGION);
+        let provider_id = variable(TKE_PROVIDER_ID);
+        let token_file = variable(TKE_TOKEN_FILE);
+        let arn = variable(TKE_ROLE_ARN);
+        let role = self.role(path, arn, faults);
+        let (region, provider_id, token_file) = (region?, provider_id?, PathBuf::from(token_file?));
+        Some(SourceKind::TkeOidc { region, provider_id, token_file, role: role? })
+    }
+
+    fn role(&self, path: &str, arn: Option<String>, faults: &mut Faults) -> Option<Role> {
+        let session_name = faults.check(&format!("{path}.session_name"), session_name(&self.session_name));
+        Some(Role { arn: arn?, session_name: session_name?, duration_s: self.duration_s.get() })
+    }
 }
 
-fn static_pair(
-    section: &Section,
-    secret_id: SecretString,
-    secret_key: SecretString,
-    faults: &mut Faults,
-) -> Option<KeyPair> {
-    let checked = UnverifiedKeyPair::new(secret_id, secret_key).check();
-    let found = |fault: Fault| faults.add(section.path_of(&fault.field), fault.problem);
-    checked.map_err(|bad| bad.into_iter().for_each(found)).ok()
+fn role_name(text: &str) -> Result<String, String> {
+    let fits = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+=,@".contains(&byte));
+    if fits { Ok(text.to_owned()) } else { Err("is not the name of a role".into()) }
+}
+
+fn session_name(text: &str) -> Result<String, String> {
+    let fits = (2..=128).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"=,.@_-".contains(&byte));
+    if fits { Ok(text.to_owned()) } else { Err("is not 2 to 128 characters of A-Z, a-z, 0-9 and =,.@_-".into()) }
 }
 
 fn environment_pair(environment: &BTreeMap<String, String>, source_path: &str, faults: &mut Faults) -> Option<KeyPair> {
@@ -168,45 +276,17 @@ fn environment_pair(environment: &BTreeMap<String, String>, source_path: &str, f
     pair.check().map_err(|bad| bad.into_iter().for_each(found)).ok()
 }
 
-/// Read once, so that a file that is missing or wrong is a fault and no surprise.
-fn profile(section: &mut Section, environment: &BTreeMap<String, String>, faults: &mut Faults) -> Option<SourceKind> {
-    let path = section.path_of("profile_file");
-    let usual = || {
-        let named = environment.get(CREDENTIALS_FILE).filter(|file| !file.is_empty()).map(PathBuf::from);
-        named.or_else(|| Some(Path::new(environment.get("HOME")?).join(".tencentcloud/credentials")))
-    };
-    let file = section.text("profile_file", faults).map(PathBuf::from).or_else(usual);
-    let profile = section.text("profile", faults).unwrap_or_else(|| "default".to_owned());
-    let Some(file) = file else {
-        faults.add(path, "is missing, and there is no home folder");
-        return None;
-    };
-    faults.check(&path, read_profile(&file, &profile).map(|_| ()))?;
-    Some(SourceKind::Profile { file, profile })
-}
-
-fn role(section: &mut Section, arn: Option<String>, faults: &mut Faults) -> Option<Role> {
-    let session_name = section.parsed_or("session_name", "faceid-gateway", faults, |text| {
-        let fits = (2..=128).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"=,.@_-".contains(&byte));
-        if fits { Ok(text.to_owned()) } else { Err("is not 2 to 128 characters of A-Z, a-z, 0-9 and =,.@_-".into()) }
-    });
-    let duration_s = section.parsed_or("duration_s", "7200", faults, |text| value::number(text, 300..=43_200));
-    Some(Role { arn: arn?, session_name: session_name?, duration_s: duration_s? })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::layers::Layers, *};
     use secrecy::ExposeSecret;
-    use std::str::FromStr;
 
     fn read_text(text: &str, environment: &[(&str, &str)]) -> (Vec<(String, CredentialConfig)>, Vec<String>) {
         let mut faults = Faults::default();
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut root = Section::root(toml::Table::from_str(text).unwrap());
-        let read = read(&mut root, &environment, &mut faults);
-        (read, faults.into_vec().iter().map(ToString::to_string).collect())
+        let (settings, found) = Layers::parse(text).ok().unwrap().read();
+        let read = convert(&settings.credentials, &environment, &mut faults);
+        (read, found.join(faults).iter().map(ToString::to_string).collect())
     }
 
     #[test]
@@ -225,9 +305,13 @@ mod tests {
         let text = "[[credentials]]\nname = 'main'\nsecret_id = 'AKID 1'\nsecret_key = '密钥'";
         let (read, faults) = read_text(text, &[]);
         assert!(read.is_empty());
-        let problem = "has other characters than visible ASCII";
-        let expected = ["secret_id", "secret_key"].map(|part| format!("credentials[0].{part}: {problem}"));
-        assert_eq!(faults, expected);
+        assert_eq!(
+            faults,
+            [
+                "credentials[0].secret_id: has U+0020 (blank) as character 5 of 6; only visible ASCII is allowed",
+                "credentials[0].secret_key: has U+5BC6 as character 1 of 2; only visible ASCII is allowed",
+            ]
+        );
     }
 
     #[test]
@@ -264,10 +348,11 @@ mod tests {
         assert_eq!(
             fields,
             [
-                "credentials[0].source",
-                "credentials[0].source",
                 "credentials[0].duration_s",
+                "credentials[0].source",
+                "credentials[0].source",
                 "credentials[1].role_arn",
+                "credentials[1].based_on",
                 "credentials[2].session_name",
                 "credentials[3].role",
                 "credentials[4].profile_file",

@@ -1,55 +1,53 @@
-//! The configuration: defaults, one TOML file over them, environment variables over both. See `default.toml`.
+//! The configuration: one TOML file, environment variables over it, defaults under both.
+//!
+//! It is read in two steps. [`layers`] reads the settings as they are written ([`settings`]); each section then converts itself
+//! into what the gateway is built of. Both collect every fault, and nothing is written before there is none.
 
+mod auth;
 mod callers;
 mod credentials;
-mod section;
+mod flows;
+mod layers;
+mod schema;
+mod secret;
+mod settings;
+mod tencent;
+mod types;
 mod value;
-mod vendor;
 
 use crate::{
     auth::{AuthModes, KnownCaller},
     domain::{
         fault::{Fault, Faults},
-        flow::{AccessMode, ComparisonSource, Demands, EvidenceWish, Flow, Flows},
+        flow::Flows,
         id_card_limits::IdCardLimits,
-        intention::IntentionMode,
-        redirect::AllowedTarget,
         schedule::PollSchedule,
     },
+    evidence::EvidenceStore,
     grpc::{Open, tls::TlsConfig},
     reload::FileWatch,
     telemetry::LogFormat,
-    tencent::{
-        ClientConfig, FieldEncryption,
-        encryption::{Algorithm, PublicKey},
-        sts::StsConfig,
-    },
+    tencent::{ClientConfig, FieldEncryption, sts::StsConfig},
     vault::Keyring,
     webhook::Endpoint,
 };
+use auth::Authentication;
+use jiff::SignedDuration;
+use layers::{Found, Layers};
 use secrecy::ExposeSecret;
-use section::Section;
+use settings::Settings;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    str::FromStr,
+    time::Duration,
 };
-use toml::{Table, Value};
+use types::OneOrMore;
 use url::Url;
 
 pub use credentials::CredentialConfig;
-
-/// Documents every default.
-pub const DEFAULTS: &str = include_str!("default.toml");
-
-/// Default of a flow's `result_retention_days`.
-const RESULT_RETENTION_DAYS: &str = "180";
-/// Default of a flow's `evidence_retention_days`.
-const EVIDENCE_RETENTION_DAYS: &str = "30";
-
-const ENV_PREFIX: &str = "FACEID_GATEWAY__";
+pub use schema::{default_file, json_schema};
 
 /// Everything that can be set, checked.
 pub struct Config {
@@ -74,6 +72,7 @@ pub struct Config {
     /// What is served without a caller.
     pub open: Open,
     pub id_card_limits: IdCardLimits,
+    pub drain: DrainConfig,
     pub log: LogConfig,
     pub otlp_endpoint: Option<String>,
     pub sts: StsConfig,
@@ -88,6 +87,15 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreUrl {
     Sqlite(PathBuf),
+}
+
+/// How a stop goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainConfig {
+    /// For how long health says NOT_SERVING while calls are still served.
+    pub delay: Duration,
+    /// How long calls in flight have after that.
+    pub timeout: Duration,
 }
 
 /// What is logged, and how.
@@ -116,8 +124,8 @@ pub fn environment() -> impl Iterator<Item = (String, String)> {
 pub enum ConfigError {
     #[error("{path}: cannot be read: {source}", path = path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("{origin}: not TOML: {problem}")]
-    NotToml { origin: String, problem: String },
+    #[error("{origin}:{line}:{column}: not TOML: {problem}")]
+    NotToml { origin: String, line: usize, column: usize, problem: String },
     #[error("the configuration has {} fault(s):\n{}", .0.len(), lines(.0))]
     Faults(Vec<Fault>),
 }
@@ -144,236 +152,142 @@ impl Config {
         origin: &str,
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let mut table = Table::from_str(DEFAULTS).expect("default.toml is TOML");
-        let given = Table::from_str(text).map_err(|error| ConfigError::NotToml {
+        let mut layers = Layers::parse(text).map_err(|error| ConfigError::NotToml {
             origin: origin.to_owned(),
-            // The error's own text quotes the line, which may hold a secret.
-            problem: format!("{} (at byte {})", error.message(), error.span().map_or(0, |span| span.start)),
+            line: error.line,
+            column: error.column,
+            problem: error.problem,
         })?;
-        merge(&mut table, given);
+        // What the sources of credentials read.
+        let environment: BTreeMap<String, String> = env
+            .filter_map(|(name, value)| layers.set(name, value))
+            .filter(|(name, _)| credentials::SOURCE_VARIABLES.contains(&name.as_str()))
+            .collect();
+        let (mut settings, found) = layers.read();
+        if found.is_at("auth.mode") {
+            // What callers need depends on it: better nothing is said of that than something wrong.
+            settings.auth.mode = OneOrMore(Vec::new());
+        }
         let mut faults = Faults::default();
-        let mut sources = BTreeMap::new();
-        for (name, value) in env {
-            if credentials::SOURCE_VARIABLES.contains(&name.as_str()) {
-                sources.insert(name, value);
-                continue;
-            }
-            if let Some(path) = name.strip_prefix(ENV_PREFIX) {
-                let path: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
-                if !set(&mut table, &path, value) {
-                    faults.add(path.join("."), format!("(from {name}) is inside something that is set whole"));
-                }
-            }
-        }
-        read(Section::root(table), sources, faults).map_err(ConfigError::Faults)
+        let config = convert(&settings, &environment, &mut faults);
+        finish(config, found, faults)
     }
 }
 
-fn merge(base: &mut Table, over: Table) {
-    for (key, value) in over {
-        match (base.get_mut(&key), value) {
-            (Some(Value::Table(base)), Value::Table(over)) => merge(base, over),
-            (_, value) => {
-                base.insert(key, value);
-            }
-        }
+fn finish(config: Option<Config>, found: Found, faults: Faults) -> Result<Config, ConfigError> {
+    match (found.join(faults), config) {
+        (faults, Some(config)) if faults.is_empty() => Ok(config),
+        (faults, _) => Err(ConfigError::Faults(faults)),
     }
 }
 
-/// Sets a value. False: what is above it is no section.
-fn set(table: &mut Table, path: &[String], value: String) -> bool {
-    match path {
-        [] => false,
-        [key] => {
-            table.insert(key.clone(), Value::String(value));
-            true
-        }
-        [section, rest @ ..] => match table.entry(section.clone()).or_insert_with(|| Value::Table(Table::new())) {
-            Value::Table(inner) => set(inner, rest, value),
-            _ => false,
+/// None only where there is a fault.
+fn convert(settings: &Settings, environment: &BTreeMap<String, String>, faults: &mut Faults) -> Option<Config> {
+    let grpc_listen = faults.check("grpc.listen", value::socket_addr(&settings.grpc.listen));
+    let grpc_tls = settings.grpc.tls.as_ref().and_then(|tls| tls.convert(faults));
+    let http_listen = faults.check("http.listen", value::socket_addr(&settings.http.listen));
+    check_ports(&[("grpc.listen", grpc_listen), ("http.listen", http_listen)], faults);
+    let public_url = value::given(settings.http.public_url.as_deref());
+    let own_callback = public_url.and_then(|url| faults.check("http.public_url", value::own_callback(url)));
+    let store = faults.check("store.url", value::store_url(&settings.store.url));
+    let evidence_url = &settings.evidence.url;
+    faults.check("evidence.url", EvidenceStore::check_url(evidence_url).map_err(|error| error.to_string()));
+    let keyring = keyring(&settings.vault, faults);
+    let tencent = settings.tencent.convert(faults);
+    let sts = settings.tencent.sts(faults);
+    let reconcile = &settings.reconcile;
+    let minutes = reconcile.poll_after_minutes.iter().map(|minutes| SignedDuration::from_mins(minutes.get().into()));
+    let poll_schedule = faults.check("reconcile.poll_after_minutes", PollSchedule::new(minutes.collect()));
+    let auth = settings.auth.convert(faults);
+    let otlp_endpoint = value::given(settings.telemetry.otlp_endpoint.as_deref());
+    let otlp_endpoint =
+        otlp_endpoint.and_then(|url| faults.check("telemetry.otlp_endpoint", value::otlp_endpoint(url)));
+    let credentials = credentials::convert(&settings.credentials, environment, faults);
+    let (flows, field_encryption) = flows::convert(&settings.flows, faults);
+    let callers = callers::convert(&settings.callers, &flows::names(&settings.flows), auth.as_ref(), faults);
+    check_authentication(settings, auth.as_ref(), grpc_listen, grpc_tls.as_ref(), faults);
+    Some(Config {
+        file: None,
+        grpc_listen: grpc_listen?,
+        grpc_tls,
+        http_listen: http_listen?,
+        own_callback,
+        store: store?,
+        evidence_url: evidence_url.clone(),
+        keyring: keyring?,
+        tencent: tencent?,
+        sts: sts?,
+        poll_schedule: poll_schedule?,
+        reconcile_concurrency: reconcile.concurrency.get() as usize,
+        auth: match auth? {
+            Authentication::Off => None,
+            Authentication::On(modes) => Some(modes),
         },
+        open: settings.auth.open(),
+        id_card_limits: IdCardLimits {
+            per_minute: settings.id_card_limits.per_minute.get() as usize,
+            per_day: settings.id_card_limits.per_day.get() as usize,
+        },
+        drain: DrainConfig { delay: settings.drain.delay_s.seconds(), timeout: settings.drain.timeout_s.seconds() },
+        log: LogConfig { filter: settings.log.level.directive().to_owned(), format: settings.log.format },
+        otlp_endpoint,
+        credentials,
+        flows,
+        field_encryption,
+        callers,
+    })
+}
+
+fn keyring(vault: &settings::Vault, faults: &mut Faults) -> Option<Keyring> {
+    let found = secret::read("vault.keys", vault.keys.as_ref(), vault.keys_file.as_deref(), faults)?;
+    faults.check(&found.path, Keyring::parse(found.text.expose_secret()))
+}
+
+/// Two listeners on one port: the second could not be opened.
+fn check_ports(listeners: &[(&str, Option<SocketAddr>)], faults: &mut Faults) {
+    for (i, (setting, address)) in listeners.iter().enumerate() {
+        for (other, taken) in &listeners[..i] {
+            if let (Some(address), Some(taken)) = (address, taken)
+                && address.port() != 0
+                && address.port() == taken.port()
+                && overlap(*address, *taken)
+            {
+                faults.add(*setting, format!("has the port of {other}; give it another"));
+            }
+        }
     }
 }
 
-fn read(mut root: Section, sources: BTreeMap<String, String>, mut faults: Faults) -> Result<Config, Vec<Fault>> {
-    let faults_ref = &mut faults;
+/// Whether both addresses take connections to the same one. `[::]` takes those of IPv4 too.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let takes = |all: SocketAddr, one: SocketAddr| all.ip().is_unspecified() && (all.is_ipv6() || one.is_ipv4());
+    one.ip() == other.ip() || takes(one, other) || takes(other, one)
+}
 
-    let mut grpc = root.section("grpc", faults_ref);
-    let grpc_listen = grpc.parsed("listen", faults_ref, value::socket_addr);
-    let grpc_tls = callers::read_tls(&mut grpc, faults_ref);
-    grpc.finish(faults_ref);
-
-    let mut http = root.section("http", faults_ref);
-    let http_listen = http.parsed("listen", faults_ref, value::socket_addr);
-    let public_url_path = http.path_of("public_url");
-    let own_callback = http
-        .text("public_url", faults_ref)
-        .and_then(|text| faults_ref.check(&public_url_path, value::own_callback(&text)));
-    http.finish(faults_ref);
-
-    let mut store = root.section("store", faults_ref);
-    let store_url = store.parsed("url", faults_ref, value::store_url);
-    store.finish(faults_ref);
-
-    let mut evidence = root.section("evidence", faults_ref);
-    let evidence_url = evidence.required_text("url", faults_ref);
-    evidence.finish(faults_ref);
-
-    let mut vault = root.section("vault", faults_ref);
-    let keys_path = vault.path_of("keys");
-    let keyring = vault
-        .secret("keys", faults_ref)
-        .and_then(|text| faults_ref.check(&keys_path, Keyring::parse(text.expose_secret())));
-    vault.finish(faults_ref);
-
-    let mut tencent = root.section("tencent", faults_ref);
-    let client = vendor::read(&mut tencent, faults_ref);
-    let sts = credentials::read_sts(&mut tencent, faults_ref);
-    tencent.finish(faults_ref);
-
-    let mut reconcile = root.section("reconcile", faults_ref);
-    let poll_path = reconcile.path_of("poll_after_minutes");
-    let minutes = reconcile.parsed_list("poll_after_minutes", faults_ref, value::minutes);
-    let poll_schedule = faults_ref.check(&poll_path, PollSchedule::new(minutes));
-    let reconcile_concurrency = reconcile.parsed("concurrency", faults_ref, value::concurrency);
-    reconcile.finish(faults_ref);
-
-    let (auth, open) = callers::read_auth(&mut root, faults_ref);
-
-    let mut limits = root.section("id_card_limits", faults_ref);
-    let per_minute = limits.parsed("per_minute", faults_ref, value::count);
-    let per_day = limits.parsed("per_day", faults_ref, value::count);
-    limits.finish(faults_ref);
-
-    let mut log = root.section("log", faults_ref);
-    let filter = log.parsed("level", faults_ref, value::log_filter);
-    let format = log.parsed("format", faults_ref, value::log_format);
-    log.finish(faults_ref);
-
-    let mut telemetry = root.section("telemetry", faults_ref);
-    let otlp_endpoint = telemetry.text("otlp_endpoint", faults_ref);
-    telemetry.finish(faults_ref);
-
-    let credentials = credentials::read(&mut root, &sources, faults_ref);
-    let (flows, field_encryption) = read_flows(&mut root, faults_ref);
-    let callers = callers::read_callers(&mut root, &flows, auth.as_ref(), faults_ref);
-    root.finish(faults_ref);
-
-    match &auth {
-        Some(None) if grpc_listen.is_some_and(|address| !address.ip().is_loopback()) => {
+/// What the ways to authenticate need of other sections.
+fn check_authentication(
+    settings: &Settings,
+    auth: Option<&Authentication>,
+    grpc_listen: Option<SocketAddr>,
+    grpc_tls: Option<&TlsConfig>,
+    faults: &mut Faults,
+) {
+    match auth {
+        Some(Authentication::Off) if grpc_listen.is_some_and(|address| !address.ip().is_loopback()) => {
             faults.add("auth.mode", "is none, which is allowed only with grpc.listen on loopback; use tokens");
         }
-        Some(Some(_)) if callers.is_empty() => {
+        Some(Authentication::On(_)) if settings.callers.is_empty() => {
             faults.add("callers", "is empty; nobody could call, unless auth.mode is \"none\"");
         }
         Some(_) | None => {}
     }
-    if let Some(Some(modes)) = &auth
+    if let Some(Authentication::On(modes)) = auth
         && let Some(proxies) = &modes.mtls
         && proxies.is_empty()
-        && grpc_tls.as_ref().is_none_or(|tls| tls.client_ca.is_none())
+        && grpc_tls.is_none_or(|tls| tls.client_ca.is_none())
     {
         faults.add("auth.mode", "has mtls, for which grpc.tls.client_ca_file or auth.mtls.trusted_proxies is needed");
     }
-    let taken = (|| {
-        Some(Config {
-            file: None,
-            grpc_listen: grpc_listen?,
-            grpc_tls,
-            http_listen: http_listen?,
-            own_callback,
-            store: store_url?,
-            evidence_url: evidence_url?,
-            keyring: keyring?,
-            tencent: client?,
-            sts: sts?,
-            poll_schedule: poll_schedule?,
-            reconcile_concurrency: reconcile_concurrency?,
-            auth: auth?,
-            open,
-            id_card_limits: IdCardLimits { per_minute: per_minute?, per_day: per_day? },
-            log: LogConfig { filter: filter?, format: format? },
-            otlp_endpoint,
-            credentials,
-            flows,
-            field_encryption,
-            callers,
-        })
-    })();
-    match (faults.into_vec(), taken) {
-        (faults, Some(config)) if faults.is_empty() => Ok(config),
-        (faults, _) => Err(faults),
-    }
-}
-
-fn read_flows(root: &mut Section, faults: &mut Faults) -> (Flows, BTreeMap<String, FieldEncryption>) {
-    let mut names = BTreeSet::new();
-    let (mut flows, mut field_encryption) = (Flows::new(), BTreeMap::new());
-    let sections = root.sections("flows", faults);
-    if sections.is_empty() {
-        faults.add("flows", "is empty; a gateway without a flow can verify nobody");
-    }
-    for mut section in sections {
-        let name = section.parsed("name", faults, |text| value::unique_name(text, &mut names));
-        let rule_id = section.parsed("rule_id", faults, value::rule_id);
-        let credential = section.parsed("credential", faults, value::checked_name);
-        let access_mode = section.parsed("access_mode", faults, AccessMode::parse);
-        let comparison = section.parsed("comparison", faults, ComparisonSource::parse);
-        let mut requires = Demands::default();
-        let requires_path = section.path_of("requires");
-        for (i, demand) in section.texts("requires", faults).iter().enumerate() {
-            faults.check(&format!("{requires_path}[{i}]"), requires.add(demand));
-        }
-        let intention_path = section.path_of("intention");
-        let intention = section.text("intention", faults);
-        let intention = intention.and_then(|name| faults.check(&intention_path, IntentionMode::parse(&name)));
-        let redirect_allow = section.parsed_list("redirect_allow", faults, AllowedTarget::parse);
-        let mut evidence = EvidenceWish::default();
-        let evidence_path = section.path_of("evidence");
-        for (i, wish) in section.texts("evidence", faults).iter().enumerate() {
-            faults.check(&format!("{evidence_path}[{i}]"), evidence.add(wish));
-        }
-        let evidence_retention =
-            section.parsed_or("evidence_retention_days", EVIDENCE_RETENTION_DAYS, faults, value::days);
-        let result_retention = section.parsed_or("result_retention_days", RESULT_RETENTION_DAYS, faults, value::days);
-        let encryption = read_field_encryption(&mut section, faults);
-        section.finish(faults);
-        let flow = (|| {
-            Some(Flow {
-                name: name?,
-                rule_id: rule_id?,
-                credential: credential?,
-                access_mode: access_mode?,
-                comparison: comparison?,
-                requires,
-                intention,
-                redirect_allow,
-                result_retention: result_retention?,
-                evidence,
-                evidence_retention: evidence_retention?,
-            })
-        })();
-        if let Some(flow) = flow {
-            field_encryption.extend(encryption.map(|encryption| (flow.name.clone(), encryption)));
-            flows.insert(flow.name.clone(), flow);
-        }
-    }
-    (flows, field_encryption)
-}
-
-/// A flow's field encryption. The public key may be a file like a secret, which it is not.
-fn read_field_encryption(flow: &mut Section, faults: &mut Faults) -> Option<FieldEncryption> {
-    if !flow.has("encryption") {
-        return None;
-    }
-    let mut section = flow.section("encryption", faults);
-    let algorithm = section.parsed("algorithm", faults, Algorithm::parse);
-    let key_path = section.path_of(if section.has("public_key_file") { "public_key_file" } else { "public_key" });
-    let key = section.secret("public_key", faults);
-    let whole_response = section.parsed_or("whole_response", "false", faults, value::boolean);
-    section.finish(faults);
-    let public_key = faults.check(&key_path, PublicKey::parse(algorithm?, key?.expose_secret()));
-    Some(FieldEncryption { public_key: public_key?, whole_response: whole_response? })
 }
 
 fn lines(faults: &[Fault]) -> String {
@@ -383,7 +297,9 @@ fn lines(faults: &[Fault]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use crate::tencent::encryption::PublicKey;
+    use std::os::unix::fs::PermissionsExt;
+    use toml::Value;
 
     const GOOD: &str = r#"
         [vault]
@@ -486,24 +402,24 @@ mod tests {
         assert_eq!(
             fields,
             [
-                "grpc.listen",
                 "grpc.lissten",
+                "grpc.listen",
                 "store.url",
                 "vault.keys",
-                "tencent.endpoint",
                 "tencent.timeout_ms",
+                "tencent.endpoint",
                 "auth.mode",
                 "log.level",
                 "credentials[0].secret_id_file",
                 "credentials[0].secret_key",
-                "flows[0].name",
                 "flows[0].access_mode",
                 "flows[0].requires[0]",
+                "flows[0].name",
                 "flows[0].redirect_allow[0]",
+                "callers[0].rights[0]",
                 "callers[0].name",
                 "callers[0].token_sha256[0]",
                 "callers[0].flows[0]",
-                "callers[0].rights[0]",
                 "surprise",
             ],
             "{faults:#?}"
@@ -554,11 +470,126 @@ mod tests {
     #[test]
     fn a_variable_that_would_be_ignored_is_a_fault() {
         let listed = faults(GOOD, &[("FACEID_GATEWAY__FLOWS__ONBOARDING__RULE_ID", "9")]);
-        assert!(listed[0].starts_with("flows.onboarding.rule_id: (from FACEID_GATEWAY__FLOWS"), "{listed:?}");
+        assert_eq!(listed, ["flows: is not a list (from FACEID_GATEWAY__FLOWS__ONBOARDING__RULE_ID)"]);
         let below = faults(GOOD, &[("FACEID_GATEWAY__GRPC__LISTEN__X", "1")]);
-        assert!(below[0].starts_with("grpc.listen.x: (from FACEID_GATEWAY__GRPC"), "{below:?}");
+        assert_eq!(below, ["grpc.listen: is not a text (from FACEID_GATEWAY__GRPC__LISTEN__X)"]);
         let unknown = faults(GOOD, &[("FACEID_GATEWAY__GRPC__PORT", "1")]);
-        assert_eq!(unknown, ["grpc.port: is not a setting of this version"]);
+        assert_eq!(unknown, ["grpc.port: is not a setting of this version (from FACEID_GATEWAY__GRPC__PORT)"]);
+    }
+
+    #[test]
+    fn an_empty_variable_unsets_what_has_no_default() {
+        let text = format!("{GOOD}[telemetry]\notlp_endpoint = 'http://127.0.0.1:4317'");
+        assert!(load(&text, &[]).unwrap_or_else(|error| panic!("{error}")).otlp_endpoint.is_some());
+        let config = load(&text, &[("FACEID_GATEWAY__TELEMETRY__OTLP_ENDPOINT", "")]);
+        assert!(config.unwrap_or_else(|error| panic!("{error}")).otlp_endpoint.is_none());
+        assert_eq!(
+            faults(&text, &[("FACEID_GATEWAY__STORE__URL", "")]),
+            ["store.url: is not sqlite:<path> (from FACEID_GATEWAY__STORE__URL)"]
+        );
+    }
+
+    #[test]
+    fn what_a_start_would_find_is_found_with_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        fs::write(path("tls.crt"), "no certificate").unwrap();
+        let text = GOOD.replace("[vault]", "[evidence]\nurl = 'ftp://x'\n[vault]")
+            + &format!(
+                "[http]\nlisten = '0.0.0.0:50051'\n[telemetry]\notlp_endpoint = '127.0.0.1:4317'\n\
+                 [grpc.tls]\ncert_file = '{}'\nkey_file = '{}'\nclient_ca_file = '{}'",
+                path("tls.crt"),
+                path("tls.key"),
+                path("ca.crt")
+            );
+        let gone = "cannot be read: No such file or directory (os error 2)";
+        assert_eq!(
+            faults(&text, &[]),
+            [
+                format!("grpc.tls.cert_file: {}: has no certificate in PEM form", path("tls.crt")),
+                format!("grpc.tls.key_file: {}: {gone}", path("tls.key")),
+                format!("grpc.tls.client_ca_file: {}: {gone}", path("ca.crt")),
+                "http.listen: has the port of grpc.listen; give it another".to_owned(),
+                "evidence.url: is neither file:PATH nor s3://BUCKET or s3://BUCKET/PREFIX".to_owned(),
+                "telemetry.otlp_endpoint: is not http:// or https:// with a host".to_owned(),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_key_of_another_certificate_is_a_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let certified = || rcgen::generate_simple_self_signed(vec!["gateway.test".to_owned()]).unwrap();
+        let (one, other) = (certified(), certified());
+        fs::write(path("tls.crt"), one.cert.pem()).unwrap();
+        fs::write(path("own.key"), one.signing_key.serialize_pem()).unwrap();
+        fs::write(path("other.key"), other.signing_key.serialize_pem()).unwrap();
+        let with =
+            |key: &str| format!("{GOOD}[grpc.tls]\ncert_file = '{}'\nkey_file = '{}'", path("tls.crt"), path(key));
+        assert!(faults(&with("own.key"), &[]).is_empty());
+        let faults = faults(&with("other.key"), &[]);
+        assert!(faults.len() == 1 && faults[0].starts_with("grpc.tls.key_file: certificate and key"), "{faults:?}");
+    }
+
+    #[test]
+    fn listeners_clash_where_one_takes_the_connections_of_the_other() {
+        let clash = |grpc: &str, http: &str| {
+            let text = GOOD.replace("mode = \"none\"", "mode = \"tokens\"");
+            let caller = format!("[{{name='orders', token_sha256=['{}']}}]", "ab".repeat(32));
+            let environment = [
+                ("FACEID_GATEWAY__GRPC__LISTEN", grpc),
+                ("FACEID_GATEWAY__HTTP__LISTEN", http),
+                ("FACEID_GATEWAY__CALLERS", &caller),
+            ];
+            faults(&text, &environment).len()
+        };
+        for (grpc, http, expected) in [
+            ("127.0.0.1:7", "127.0.0.1:7", 1),
+            ("0.0.0.0:7", "127.0.0.1:7", 1),
+            ("[::]:7", "127.0.0.1:7", 1),
+            ("127.0.0.1:7", "[::]:7", 1),
+            ("127.0.0.1:0", "127.0.0.1:0", 0),
+            ("127.0.0.1:7", "127.0.0.2:7", 0),
+            ("0.0.0.0:7", "[::1]:7", 0),
+            ("127.0.0.1:7", "127.0.0.1:8", 0),
+        ] {
+            assert_eq!(clash(grpc, http), expected, "{grpc} {http}");
+        }
+    }
+
+    #[test]
+    fn secrets_have_one_check_whether_given_or_in_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret_id");
+        let in_file = |content: &str, mode: u32| {
+            fs::write(&file, content).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            faults(&GOOD.replace("secret_id = \"id\"", &format!("secret_id_file = '{}'", file.display())), &[])
+        };
+        let given = |content: &str| {
+            let content = Value::String(content.to_owned()).to_string();
+            faults(&GOOD.replace("secret_id = \"id\"", &format!("secret_id = {content}")), &[])
+        };
+        for content in ["AKID1", "AKID1\n", "AKID1\r\n"] {
+            assert!(in_file(content, 0o440).is_empty() && given(content).is_empty(), "{content:?}");
+        }
+        for (content, problem) in [
+            ("\u{FEFF}AKID1", "has U+FEFF (byte order mark) as character 1 of 6; remove it"),
+            ("AKID1 ", "has U+0020 (blank) as character 6 of 6; remove it"),
+            ("AK\u{A0}ID1", "has U+00A0 (no-break space) as character 3 of 6; remove it"),
+            ("'AKID1'", "is in quotes, U+0027 (quotation mark) as its first and last character; remove them"),
+            ("AKID1\n\n", "has U+000A (line break) as character 6 of 6; remove it"),
+            ("AK ID", "has U+0020 (blank) as character 3 of 5; only visible ASCII is allowed"),
+            ("密钥", "has U+5BC6 as character 1 of 2; only visible ASCII is allowed"),
+            ("", "is empty"),
+        ] {
+            assert_eq!(in_file(content, 0o600), [format!("credentials[0].secret_id_file: {problem}")]);
+            assert_eq!(given(content), [format!("credentials[0].secret_id: {problem}")]);
+        }
+        let open = in_file("AKID1", 0o604);
+        let expected = "can be read by every user of this machine (mode 0604)";
+        assert!(open.len() == 1 && open[0].contains(expected) && !open[0].contains("AKID1"), "{open:?}");
     }
 
     #[test]
@@ -572,7 +603,7 @@ mod tests {
     #[test]
     fn a_file_that_is_no_toml_is_not_quoted() {
         let error = load("[vault]\nkeys = k1:SECRET", &[]).err().unwrap().to_string();
-        assert!(error.starts_with("test: not TOML") && !error.contains("SECRET"), "{error}");
+        assert!(error.starts_with("test:2:8: not TOML") && !error.contains("SECRET"), "{error}");
     }
 
     #[test]

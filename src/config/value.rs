@@ -1,20 +1,63 @@
-//! Values of the configuration, read from text. Each says what is wrong, for a fault.
+//! Values of the configuration, read from text: each says what is wrong, for a fault.
 
 use super::StoreUrl;
-use crate::{
-    domain::{
-        ids::{VerificationId, check_name},
-        redirect::{self, MAC_BYTES, MAX_VENDOR_URL},
-    },
-    telemetry::LogFormat,
+use crate::domain::{
+    fault::Faults,
+    ids::{VerificationId, check_name},
+    redirect::{self, MAC_BYTES, MAX_VENDOR_URL},
 };
-use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
-use std::{
-    collections::BTreeSet, net::SocketAddr, num::NonZeroU32, ops::RangeInclusive, path::PathBuf, time::Duration,
-};
-use tracing_subscriber::EnvFilter;
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 use url::{Host, Url};
+
+/// A setting that may be left out; an empty text is as good as none, so that a variable can unset what the file sets.
+pub(super) fn given(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
+}
+
+/// A setting that must be there.
+pub(super) fn required<T>(path: &str, value: Option<T>, faults: &mut Faults) -> Option<T> {
+    if value.is_none() {
+        faults.add(path, "is missing");
+    }
+    value
+}
+
+/// A text that must be there, read as something else.
+pub(super) fn checked<T>(
+    path: &str,
+    text: Option<&str>,
+    faults: &mut Faults,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Option<T> {
+    let text = required(path, given(text), faults)?;
+    faults.check(path, parse(text))
+}
+
+/// Texts of a list, each read as something else.
+pub(super) fn each<T>(
+    path: &str,
+    texts: &[String],
+    faults: &mut Faults,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Vec<T> {
+    texts.iter().enumerate().filter_map(|(i, text)| faults.check(&format!("{path}[{i}]"), parse(text))).collect()
+}
+
+/// A name that no other entry of its list has.
+pub(super) fn unique_name(
+    path: &str,
+    text: Option<&str>,
+    taken: &mut BTreeSet<String>,
+    faults: &mut Faults,
+) -> Option<String> {
+    let name = checked(path, text, faults, checked_name)?;
+    if !taken.insert(name.clone()) {
+        faults.add(path, "is taken or reserved");
+        return None;
+    }
+    Some(name)
+}
 
 pub(super) fn socket_addr(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "is not <IP address>:<port>".into())
@@ -79,80 +122,8 @@ pub(super) fn proxy(secret: &SecretString) -> Result<(), String> {
     }
 }
 
-pub(super) fn number(text: &str, allowed: RangeInclusive<u32>) -> Result<u32, String> {
-    let problem = || format!("is not a number from {} to {}", allowed.start(), allowed.end());
-    text.parse().ok().filter(|number| allowed.contains(number)).ok_or_else(problem)
-}
-
-pub(super) fn timeout(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(ms @ 100..=60_000) => Ok(Duration::from_millis(ms)),
-        _ => Err("is not a number of milliseconds from 100 to 60000".into()),
-    }
-}
-
-pub(super) fn days(text: &str) -> Result<SignedDuration, String> {
-    match text.parse() {
-        Ok(days @ 1..=3650) => Ok(SignedDuration::from_hours(24 * days)),
-        _ => Err("is not a number of days from 1 to 3650".into()),
-    }
-}
-
-pub(super) fn minutes(text: &str) -> Result<SignedDuration, String> {
-    text.parse().map(SignedDuration::from_mins).map_err(|_| "is not a number of minutes".into())
-}
-
-pub(super) fn concurrency(text: &str) -> Result<usize, String> {
-    Ok(number(text, 1..=256)? as usize)
-}
-
-pub(super) fn count(text: &str) -> Result<usize, String> {
-    text.parse().map_err(|_| "is not a number".into())
-}
-
-/// 0: no limit.
-pub(super) fn per_minute(text: &str) -> Result<Option<NonZeroU32>, String> {
-    text.parse().map(NonZeroU32::new).map_err(|_| "is not a number of calls a minute".into())
-}
-
-pub(super) fn leeway(text: &str) -> Result<SignedDuration, String> {
-    match text.parse() {
-        Ok(seconds @ 0..=300) => Ok(SignedDuration::from_secs(seconds)),
-        _ => Err("is not a number of seconds from 0 to 300".into()),
-    }
-}
-
-pub(super) fn refresh_interval(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(seconds @ 10..=86_400) => Ok(Duration::from_secs(seconds)),
-        _ => Err("is not a number of seconds from 10 to 86400".into()),
-    }
-}
-
-pub(super) fn boolean(text: &str) -> Result<bool, String> {
-    text.parse().map_err(|_| "is neither true nor false".into())
-}
-
-pub(super) fn log_filter(text: &str) -> Result<String, String> {
-    EnvFilter::try_new(text).map_err(|error| format!("is not a log level or a list of directives: {error}"))?;
-    Ok(text.to_owned())
-}
-
-pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
-    match text {
-        "json" => Ok(LogFormat::Json),
-        "text" => Ok(LogFormat::Text),
-        _ => Err("is neither json nor text".into()),
-    }
-}
-
 pub(super) fn checked_name(text: &str) -> Result<String, String> {
     check_name(text).map(|()| text.to_owned())
-}
-
-pub(super) fn unique_name(text: &str, taken: &mut BTreeSet<String>) -> Result<String, String> {
-    let name = checked_name(text)?;
-    if taken.insert(name.clone()) { Ok(name) } else { Err("is taken or reserved".into()) }
 }
 
 /// The vendor's form: letters and digits, at most 32 [31816].
@@ -165,4 +136,14 @@ pub(super) fn sha256(text: &str) -> Result<[u8; 32], String> {
     let mut hash = [0; 32];
     hex::decode_to_slice(text, &mut hash).map_err(|_| "is not a SHA-256: 64 characters of hex".to_owned())?;
     Ok(hash)
+}
+
+/// A collector of traces.
+pub(super) fn otlp_endpoint(text: &str) -> Result<String, String> {
+    let url = Url::parse(text).map_err(|_| "is not http:// or https:// with a host")?;
+    if matches!(url.scheme(), "http" | "https") && url.has_host() {
+        Ok(text.to_owned())
+    } else {
+        Err("is not http:// or https:// with a host".into())
+    }
 }

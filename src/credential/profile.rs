@@ -55,7 +55,7 @@ mod tests {
         assert_eq!(parse(FILE, "none").err().unwrap(), "there is no section [none]");
         assert_eq!(
             parse("[default]\nsecret_id = 密", "default").err().unwrap(),
-            "secret_id has other characters than visible ASCII"
+            "secret_id has U+5BC6 as character 1 of 1; only visible ASCII is allowed"
         );
     }
 }

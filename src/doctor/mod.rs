@@ -134,7 +134,9 @@ fn unusable(error: ConfigError, origin: &str) -> Vec<Finding> {
         ConfigError::Unreadable { path, source } => {
             vec![fault(path.display().to_string(), format!("cannot be read: {source}"))]
         }
-        ConfigError::NotToml { problem, .. } => vec![fault(origin.to_owned(), format!("not TOML: {problem}"))],
+        ConfigError::NotToml { line, column, problem, .. } => {
+            vec![fault(format!("{origin}:{line}:{column}"), format!("not TOML: {problem}"))]
+        }
     }
 }
 

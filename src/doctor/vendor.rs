@@ -11,7 +11,7 @@ use crate::{
     },
     store::sqlite::SqliteStore,
     tencent::{
-        self, Client, ClientConfig, ErrorClass, ErrorKind, KeyVerdict, RuleVerdict, VendorClock,
+        self, ActionQuotas, Client, ClientConfig, ErrorClass, ErrorKind, KeyVerdict, RuleVerdict, VendorClock,
         catalogue::classify,
         sts::{StsClient, StsConfig},
     },
@@ -90,7 +90,7 @@ pub(super) async fn check(subjects: Subjects<'_>, reached: bool, clock: Arc<dyn 
             }
         });
     }
-    findings.push(calls.finding(subjects.tencent.requests_per_second));
+    findings.push(calls.finding(subjects.tencent.quotas));
 }
 
 /// By the name of their credential.
@@ -276,21 +276,21 @@ impl Calls {
         self.throttled += u32::from(error.is_some_and(|error| classify(error.code()) == ErrorClass::Throttled));
     }
 
-    fn finding(&self, per_second: u32) -> Finding {
+    fn finding(&self, quotas: ActionQuotas) -> Finding {
         let Self { made, throttled } = self;
         let subject = "calls to Tencent";
         if *made == 0 {
             return not_asked("quota", subject, "no call was made");
         }
+        let ActionQuotas { detect_auth, get_detect_info_enhanced, .. } = quotas;
         let finding = format!(
-            "set to {per_second} a second for each credential and action; {throttled} of the {made} call(s) of this examination \
-             ended throttled"
+            "set to {detect_auth} a second of DetectAuth and {get_detect_info_enhanced} of GetDetectInfoEnhanced for each \
+             credential; {throttled} of the {made} call(s) of this examination ended throttled"
         );
         if *throttled == 0 {
             Finding::ok("quota", subject, finding + "; how many more Tencent would take is not measured")
         } else {
-            let advice =
-                "something else uses this account up: lower tencent.requests_per_second, or ask Tencent for more";
+            let advice = "something else uses up this account's quota: lower tencent.quotas, or ask Tencent for more";
             Finding::new("quota", subject, Status::Warn, finding, advice)
         }
     }
@@ -299,6 +299,9 @@ impl Calls {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const QUOTAS: ActionQuotas =
+        ActionQuotas { detect_auth: 100, get_detect_info_enhanced: 100, get_wechat_bill_details: 20 };
 
     fn refused(code: &str) -> tencent::Error {
         let kind = ErrorKind::Refused { code: code.into(), request_id: "r-1".into() };
@@ -331,12 +334,12 @@ mod tests {
     #[test]
     fn throttled_calls_are_told() {
         let mut calls = Calls::default();
-        assert_eq!(calls.finding(100).status, Status::Warn);
+        assert_eq!(calls.finding(QUOTAS).status, Status::Warn);
         calls.count(None);
         calls.count(Some(&refused("InvalidParameterValue")));
-        assert_eq!(calls.finding(100).status, Status::Ok);
+        assert_eq!(calls.finding(QUOTAS).status, Status::Ok);
         calls.count(Some(&refused("RequestLimitExceeded.UinLimitExceeded")));
-        let finding = calls.finding(100);
+        let finding = calls.finding(QUOTAS);
         assert_eq!(finding.status, Status::Warn);
         assert!(finding.finding.contains("1 of the 3 call(s)"), "{}", finding.finding);
     }

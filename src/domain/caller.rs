@@ -1,5 +1,7 @@
 //! Who calls, and what they may do.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// An authenticated internal service.
@@ -43,7 +45,8 @@ pub enum FlowGrant {
 }
 
 /// What a caller may do beyond using its flows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Right {
     /// See results with personal data.
     FullView,
@@ -63,20 +66,6 @@ impl Right {
             Self::Evidence => "evidence",
             Self::Admin => "admin",
             Self::Audit => "audit",
-        }
-    }
-
-    /// Reads a right's name.
-    ///
-    /// # Errors
-    /// What is wrong.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "full_view" => Ok(Self::FullView),
-            "evidence" => Ok(Self::Evidence),
-            "admin" => Ok(Self::Admin),
-            "audit" => Ok(Self::Audit),
-            _ => Err("is not a right; the rights are: full_view, evidence, admin, audit".into()),
         }
     }
 }

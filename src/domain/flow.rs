@@ -2,6 +2,7 @@
 
 use super::{intention::IntentionMode, redirect::AllowedTarget};
 use jiff::SignedDuration;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -53,32 +54,17 @@ pub struct EvidenceWish {
 }
 
 impl EvidenceWish {
-    /// Adds the wish of this name in the configuration.
-    ///
-    /// # Errors
-    /// What is wrong.
-    pub fn add(&mut self, name: &str) -> Result<(), String> {
-        let wish = match name {
-            "best_frame" => &mut self.best_frame,
-            "id_card" => &mut self.id_card,
-            "video" => &mut self.video,
-            "intention" => &mut self.intention,
-            _ => return Err("is not one of: best_frame, id_card, video, intention".into()),
-        };
-        *wish = true;
-        Ok(())
-    }
-
     pub fn is_nothing(self) -> bool {
         self == Self::default()
     }
 }
 
 /// How the user's browser enters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AccessMode {
     WechatH5NativeOverlay,
+    WechatH5Overlay,
     WechatH5Normal,
 }
 
@@ -86,25 +72,14 @@ impl AccessMode {
     /// Each product has entrances of its own.
     pub fn product(self) -> Product {
         match self {
-            Self::WechatH5NativeOverlay | Self::WechatH5Normal => Product::H5,
-        }
-    }
-
-    /// Reads the name in the configuration.
-    ///
-    /// # Errors
-    /// What is wrong.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "wechat_h5_native_overlay" => Ok(Self::WechatH5NativeOverlay),
-            "wechat_h5_normal" => Ok(Self::WechatH5Normal),
-            _ => Err("is neither wechat_h5_native_overlay nor wechat_h5_normal".into()),
+            Self::WechatH5NativeOverlay | Self::WechatH5Overlay | Self::WechatH5Normal => Product::H5,
         }
     }
 }
 
 /// What the live face is compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum ComparisonSource {
     /// The public-security authority (权威库).
     Authority,
@@ -112,39 +87,9 @@ pub enum ComparisonSource {
     UploadedPhoto,
 }
 
-impl ComparisonSource {
-    /// Reads the name in the configuration.
-    ///
-    /// # Errors
-    /// What is wrong.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "authority" => Ok(Self::Authority),
-            "uploaded_photo" => Ok(Self::UploadedPhoto),
-            _ => Err("is neither authority nor uploaded_photo".into()),
-        }
-    }
-}
-
 /// What a caller must supply. Whether a photo is needed follows from the comparison, a script from the intention step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Demands {
     pub name: bool,
     pub id_number: bool,
-}
-
-impl Demands {
-    /// Adds the demand of this name in the configuration.
-    ///
-    /// # Errors
-    /// What is wrong.
-    pub fn add(&mut self, name: &str) -> Result<(), String> {
-        let demand = match name {
-            "name" => &mut self.name,
-            "id_number" => &mut self.id_number,
-            _ => return Err("is not one of: name, id_number".into()),
-        };
-        *demand = true;
-        Ok(())
-    }
 }

@@ -1,6 +1,7 @@
 //! The script of the intention step (意愿核身): what the user confirms [31816].
 
 use super::fault::Faults;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One mode with its texts.
@@ -29,7 +30,7 @@ pub struct Question {
 }
 
 /// Which mode a script has, or the vendor says it had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IntentionMode {
     Questions,

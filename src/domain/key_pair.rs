@@ -1,6 +1,9 @@
 //! The key pair of a Tencent account.
 
-use super::fault::{Fault, Faults};
+use super::{
+    fault::{Fault, Faults},
+    secret_text::{check_secret, name_of},
+};
 use secrecy::{ExposeSecret, SecretString};
 
 /// SecretId and SecretKey. The SecretId names the account, so it is kept like the SecretKey.
@@ -82,10 +85,16 @@ fn check_part(text: &str) -> Result<(), String> {
     if text.len() > MAX_BYTES {
         return Err(format!("is over {MAX_BYTES} bytes"));
     }
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("has other characters than visible ASCII".into());
+    check_secret(text)?;
+    match text.chars().enumerate().find(|(_, char)| !char.is_ascii_graphic()) {
+        None => Ok(()),
+        Some((i, char)) => Err(format!(
+            "has {} as character {} of {}; only visible ASCII is allowed",
+            name_of(char),
+            i + 1,
+            text.chars().count()
+        )),
     }
-    Ok(())
 }
 
 impl PartialEq for KeyPair {
@@ -110,7 +119,7 @@ mod tests {
     #[test]
     fn parts_are_visible_ascii_of_bounded_length() {
         assert!(UnverifiedKeyPair::new("AKID1", "k").check().is_ok());
-        for bad in ["", "a b", "a\n", "密钥", &"x".repeat(MAX_BYTES + 1)] {
+        for bad in ["", "a b", "a\n", "密钥", "\"a\"", "\u{FEFF}a", &"x".repeat(MAX_BYTES + 1)] {
             let pair = UnverifiedKeyPair { session_token: Some(bad.into()), ..UnverifiedKeyPair::new(bad, bad) };
             let faults = pair.check().err().unwrap_or_default();
             let fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();

@@ -20,5 +20,6 @@ pub mod redirect;
 pub mod result;
 pub mod result_code;
 pub mod schedule;
+pub mod secret_text;
 pub mod store_identity;
 pub mod verification;

@@ -107,6 +107,18 @@ impl EvidenceStore {
         }
     }
 
+    /// Checks a URL that [`Self::open`] takes, without making a folder or connecting to a bucket.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn check_url(url: &str) -> Result<(), OpenError> {
+        match url.strip_prefix("file:") {
+            Some("") => Err(OpenError::Url),
+            Some(_) => Ok(()),
+            None => Self::open(url).map(drop),
+        }
+    }
+
     fn open_folder(path: &FolderPath) -> Result<Self, OpenError> {
         if path.as_os_str().is_empty() {
             return Err(OpenError::Url);

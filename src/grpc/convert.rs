@@ -73,6 +73,7 @@ fn intention_script(mode: pb::intention_script::Mode) -> IntentionScript {
 pub(super) fn create_response(created: CreatedVerification) -> pb::CreateVerificationResponse {
     let access_mode = match created.access_mode {
         AccessMode::WechatH5NativeOverlay => pb::AccessMode::WechatH5NativeOverlay,
+        AccessMode::WechatH5Overlay => pb::AccessMode::WechatH5Overlay,
         AccessMode::WechatH5Normal => pb::AccessMode::WechatH5Normal,
     };
     pb::CreateVerificationResponse {

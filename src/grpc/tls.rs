@@ -117,6 +117,25 @@ impl ServerTls {
     }
 }
 
+/// What is wrong with the files, each beside its setting. Whether the certificate is valid now is seen when it is loaded.
+pub fn file_faults(config: &TlsConfig) -> Vec<(&'static str, TlsError)> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut faults = Vec::new();
+    let chain = certificates(&config.cert_file).map_err(|error| faults.push(("cert_file", error)));
+    let key = private_key(&config.key_file).map_err(|error| faults.push(("key_file", error)));
+    if let Some(ca) = &config.client_ca
+        && let Err(error) = client_verifier(ca, Arc::clone(&provider))
+    {
+        faults.push(("client_ca_file", error));
+    }
+    if let (Ok(chain), Ok(key)) = (chain, key) {
+        let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13, &TLS12]);
+        let made = builder.and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
+        faults.extend(made.err().map(|error| ("key_file", TlsError::Unusable(error))));
+    }
+    faults
+}
+
 fn load(config: &TlsConfig, clock: &Arc<dyn Clock>) -> Result<ServerConfig, TlsError> {
     let chain = certificates(&config.cert_file)?;
     let key = private_key(&config.key_file)?;

@@ -93,7 +93,7 @@ impl Transport {
             endpoints: Endpoints::new(config)?,
             in_flight: InFlight::new(config.max_in_flight),
             timeout: config.timeout,
-            quotas: Quotas::new(config.requests_per_second),
+            quotas: Quotas::new(config.quotas),
             clock,
             signer: Signer::new(&config.service, VERSION),
         })

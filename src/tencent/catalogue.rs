@@ -308,8 +308,8 @@ pub static SIGNING: Entry = entry("signing", Clock, Operator,
 
 #[rustfmt::skip]
 pub static QUOTA_EXHAUSTED: Entry = entry("quota_exhausted", Quota, Caller,
-    "The gateway's own quota of calls to this Tencent account is used up: try again after the time that is told. If it lasts, the operator raises tencent.requests_per_second as far as Tencent allows.",
-    "网关对该腾讯云账号的调用配额已用尽：请在提示的时间后重试。若持续出现，请运维在腾讯云允许的范围内调高 tencent.requests_per_second。");
+    "The gateway's own quota of calls to this Tencent account is used up: try again after the time that is told. If it lasts, the operator raises tencent.quotas as far as Tencent allows.",
+    "网关对该腾讯云账号的调用配额已用尽：请在提示的时间后重试。若持续出现，请运维在腾讯云允许的范围内调高 tencent.quotas。");
 #[rustfmt::skip]
 pub static OVERLOADED: Entry = entry("overloaded", Overload, Caller,
     "The gateway has as many calls to the vendor under way as it may: try again later. If it lasts, the operator adds replicas or raises tencent.max_in_flight.",

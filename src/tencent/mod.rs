@@ -38,4 +38,5 @@ pub use h5::{
 };
 pub use options::{CallOptions, ClientConfig, Urgency};
 pub use product::Products;
+pub use quota::ActionQuotas;
 pub use terms::{CardWarnings, Charge, MediaEvent, Opened};

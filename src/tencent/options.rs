@@ -1,5 +1,6 @@
 //! How the vendor is reached, and how much is asked of it.
 
+use super::quota::ActionQuotas;
 use rustls::pki_types::CertificateDer;
 use secrecy::SecretString;
 use std::time::Duration;
@@ -29,13 +30,14 @@ pub struct ClientConfig {
     pub timeout: Duration,
     /// Calls on their way at once; beyond that they are refused.
     pub max_in_flight: usize,
-    /// Calls of an account to one action.
-    pub requests_per_second: u32,
+    /// Calls a second of an account to each action.
+    pub quotas: ActionQuotas,
 }
 
+#[cfg(test)]
 impl ClientConfig {
-    /// An endpoint, and for the rest what the configuration has as defaults.
-    pub fn new(endpoint: Url) -> Self {
+    /// An endpoint, and for the rest what tests of this room need.
+    pub(super) fn new(endpoint: Url) -> Self {
         Self {
             endpoint,
             backup_endpoints: Vec::new(),
@@ -47,7 +49,7 @@ impl ClientConfig {
             first_byte_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(10),
             max_in_flight: 1000,
-            requests_per_second: 100,
+            quotas: ActionQuotas { detect_auth: 100, get_detect_info_enhanced: 100, get_wechat_bill_details: 20 },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How many calls a second an account makes of one action.
 //!
-//! The vendor counts calls per account and action, 100 a second unless it was told otherwise, and refuses what is beyond
+//! The vendor counts calls per account and action, so many a second as [`ActionQuotas`] says, and refuses what is beyond
 //! (`RequestLimitExceeded`). A bucket holds that many tokens; each comes back a second after it was taken, so in no second more
 //! calls leave than are allowed. Who finds it empty waits in line, callers before background work; each has a share that the
 //! other cannot take.
@@ -34,9 +34,27 @@ const LEAST: f64 = 0.05;
 const GROW: f64 = 0.02;
 const GROW_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Calls a second of an account to each action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActionQuotas {
+    pub detect_auth: u32,
+    pub get_detect_info_enhanced: u32,
+    pub get_wechat_bill_details: u32,
+}
+
+impl ActionQuotas {
+    fn per_second(self, action: &str) -> u32 {
+        match action {
+            "DetectAuth" => self.detect_auth,
+            "GetWeChatBillDetails" => self.get_wechat_bill_details,
+            _ => self.get_detect_info_enhanced,
+        }
+    }
+}
+
 /// The buckets of all accounts and actions.
 pub(super) struct Quotas {
-    per_second: u32,
+    per_second: ActionQuotas,
     buckets: Mutex<HashMap<(String, &'static str), Arc<Bucket>>>,
 }
 
@@ -63,7 +81,7 @@ struct State {
 }
 
 impl Quotas {
-    pub(super) fn new(per_second: u32) -> Self {
+    pub(super) fn new(per_second: ActionQuotas) -> Self {
         Self { per_second, buckets: Mutex::default() }
     }
 
@@ -71,7 +89,7 @@ impl Quotas {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let bucket = buckets
             .entry((credential.to_owned(), action))
-            .or_insert_with(|| Arc::new(Bucket::new(credential, action, self.per_second)));
+            .or_insert_with(|| Arc::new(Bucket::new(credential, action, self.per_second.per_second(action))));
         Arc::clone(bucket)
     }
 }
@@ -279,8 +297,25 @@ mod tests {
     const CALLER: Urgency = Urgency::Interactive { deadline: None };
     const LONG: Duration = Duration::from_secs(60);
 
+    fn quotas(detect_auth: u32) -> Quotas {
+        Quotas::new(ActionQuotas { detect_auth, get_detect_info_enhanced: 50, get_wechat_bill_details: 2 })
+    }
+
     fn bucket(per_second: u32) -> Arc<Bucket> {
-        Quotas::new(per_second).bucket("main", "DetectAuth")
+        quotas(per_second).bucket("main", "DetectAuth")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_action_has_its_own_rate() {
+        let quotas = quotas(3);
+        for (action, per_second) in [("DetectAuth", 3), ("GetDetectInfoEnhanced", 50), ("GetWeChatBillDetails", 2)] {
+            let bucket = quotas.bucket("main", action);
+            let mut left_at_once = 0;
+            while take(&bucket, CALLER, Duration::ZERO).await.is_ok() {
+                left_at_once += 1;
+            }
+            assert_eq!(left_at_once, per_second, "{action}");
+        }
     }
 
     async fn take(bucket: &Arc<Bucket>, urgency: Urgency, patience: Duration) -> Result<(), ErrorKind> {

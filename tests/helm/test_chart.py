@@ -1,5 +1,6 @@
 """The chart, rendered by a real Helm: what it makes, and what it refuses."""
 
+import copy
 import json
 import os
 import pathlib
@@ -7,6 +8,7 @@ import re
 import subprocess
 import tomllib
 
+import jsonschema
 import pytest
 import yaml
 
@@ -15,6 +17,7 @@ CHART = ROOT / "helm/faceid-gateway"
 VALUES = ROOT / "tests/helm/values"
 HELM = os.environ.get("HELM", str(ROOT / ".tools/bin/helm"))
 VALIDATE = os.environ.get("KUBERNETES_VALIDATE", str(ROOT / ".venv/bin/kubernetes-validate"))
+ALL_VALUES = ["sqlite", "external", "mtls", "issuer"]
 KUBERNETES = ["1.30", "1.35"]  # the oldest that the chart allows, and the newest that Helm 4.1 knows
 
 
@@ -40,14 +43,14 @@ def gateway_toml(values, *args):
     return tomllib.loads(objects(values, *args)["ConfigMap"]["data"]["gateway.toml"])
 
 
-@pytest.mark.parametrize("values", ["sqlite", "external", "mtls"])
+@pytest.mark.parametrize("values", ALL_VALUES)
 def test_lints_without_a_warning(values):
     done = helm(["lint", "--strict"], values)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("kubernetes", KUBERNETES)
-@pytest.mark.parametrize("values", ["sqlite", "external", "mtls"])
+@pytest.mark.parametrize("values", ALL_VALUES)
 def test_is_valid_for_kubernetes(values, kubernetes, tmp_path):
     manifest = tmp_path / "manifest.yaml"
     manifest.write_text(template(values, "--kube-version", f"{kubernetes}.0"))
@@ -108,7 +111,9 @@ def test_probes_speak_grpc_and_a_pod_has_time_to_drain(values):
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         assert container[probe]["grpc"]["port"] == grpc_port
     assert container["readinessProbe"]["grpc"]["service"] == "faceid.v1.VerificationService"
-    assert container["lifecycle"]["preStop"]["sleep"]["seconds"] < pod["terminationGracePeriodSeconds"]
+    drain = gateway_toml(values)["drain"]
+    assert drain["delay_s"] > 0
+    assert drain["delay_s"] + drain["timeout_s"] < pod["terminationGracePeriodSeconds"]
     assert gateway_toml(values)["grpc"]["listen"] == f"0.0.0.0:{grpc_port}"
 
 
@@ -126,19 +131,21 @@ def test_probes_ask_the_http_port_where_grpc_probes_cannot():
         assert {probe["port"] for probe in paths} == {"http"}
 
 
-@pytest.mark.parametrize("values", ["sqlite", "external", "mtls"])
+@pytest.mark.parametrize("values", ALL_VALUES)
 def test_every_secret_file_of_the_configuration_is_mounted(values):
     made = objects(values)
     pod = (made.get("StatefulSet") or made["Deployment"])["spec"]["template"]["spec"]
     (mount,) = [m["mountPath"] for m in pod["containers"][0]["volumeMounts"] if m["name"] == "secrets"]
     (volume,) = [v["projected"] for v in pod["volumes"] if v["name"] == "secrets"]
-    mounted = {f"{mount}/{item['path']}" for source in volume["sources"] for item in source["secret"]["items"]}
+    items = [item for source in volume["sources"] for kind in source.values() for item in kind["items"]]
+    mounted = {f"{mount}/{item['path']}" for item in items}
     config = gateway_toml(values)
     named = {config["vault"]["keys_file"]}
     for credential in config["credentials"]:
         if "source" not in credential:
             named |= {credential["secret_id_file"], credential["secret_key_file"]}
-    named |= {file for key, file in config["grpc"].get("tls", {}).items() if key.endswith("_file")}
+    for section in (config["grpc"].get("tls", {}), config["tencent"], config["auth"].get("jwt", {})):
+        named |= {file for key, file in section.items() if key.endswith("_file")}
     named |= {c["webhook_secrets_file"] for c in config["callers"] if "webhook_secrets_file" in c}
     assert named == mounted
 
@@ -149,10 +156,19 @@ def test_configuration_carries_the_values_over():
     assert config["tencent"] == {
         "endpoint": "https://faceid.internal.tencentcloudapi.com",
         "backup_endpoints": ["https://faceid.ap-guangzhou.tencentcloudapi.com"],
+        "host": "faceid.tencentcloudapi.com",
+        "service": "faceid",
+        "proxy_file": "/var/run/secrets/faceid-gateway/tencent/proxy",
+        "ca_file": "/var/run/secrets/faceid-gateway/tencent/ca.crt",
+        "connect_timeout_ms": 1000,
+        "first_byte_timeout_ms": 3000,
         "timeout_ms": 5000,
-        "max_in_flight": 1000,
-        "requests_per_second": 50,
+        "max_in_flight": 500,
+        "quotas": {"detect_auth": 50, "get_detect_info_enhanced": 40, "get_wechat_bill_details": 10},
+        "sts_endpoint": "https://sts.internal.tencentcloudapi.com",
+        "metadata_endpoint": "http://metadata.internal.example.com",
     }
+    assert config["drain"] == {"delay_s": 15, "timeout_s": 60}
     assert config["log"] == {"level": "debug", "format": "text"}
     assert config["telemetry"] == {"otlp_endpoint": "http://otel-collector.observability:4317"}
     assert config["auth"] == {"mode": ["tokens"], "open": ["health", "reflection"]}
@@ -164,6 +180,7 @@ def test_configuration_carries_the_values_over():
         "access_mode": "wechat_h5_native_overlay",
         "comparison": "authority",
         "requires": ["name", "id_number"],
+        "intention": "read_aloud",
         "redirect_allow": ["https://shop.example.com/", "https://app.example.com/verify"],
         "evidence": ["best_frame", "video"],
         "evidence_retention_days": 7,
@@ -207,6 +224,62 @@ def test_configuration_has_every_way_to_show_who_calls():
     assert config["callers"][1]["requests_per_minute"] == 0
 
 
+# Made of the code: see src/config/schema.rs.
+SETTINGS = json.loads((ROOT / "docs/configuration.schema.json").read_text(encoding="utf-8"))
+NOT_OF_A_CHART = {
+    "credentials[].profile": "a pod has no file of the vendor's command line",
+    "credentials[].profile_file": "a pod has no file of the vendor's command line",
+    "flows[].encryption.public_key_file": "the key is no secret, and is a value",
+}
+
+
+def settings_of(schema, path=""):
+    """The path of every setting; a secret is one that is given in a file."""
+    for name, setting in schema["properties"].items():
+        here = f"{path}.{name}" if path else name
+        if "properties" in setting:
+            yield from settings_of(setting, here)
+        elif "properties" in setting.get("items", {}):
+            yield from settings_of(setting["items"], f"{here}[]")
+        elif not setting.get("writeOnly"):
+            yield here
+
+
+def settings_in(config, path=""):
+    """The path of every setting that a configuration sets."""
+    for name, value in config.items():
+        here = f"{path}.{name}" if path else name
+        if isinstance(value, dict):
+            yield from settings_in(value, here)
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for entry in value:
+                yield from settings_in(entry, f"{here}[]")
+        else:
+            yield here
+
+
+def out_of_reach(schema):
+    """Settings that no value of the chart leads to."""
+    reached = {path for values in ALL_VALUES for path in settings_in(gateway_toml(values))}
+    return set(settings_of(schema)) - reached
+
+
+def test_every_setting_is_reached_from_the_chart():
+    assert out_of_reach(SETTINGS) == set(NOT_OF_A_CHART)
+
+
+def test_a_setting_that_the_chart_leaves_out_is_noticed():
+    more = copy.deepcopy(SETTINGS)
+    more["properties"]["log"]["properties"]["shade"] = {"type": "string"}
+    more["properties"]["flows"]["items"]["properties"]["colour"] = {"type": "string"}
+    assert out_of_reach(more) - set(NOT_OF_A_CHART) == {"log.shade", "flows[].colour"}
+
+
+@pytest.mark.parametrize("values", ALL_VALUES)
+def test_configuration_keeps_to_the_schema_of_the_settings(values):
+    jsonschema.Draft202012Validator(SETTINGS).validate(gateway_toml(values))
+
+
 def test_strings_come_through_toml_as_they_are():
     awkward = 'a"b\\c&d<e>\'f\'\t字𠮷'
     flow = json.dumps(awkward, ensure_ascii=False)
@@ -219,7 +292,7 @@ def test_notes_name_every_secret_that_must_exist():
     assert done.returncode == 0, done.stderr
     notes = done.stdout.split("NOTES:")[1]
     named = re.findall(r"^  (\S*)  \(keys? ", notes, re.MULTILINE)
-    expected = ["faceid-vault", "faceid-tencent", "faceid-tencent-bank", "orders-webhook", "faceid-bucket", "faceid-database"]
+    expected = ["faceid-vault", "faceid-tencent", "faceid-tencent-bank", "orders-webhook", "faceid-bucket", "faceid-database", "faceid-proxy"]
     assert named == expected, "each once, and no credential of a source"
     assert "https://faceid.example.com/gateway/callback" in notes
 
@@ -267,7 +340,7 @@ def test_callers_are_read_again_without_new_pods_but_for_their_webhooks():
         ),
         pytest.param(
             "sqlite", ["--set-json", 'auth.modes=["jwt"]'],
-            "auth.jwt.jwksUrl, issuer and audience are required with the mode jwt",
+            "auth.jwt.jwksUrl (or jwksConfigMap), issuer and audience are required with the mode jwt",
             id="jwt-of-nobody",
         ),
         pytest.param(
@@ -301,8 +374,8 @@ def test_callers_are_read_again_without_new_pods_but_for_their_webhooks():
             id="name-used-twice",
         ),
         pytest.param(
-            "sqlite", ["--set", "termination.preStopSleepSeconds=45"],
-            "gracePeriodSeconds must be longer than",
+            "sqlite", ["--set", "drain.timeoutSeconds=40"],
+            "gracePeriodSeconds must be longer than drain.delaySeconds and drain.timeoutSeconds together",
             id="no-time-to-drain",
         ),
         pytest.param(

@@ -260,7 +260,7 @@ async fn an_account_in_arrears_and_a_throttle_are_told_apart_from_a_bad_key() {
     let findings = patient.examined().await;
     assert_found(&findings, "credential", "main", Status::Warn, "cannot be told");
     assert_found(&findings, "flow", "onboarding", Status::Warn, "not checked");
-    assert_found(&findings, "quota", "", Status::Warn, "tencent.requests_per_second");
+    assert_found(&findings, "quota", "", Status::Warn, "tencent.quotas");
 }
 
 #[tokio::test]

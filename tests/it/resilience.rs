@@ -92,7 +92,7 @@ async fn a_clock_that_is_off_is_put_right() {
 
 #[tokio::test]
 async fn a_clock_that_jumps_is_put_right_for_all_who_call() {
-    let world = World::start_with_tencent("requests_per_second = 1000").await;
+    let world = World::start_with_tencent("quotas.detect_auth = 1000\nquotas.get_detect_info_enhanced = 1000").await;
     world.control("quota", json!({ "per_second": 1000 })).await;
     // All of them leave before the first refusal is there.
     world.fault(json!({"action": "DetectAuth", "kind": "delay", "ms": 1000, "times": 200})).await;
@@ -122,7 +122,7 @@ async fn all_who_fell_silent_with_the_first_endpoint_are_served_by_the_backup() 
     let address = silent.local_addr().expect("a port");
     let world = World::start_with_tencent(&format!(
         "endpoint = \"http://{address}\"\nbackup_endpoints = [\"SIMULATOR\"]\n\
-         first_byte_timeout_ms = 1000\nrequests_per_second = 1000"
+         first_byte_timeout_ms = 1000\nquotas.detect_auth = 1000\nquotas.get_detect_info_enhanced = 1000"
     ))
     .await;
     world.control("quota", json!({ "per_second": 1000 })).await;
@@ -148,7 +148,7 @@ async fn while_nothing_answers_callers_are_told_at_once() {
 
 #[tokio::test]
 async fn beyond_the_quota_who_cannot_wait_is_told_when_to_come_back() {
-    let world = World::start_with_tencent("requests_per_second = 1").await;
+    let world = World::start_with_tencent("quotas.detect_auth = 1\nquotas.get_detect_info_enhanced = 1").await;
     world.created().await;
     let mut request = bearing(ORDERS, world.request());
     request.set_timeout(Duration::from_millis(500));

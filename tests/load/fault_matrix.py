@@ -82,7 +82,7 @@ class Cell:
         ca = "".join(proxy.ca_file.read_text() for proxy in [self._proxy, clean] if proxy)
         (folder / "ca.pem").write_text(ca)
         endpoint = self._envoy.url if self._envoy else self._proxy.url
-        lines = f'endpoint = "{endpoint}"\nca_file = "{folder}/ca.pem"\nrequests_per_second = 1000\n'
+        lines = f'endpoint = "{endpoint}"\nca_file = "{folder}/ca.pem"\nquotas.detect_auth = 1000\nquotas.get_detect_info_enhanced = 1000\n'
         if clean:
             lines += f'backup_endpoints = ["{clean.url}"]\n'
         config.file.write_text(text.replace(f'endpoint = "{self.simulator.url}"\n', lines))

@@ -42,7 +42,7 @@ def run(folder, calls, max_in_flight):
     binary = find_binary()
     simulate = SimulateProcess(binary, folder, SECRET_ID, SECRET_KEY)
     config = ServeConfig(folder / "gateway", simulate.simulator, SECRET_ID, SECRET_KEY, log_level="error")
-    lines = f'endpoint = "{simulate.simulator.url}"\ntimeout_ms = 30000\nfirst_byte_timeout_ms = 20000\nrequests_per_second = 10000\n'
+    lines = f'endpoint = "{simulate.simulator.url}"\ntimeout_ms = 30000\nfirst_byte_timeout_ms = 20000\nquotas.detect_auth = 10000\nquotas.get_detect_info_enhanced = 10000\n'
     if max_in_flight:
         lines += f"max_in_flight = {max_in_flight}\n"
     text = config.file.read_text()

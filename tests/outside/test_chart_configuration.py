@@ -1,13 +1,28 @@
 """The configuration that the Helm chart writes is one that the binary takes, on the paths of this machine."""
 
+import datetime
 import os
 import subprocess
 
 import pytest
 import yaml
 from conftest import SECRET_ID, SECRET_KEY
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from processes import ROOT, VAULT_KEYS, GatewayProcess, free_ports
 from reflected import ReflectedClient
+
+
+def certificate():
+    """Of an authority that nobody has."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "invented")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
 
 HELM = os.environ.get("HELM", str(ROOT / ".tools/bin/helm"))
 
@@ -46,11 +61,15 @@ class ChartProcess(GatewayProcess):
         contents = {"vault.keys": VAULT_KEYS, "secret_id": SECRET_ID, "secret_key": SECRET_KEY}
         # Of the caller `orders`; invented.
         contents["orders"] = "whsec_aW52ZW50ZWQtd2ViaG9vay1zZWNyZXQtb2Ytbm9ib2R5\n"
+        contents["proxy"] = "http://user:password@127.0.0.1:1"
+        contents["ca.crt"] = certificate()
         for source in secrets["projected"]["sources"]:
-            for item in source["secret"]["items"]:
-                path = folder / "secrets" / item["path"]
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(contents[path.name])
+            for kind in source.values():
+                for item in kind["items"]:
+                    path = folder / "secrets" / item["path"]
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(contents[path.name])
+                    path.chmod(secrets["projected"]["defaultMode"])
         # An external database is another issue's; here its URL only has to arrive by way of the environment.
         urls = {"FACEID_GATEWAY__STORE__URL": f"sqlite:{folder}/data/gateway.db"} if container.get("env") else {}
         if urls:  # and so is its bucket

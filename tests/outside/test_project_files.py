@@ -79,9 +79,9 @@ def settings(binary):
     """Every key that `serve --print-defaults` names, commented out or not, by its section."""
     section, keys = None, set()
     for line in run(str(binary), "serve", "--print-defaults").splitlines():
-        if header := re.match(r"(?:# )?\[+([a-z_.]+)\]+(?:\s|$)", line):
+        if header := re.match(r"#?\[+([a-z_.]+)\]+$", line):
             section = header[1]
-        elif key := re.match(r"(?:# )?([a-z_0-9]+) = ", line):
+        elif key := re.match(r"#?([a-z_0-9]+) = ", line):
             keys.add((section, re.sub(r"_file$", "", key[1]) if key[1] in FILES else key[1]))
     return keys
 

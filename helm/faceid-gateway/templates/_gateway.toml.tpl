@@ -47,9 +47,27 @@ keys_file = "/var/run/secrets/faceid-gateway/vault.keys"
 [tencent]
 endpoint = {{ toRawJson .Values.tencent.endpoint }}
 backup_endpoints = {{ toRawJson .Values.tencent.backupEndpoints }}
+{{- with .Values.tencent.host }}
+host = {{ toRawJson . }}
+{{- end }}
+service = {{ toRawJson .Values.tencent.service }}
+{{- if .Values.tencent.proxySecret.name }}
+proxy_file = "/var/run/secrets/faceid-gateway/tencent/proxy"
+{{- end }}
+{{- if .Values.tencent.caConfigMap.name }}
+ca_file = "/var/run/secrets/faceid-gateway/tencent/ca.crt"
+{{- end }}
+connect_timeout_ms = {{ int .Values.tencent.connectTimeoutMs }}
+first_byte_timeout_ms = {{ int .Values.tencent.firstByteTimeoutMs }}
 timeout_ms = {{ int .Values.tencent.timeoutMs }}
 max_in_flight = {{ int .Values.tencent.maxInFlight }}
-requests_per_second = {{ int .Values.tencent.requestsPerSecond }}
+sts_endpoint = {{ toRawJson .Values.tencent.stsEndpoint }}
+metadata_endpoint = {{ toRawJson .Values.tencent.metadataEndpoint }}
+
+[tencent.quotas]
+detect_auth = {{ int .Values.tencent.quotas.detectAuth }}
+get_detect_info_enhanced = {{ int .Values.tencent.quotas.getDetectInfoEnhanced }}
+get_wechat_bill_details = {{ int .Values.tencent.quotas.getWechatBillDetails }}
 
 [reconcile]
 poll_after_minutes = {{ toRawJson .Values.reconcile.pollAfterMinutes }}
@@ -61,7 +79,11 @@ open = {{ toRawJson .Values.auth.open }}
 {{- if has "jwt" .Values.auth.modes }}
 
 [auth.jwt]
+{{- if .Values.auth.jwt.jwksConfigMap.name }}
+jwks_file = "/var/run/secrets/faceid-gateway/jwt/jwks.json"
+{{- else }}
 jwks_url = {{ toRawJson .Values.auth.jwt.jwksUrl }}
+{{- end }}
 issuer = {{ toRawJson .Values.auth.jwt.issuer }}
 audience = {{ toRawJson .Values.auth.jwt.audience }}
 leeway_s = {{ int .Values.auth.jwt.leewaySeconds }}
@@ -76,6 +98,10 @@ trusted_proxies = {{ toRawJson .Values.auth.trustedProxies }}
 [id_card_limits]
 per_minute = {{ int .Values.idCardLimits.perMinute }}
 per_day = {{ int .Values.idCardLimits.perDay }}
+
+[drain]
+delay_s = {{ int .Values.drain.delaySeconds }}
+timeout_s = {{ int .Values.drain.timeoutSeconds }}
 
 [log]
 level = {{ toRawJson .Values.log.level }}
@@ -114,7 +140,7 @@ access_mode = {{ toRawJson .accessMode }}
 comparison = {{ toRawJson .comparison }}
 requires = {{ toRawJson (default list .requires) }}
 {{- with .intention }}
-intention = {{ . | toRawJson }}
+intention = {{ toRawJson . }}
 {{- end }}
 redirect_allow = {{ toRawJson .redirectAllow }}
 {{- with .evidence }}
@@ -127,6 +153,7 @@ evidence_retention_days = {{ int . }}
 result_retention_days = {{ int . }}
 {{- end }}
 {{- with .encryption }}
+
 [flows.encryption]
 algorithm = {{ toRawJson .algorithm }}
 public_key = {{ toRawJson .publicKey }}

@@ -100,10 +100,6 @@ spec:
         timeoutSeconds: 2
         failureThreshold: 2
       {{- end }}
-      lifecycle:
-        preStop:
-          sleep:
-            seconds: {{ .Values.termination.preStopSleepSeconds }}
       {{- with .Values.resources }}
       resources:
         {{- toYaml . | nindent 8 }}
@@ -158,6 +154,35 @@ spec:
               items:
                 - key: {{ default "secrets" .webhook.secretsKey }}
                   path: webhooks/{{ .name }}
+          {{- end }}
+          {{- end }}
+          {{- with .Values.tencent.proxySecret }}
+          {{- if .name }}
+          - secret:
+              name: {{ .name }}
+              items:
+                - key: {{ .key }}
+                  path: tencent/proxy
+          {{- end }}
+          {{- end }}
+          {{- with .Values.tencent.caConfigMap }}
+          {{- if .name }}
+          - configMap:
+              name: {{ .name }}
+              items:
+                - key: {{ .key }}
+                  path: tencent/ca.crt
+          {{- end }}
+          {{- end }}
+          {{- if has "jwt" .Values.auth.modes }}
+          {{- with .Values.auth.jwt.jwksConfigMap }}
+          {{- if .name }}
+          - configMap:
+              name: {{ .name }}
+              items:
+                - key: {{ .key }}
+                  path: jwt/jwks.json
+          {{- end }}
           {{- end }}
           {{- end }}
           {{- with .Values.grpc.tls }}

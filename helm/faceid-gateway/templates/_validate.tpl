@@ -45,8 +45,11 @@ What the schema cannot say: what is missing, and what contradicts what. All faul
 {{- end }}
 {{- end }}
 {{- if has "jwt" $v.auth.modes }}
-{{- if or (not $v.auth.jwt.jwksUrl) (not $v.auth.jwt.issuer) (not $v.auth.jwt.audience) }}
-{{- $faults = append $faults "auth.jwt.jwksUrl, issuer and audience are required with the mode jwt" }}
+{{- if or (and (not $v.auth.jwt.jwksUrl) (not $v.auth.jwt.jwksConfigMap.name)) (not $v.auth.jwt.issuer) (not $v.auth.jwt.audience) }}
+{{- $faults = append $faults "auth.jwt.jwksUrl (or jwksConfigMap), issuer and audience are required with the mode jwt" }}
+{{- end }}
+{{- if and $v.auth.jwt.jwksUrl $v.auth.jwt.jwksConfigMap.name }}
+{{- $faults = append $faults "auth.jwt.jwksUrl and auth.jwt.jwksConfigMap are both set: take one of them out" }}
 {{- end }}
 {{- end }}
 {{- if and (has "mtls" $v.auth.modes) (not $v.auth.trustedProxies) (or (not $v.grpc.tls.existingSecret) (not $v.grpc.tls.clientCa.name)) }}
@@ -61,8 +64,8 @@ What the schema cannot say: what is missing, and what contradicts what. All faul
 {{- $faults = append $faults (printf "callers: %q has no tokenSha256, jwtSubjects or identities of a mode in auth.modes" $caller.name) }}
 {{- end }}
 {{- end }}
-{{- if le (int $v.termination.gracePeriodSeconds) (int $v.termination.preStopSleepSeconds) }}
-{{- $faults = append $faults "termination.gracePeriodSeconds must be longer than termination.preStopSleepSeconds: nothing would be left to drain in" }}
+{{- if le (int $v.termination.gracePeriodSeconds) (add (int $v.drain.delaySeconds) (int $v.drain.timeoutSeconds)) }}
+{{- $faults = append $faults "termination.gracePeriodSeconds must be longer than drain.delaySeconds and drain.timeoutSeconds together: the pod would be killed while it drains" }}
 {{- end }}
 {{- if $faults }}
 {{- fail (printf "\n  - %s\n" (join "\n  - " $faults)) }}

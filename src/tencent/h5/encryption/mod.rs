@@ -21,6 +21,8 @@ use super::wire::{DetectAuthRequest, Encryption, GetDetectInfoEnhancedRequest};
 use crate::tencent::error::ErrorKind;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rand::{TryRng, rngs::SysRng};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 /// How the calls of a flow are encrypted.
@@ -32,27 +34,17 @@ pub struct FieldEncryption {
 }
 
 /// The two ciphers that the vendor has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Algorithm {
     /// The key is encrypted by RSA, PKCS#1 v1.5.
+    #[serde(rename = "aes_256_cbc")]
     Aes256Cbc,
     /// The key is encrypted by SM2, C1C3C2.
     Sm4Gcm,
 }
 
 impl Algorithm {
-    /// Reads the name in the configuration.
-    ///
-    /// # Errors
-    /// What is wrong.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "aes_256_cbc" => Ok(Self::Aes256Cbc),
-            "sm4_gcm" => Ok(Self::Sm4Gcm),
-            _ => Err("is neither aes_256_cbc nor sm4_gcm".into()),
-        }
-    }
-
     fn vendor_name(self) -> &'static str {
         match self {
             Self::Aes256Cbc => "AES-256-CBC",

@@ -1,0 +1,212 @@
+//! The settings as an operator writes them, one struct for each section. Name, type, default and meaning of a setting stand
+//! here and nowhere else: the reader, `serve --print-defaults` and `serve --print-schema` are made of these structs. The lists
+//! and the larger sections are beside what they become: [`super::tencent`], [`super::auth`] and so on.
+//!
+//! No struct has a `Debug`: some hold secrets.
+
+use super::{
+    auth::{Auth, Tls},
+    callers::Caller,
+    credentials::Credential,
+    flows::Flow,
+    tencent::Tencent,
+    types::{Int, Secret},
+};
+use crate::telemetry::LogFormat;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be set.
+#[derive(Default, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Settings {
+    pub(super) grpc: Grpc,
+    pub(super) http: Http,
+    pub(super) store: Store,
+    pub(super) evidence: Evidence,
+    pub(super) vault: Vault,
+    pub(super) tencent: Tencent,
+    pub(super) reconcile: Reconcile,
+    pub(super) auth: Auth,
+    pub(super) id_card_limits: IdCardLimits,
+    pub(super) drain: Drain,
+    pub(super) log: Log,
+    pub(super) telemetry: Telemetry,
+    pub(super) credentials: Vec<Credential>,
+    pub(super) flows: Vec<Flow>,
+    pub(super) callers: Vec<Caller>,
+}
+
+/// The port of the contract.
+#[derive(Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Grpc {
+    /// Where callers connect, as `<IP address>:<port>`. Encrypted with `[grpc.tls]`; without it leave that to the mesh, or stay
+    /// on loopback.
+    pub(super) listen: String,
+    pub(super) tls: Option<Tls>,
+}
+
+impl Default for Grpc {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:50051".into(), tls: None }
+    }
+}
+
+/// The port of browsers, scrapers and probes.
+#[derive(Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Http {
+    /// Where browsers (`/callback`), the metrics scraper (`/metrics`) and probes (`/livez`, `/readyz`) connect.
+    pub(super) listen: String,
+    /// How browsers reach this port, without `/callback`. Needed by verifications that have success_url but no return_url.
+    #[schemars(example = &"https://faceid.example.com")]
+    pub(super) public_url: Option<String>,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8080".into(), public_url: None }
+    }
+}
+
+/// Where verifications, credentials and the audit trail are kept.
+#[derive(Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Store {
+    /// `sqlite:<path of the database file>`; the file is created where it is missing.
+    pub(super) url: String,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { url: "sqlite:data/gateway.db".into() }
+    }
+}
+
+/// Where photos, videos and sounds are kept, sealed.
+#[derive(Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Evidence {
+    /// `file:<folder>`, created where it is missing, or `s3://<bucket>/<prefix>` (region, endpoint and credentials from the
+    /// usual `AWS_` variables).
+    pub(super) url: String,
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self { url: "file:data/evidence".into() }
+    }
+}
+
+/// The keys that seal what is secret or personal.
+#[derive(Default, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Vault {
+    #[serde(skip_serializing)]
+    pub(super) keys: Option<Secret>,
+    /// Lines of `<key id>:<base64 of 32 bytes>`; the first key encrypts, all decrypt. Required: there is no start without a
+    /// key. The file must not be readable by other users.
+    #[schemars(example = &"data/vault.keys")]
+    pub(super) keys_file: Option<String>,
+}
+
+/// Every verification is settled at its end even if nobody asks.
+#[derive(Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Reconcile {
+    /// Before its end a verification is looked at this many minutes after its creation, for users who finish but whose browser
+    /// never returns. Rising.
+    pub(super) poll_after_minutes: Vec<Int<1, 119>>,
+    /// How many verifications are settled at once in the background.
+    pub(super) concurrency: Int<1, 256>,
+}
+
+impl Default for Reconcile {
+    fn default() -> Self {
+        Self { poll_after_minutes: [2, 5, 15, 30, 60].map(Int::new).to_vec(), concurrency: Int::new(16) }
+    }
+}
+
+/// The vendor refuses an ID card that was used too often, after its user stood before the camera. CreateVerification refuses it
+/// before. A verification counts as one use, or as many as it has attempts.
+#[derive(Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct IdCardLimits {
+    /// Uses within a minute; 0: no limit.
+    pub(super) per_minute: Int<0, { u32::MAX }>,
+    /// Uses within 24 hours; 0: no limit.
+    pub(super) per_day: Int<0, { u32::MAX }>,
+}
+
+impl Default for IdCardLimits {
+    fn default() -> Self {
+        Self { per_minute: Int::new(15), per_day: Int::new(30) }
+    }
+}
+
+/// How a stop goes, after SIGTERM.
+#[derive(Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Drain {
+    /// Seconds during which health says NOT_SERVING while calls are still served, so that load balancers and meshes learn that
+    /// this process is going.
+    pub(super) delay_s: Int<0, 300>,
+    /// Seconds that calls in flight then have to finish; after that they are cut off. Kubernetes' grace period must be longer
+    /// than both together.
+    pub(super) timeout_s: Int<1, 600>,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { delay_s: Int::new(0), timeout_s: Int::new(25) }
+    }
+}
+
+/// Logs go to standard error.
+#[derive(Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Log {
+    /// The least severe level that is logged. For directives such as `info,faceid_gateway=debug` set the variable `RUST_LOG`,
+    /// which is used instead where it is set.
+    pub(super) level: LogLevel,
+    /// One JSON object a line, or text for people.
+    pub(super) format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, format: LogFormat::Json }
+    }
+}
+
+#[derive(Clone, Copy, Deserialize, JsonSchema, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    pub(super) fn directive(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// Traces.
+#[derive(Default, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Telemetry {
+    /// OTLP collector (gRPC) that traces are exported to. Not set: no traces are exported.
+    #[schemars(example = &"http://127.0.0.1:4317")]
+    pub(super) otlp_endpoint: Option<String>,
+}
