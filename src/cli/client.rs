@@ -1,6 +1,7 @@
 //! How commands reach a gateway that serves.
 
-use anyhow::{Context, ensure};
+use crate::domain::secret_text::{check_secret, without_line_break};
+use anyhow::Context;
 use clap::Args;
 use std::{
     fs,
@@ -45,12 +46,14 @@ impl ClientArgs {
     pub(super) async fn connect(&self) -> anyhow::Result<Connection> {
         let authorization = self.token_file.as_deref().map(|file| {
             let token = read(file)?;
-            ensure!(!token.trim().is_empty(), "{} holds no token", file.display());
-            let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.trim())
+            let token = without_line_break(&token);
+            let problem = |problem: String| anyhow::anyhow!("{} holds no token: it {problem}", file.display());
+            check_secret(token).map_err(problem)?;
+            let mut value: MetadataValue<Ascii> = format!("Bearer {token}")
                 .parse()
                 .with_context(|| format!("{} holds no token: it is not visible ASCII", file.display()))?;
             value.set_sensitive(true);
-            Ok(value)
+            anyhow::Ok(value)
         });
         let mut endpoint = Endpoint::from_shared(self.grpc.clone()).with_context(|| format!("--grpc {}", self.grpc))?;
         if endpoint.uri().scheme_str() == Some("https") {

@@ -1,10 +1,13 @@
 //! `credential`: the key pairs of Tencent accounts, over gRPC.
 
 use super::client::{ClientArgs, Connection, refused};
-use crate::grpc::pb::{
-    CreateCredentialRequest, Credential, CredentialSource, DeleteCredentialRequest, DisableCredentialRequest, KeyPair,
-    ListCredentialsRequest, RotateCredentialRequest, TestCredentialRequest,
-    credential_service_client::CredentialServiceClient,
+use crate::{
+    domain::secret_text::without_line_break,
+    grpc::pb::{
+        CreateCredentialRequest, Credential, CredentialSource, DeleteCredentialRequest, DisableCredentialRequest,
+        KeyPair, ListCredentialsRequest, RotateCredentialRequest, TestCredentialRequest,
+        credential_service_client::CredentialServiceClient,
+    },
 };
 use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
@@ -143,7 +146,7 @@ impl PairArgs {
                 let mut lines = io::stdin().lock().lines();
                 let mut line = |what: &str| {
                     let line = lines.next().with_context(|| format!("standard input has no line with the {what}"))?;
-                    anyhow::Ok(line?.trim().to_owned())
+                    anyhow::Ok(line?)
                 };
                 (line("SecretId")?, line("SecretKey")?)
             }
@@ -154,7 +157,7 @@ impl PairArgs {
 
 fn read_line_of(file: &Path) -> anyhow::Result<String> {
     let text = fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    Ok(text.trim().to_owned())
+    Ok(without_line_break(&text).to_owned())
 }
 
 fn print(credential: &Credential) {

@@ -17,8 +17,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// TLS 1.2 or 1.3. The files (PEM) are loaded again when they change; open connections keep what they have, and new files that
-/// cannot be used are logged and ignored.
+/// TLS 1.2 or 1.3. The files (PEM) are loaded again when they change; open connections keep what
+/// they have, and new files that cannot be used are logged and ignored.
 #[derive(Default, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["cert_file", "key_file"]))]
@@ -32,7 +32,8 @@ pub(super) struct Tls {
     /// Clients may show a certificate that one of these signed.
     #[schemars(example = &"/var/run/secrets/tls/ca.crt")]
     client_ca_file: Option<String>,
-    /// With client_ca_file: whether a connection without a certificate is refused. Not set: optional.
+    /// With client_ca_file: whether a connection without a certificate is refused. Not set:
+    /// optional.
     #[schemars(example = &"required")]
     client_cert: Option<ClientCert>,
 }
@@ -69,12 +70,14 @@ pub(super) struct Auth {
     /// One or several:
     /// - tokens: `authorization: Bearer <token>`; the token's SHA-256 is in the configuration.
     /// - jwt: `authorization: Bearer <JWT>` of the issuer in `[auth.jwt]`.
-    /// - mtls: the certificate of the connection (grpc.tls.client_ca_file), or what a trusted proxy says of its client's.
+    /// - mtls: the certificate of the connection (grpc.tls.client_ca_file), or what a trusted proxy
+    ///   says of its client's.
     /// - none: everyone may do everything; alone, and only on loopback.
     ///
     /// A call with a bearer token is judged by that alone, whatever its certificate says.
     pub(super) mode: OneOrMore<Mode>,
-    /// What is served without a caller: health (probes have no token), reflection (the contract, nothing of what is stored).
+    /// Services that need no caller: health (probes have no token), reflection (the contract,
+    /// nothing of what is stored).
     open: Vec<OpenService>,
     jwt: Option<Jwt>,
     mtls: Option<Mtls>,
@@ -107,8 +110,8 @@ enum OpenService {
     Reflection,
 }
 
-/// With mode jwt. RS, PS, ES and EdDSA signatures; exp, iss, aud and sub are required, and nbf is honoured. When the keys
-/// change, the old ones count until the new ones have been fetched.
+/// With mode jwt. RS, PS, ES and EdDSA signatures; exp, iss, aud and sub are required, and nbf is
+/// honoured. When the keys change, the old ones count until the new ones have been fetched.
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["issuer", "audience"]))]
@@ -148,8 +151,9 @@ impl Default for Jwt {
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["trusted_proxies"]))]
 struct Mtls {
-    /// A proxy's `x-forwarded-client-cert` is believed only where the proxy is here, by IP address, network or the name in its
-    /// certificate; then only that header counts. It must set the header itself (Envoy: SANITIZE_SET or APPEND_FORWARD).
+    /// A proxy's `x-forwarded-client-cert` is believed only where the proxy is here, by IP address,
+    /// network or the name in its certificate; then only that header counts. It must set the header
+    /// itself (Envoy: SANITIZE_SET or APPEND_FORWARD).
     #[schemars(example = ["127.0.0.6", "spiffe://mesh/ns/istio-system/sa/gateway"])]
     trusted_proxies: Vec<String>,
 }
@@ -158,11 +162,11 @@ struct Mtls {
 pub(super) enum Authentication {
     /// Everyone may do everything.
     Off,
-    On(AuthModes),
+    On(Box<AuthModes>),
 }
 
 impl Auth {
-    /// What is served without a caller.
+    /// The services that need no caller.
     pub(super) fn open(&self) -> Open {
         Open {
             health: self.open.contains(&OpenService::Health),
@@ -191,7 +195,7 @@ impl Auth {
         let jwt =
             if has(Mode::Jwt) { Some(self.jwt.as_ref().unwrap_or(&Jwt::default()).convert(faults)?) } else { None };
         let mtls = has(Mode::Mtls).then(|| self.mtls.as_ref().map(|mtls| mtls.convert(faults)).unwrap_or_default());
-        Some(Authentication::On(AuthModes { tokens: has(Mode::Tokens), jwt, mtls }))
+        Some(Authentication::On(Box::new(AuthModes { tokens: has(Mode::Tokens), jwt, mtls })))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who may call: `[[callers]]`.
+//! Callers: `[[callers]]`.
 
 use super::{
     CallerConfig,
@@ -25,8 +25,9 @@ use std::{
     num::NonZeroU32,
 };
 
-/// Services that may call. At least one is needed, unless auth.mode is none. They are read again when this file changes, without
-/// a restart, except for their webhooks. Each needs a token, a subject or an identity, of a mode that is on.
+/// Services that may call. At least one is needed, unless auth.mode is none. They are read again
+/// when this file changes, without a restart, except for their webhooks. Each needs a token, a
+/// subject or an identity, of a mode that is on.
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["name"]))]
@@ -46,8 +47,8 @@ pub(super) struct Caller {
     /// The flows that it may use.
     #[schemars(example = ["onboarding"])]
     flows: Vec<String>,
-    /// full_view: results with personal data. evidence: downloads. admin: everyone's usage, credentials, the vault's keys.
-    /// audit: the audit trail.
+    /// full_view: results with personal data. evidence: downloads. admin: everyone's usage,
+    /// credentials, the vault's keys. audit: the audit trail.
     #[schemars(example = ["full_view"])]
     rights: Vec<Right>,
     /// Calls of any kind a minute, counted in each replica; 0: no limit.
@@ -59,7 +60,8 @@ pub(super) struct Caller {
     webhook_url: Option<String>,
     #[serde(skip_serializing)]
     webhook_secrets: Option<Secret>,
-    /// Secrets that each event is signed with: `whsec_…`, one a line. All sign, so that they can be rotated.
+    /// Secrets that each event is signed with: `whsec_…`, one a line. All sign, so that they can be
+    /// rotated.
     #[schemars(example = &"/run/secrets/orders-webhook")]
     webhook_secrets_file: Option<String>,
     /// Whether the webhook's URL may lead into a private network.
@@ -93,7 +95,7 @@ pub(super) fn convert(
     faults: &mut Faults,
 ) -> Vec<CallerConfig> {
     let modes = match authentication {
-        Some(Authentication::On(modes)) => Some(modes),
+        Some(Authentication::On(modes)) => Some(&**modes),
         Some(Authentication::Off) | None => None,
     };
     // Actors of the audit trail that are no callers.
@@ -176,7 +178,7 @@ impl Caller {
     }
 }
 
-/// What callers show, and whose it is: nothing may be of two.
+/// The tokens, subjects and identities of callers: none may belong to two.
 #[derive(Default)]
 struct Shown(BTreeMap<(&'static str, String), String>);
 

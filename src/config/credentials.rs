@@ -21,7 +21,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The variables of the vendor's SDKs that sources read; set by TKE, or by whoever runs the gateway.
+/// The variables of the vendor's SDKs that sources read; set by TKE, or by whoever runs the
+/// gateway.
 pub(super) const SOURCE_VARIABLES: [&str; 9] =
     [SECRET_ID, SECRET_KEY, TOKEN, CREDENTIALS_FILE, "HOME", TKE_REGION, TKE_PROVIDER_ID, TKE_TOKEN_FILE, TKE_ROLE_ARN];
 const SECRET_ID: &str = "TENCENTCLOUD_SECRET_ID";
@@ -41,13 +42,14 @@ pub enum CredentialConfig {
     Source(SourceKind),
 }
 
-/// Key pairs of Tencent accounts, sealed into the vault at a start when it has none of the name. The vault's pair is used before the
-/// one here: put a new pair in use with `faceid-gateway credential rotate`. A credential that is in the vault may be left out here.
+/// Key pairs of Tencent accounts, sealed into the vault at a start when it has none of the name.
+/// The vault's pair is used before the one here: put a new pair in use with `faceid-gateway
+/// credential rotate`. A credential that is in the vault may be left out here.
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["name"]))]
 pub(super) struct Credential {
-    /// What flows name.
+    /// The name that flows use.
     #[schemars(example = &"main")]
     name: Option<String>,
     /// Where its key pair comes from:

@@ -27,7 +27,7 @@ use std::{
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["name", "rule_id", "credential", "access_mode", "comparison"]))]
 pub(super) struct Flow {
-    /// What callers name.
+    /// The name that callers use.
     #[schemars(example = &"onboarding")]
     name: Option<String>,
     /// The console's RuleId, as a text.
@@ -39,10 +39,10 @@ pub(super) struct Flow {
     /// How the user's browser enters. The front end navigates to the verification's url in each.
     #[schemars(example = &"wechat_h5_native_overlay")]
     access_mode: Option<AccessMode>,
-    /// What the live face is compared with: the authority's photo, or one that the caller sends.
+    /// The live face is compared with the authority's photo, or with one that the caller sends.
     #[schemars(example = &"authority")]
     comparison: Option<ComparisonSource>,
-    /// What a caller must supply.
+    /// A caller must supply these.
     #[schemars(example = ["name", "id_number"])]
     requires: Vec<Requirement>,
     /// The intention step (意愿核身) that the flow has in the console. Not set: it has none.
@@ -51,7 +51,7 @@ pub(super) struct Flow {
     /// Where browsers may be sent: same origin, at or below the path.
     #[schemars(example = ["https://shop.example.com/"])]
     redirect_allow: Vec<String>,
-    /// What is fetched and kept of photos, videos and sounds.
+    /// The photos, videos and sounds that are fetched and kept.
     #[schemars(example = ["best_frame", "id_card"])]
     evidence: Vec<EvidenceItem>,
     /// Days after which evidence is erased.

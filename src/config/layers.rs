@@ -1,7 +1,8 @@
-//! Puts the layers together, the file and the environment over it, and reads the settings out of them.
+//! Puts the layers together, the file and the environment over it, and reads the settings out of
+//! them.
 //!
-//! serde stops at the first fault. So it is asked again, without what was at fault, until nothing is: an operator learns all
-//! faults at once.
+//! serde stops at the first fault. So it is asked again, without what was at fault, until nothing
+//! is: an operator learns all faults at once.
 
 use super::{schema::section_names, settings::Settings};
 use crate::domain::fault::{Fault, Faults};
@@ -20,7 +21,7 @@ pub(super) struct Layers {
     from_environment: BTreeMap<String, String>,
 }
 
-/// What is wrong with a text that is no TOML. Does not quote it: it may hold a secret.
+/// Why and where a text is no TOML. Does not quote it: it may hold a secret.
 pub(super) struct NotToml {
     pub(super) problem: String,
     pub(super) line: usize,
@@ -47,7 +48,8 @@ impl Layers {
             return Some((variable, value));
         };
         let keys: Vec<&str> = path.split("__").collect();
-        // A list or a table is written as TOML; whether another text is a number is seen when one is expected.
+        // A list or a table is written as TOML; whether another text is a number is seen when one
+        // is expected.
         let value = if value.starts_with(['[', '{']) { parsed(&value) } else { None }.unwrap_or(Value::String(value));
         put(&mut self.table, &keys, value);
         self.from_environment.insert(keys.join("."), variable);
@@ -72,10 +74,11 @@ impl Layers {
     }
 }
 
-/// What was found while reading, and by which paths an operator knows the rest.
+/// The faults of reading, and the paths by which an operator knows the rest.
 pub(super) struct Found {
     faults: Vec<Fault>,
-    /// Places of list entries that were left out, by the list's path: those after them have moved up.
+    /// Places of list entries that were left out, by the list's path: those after them have moved
+    /// up.
     removed: BTreeMap<String, Vec<usize>>,
     from_environment: BTreeMap<String, String>,
 }
@@ -106,8 +109,8 @@ impl Found {
         faults
     }
 
-    /// Notes the fault and takes its cause out, or reads the text of a variable as what was expected. False: there is nothing
-    /// to take out.
+    /// Notes the fault and takes its cause out, or reads the text of a variable as what was
+    /// expected. False: there is nothing to take out.
     fn leave_out(&mut self, root: &mut Value, path: &Path, problem: &str) -> bool {
         let segments: Vec<&Segment> =
             path.iter().filter(|segment| matches!(segment, Segment::Map { .. } | Segment::Seq { .. })).collect();
@@ -160,8 +163,8 @@ fn place_of(path: &str) -> usize {
     path.rsplit_once('[').and_then(|(_, index)| index.trim_end_matches(']').parse().ok()).unwrap_or_default()
 }
 
-/// Whether a fault of converting is there because of one of reading: it is at the same place, inside of it or around it, or what
-/// is needed there depends on a `source` that is at fault.
+/// Whether a fault of converting is there because of one of reading: it is at the same place,
+/// inside of it or around it, or what is needed there depends on a `source` that is at fault.
 fn follows_from(fault: &str, known: &str) -> bool {
     is_within(fault, known)
         || is_within(known, fault)
@@ -218,7 +221,8 @@ fn parsed(text: &str) -> Option<Value> {
 
 const NOT_A_SECTION: &str = "is not a section";
 
-/// The error in our words. serde's own would quote the value, which may be a secret: only what was expected is taken over.
+/// The error in our words. serde's own would quote the value, which may be a secret: only what was
+/// expected is taken over.
 fn problem_of(error: &toml::de::Error) -> String {
     let message = error.message();
     if message.starts_with("unknown field") {

@@ -1,7 +1,8 @@
 //! The configuration: one TOML file, environment variables over it, defaults under both.
 //!
-//! It is read in two steps. [`layers`] reads the settings as they are written ([`settings`]); each section then converts itself
-//! into what the gateway is built of. Both collect every fault, and nothing is written before there is none.
+//! It is read in two steps. [`layers`] reads the settings as they are written ([`settings`]); each
+//! section then converts itself into what the gateway is built of. Both collect every fault, and
+//! nothing is written before there is none.
 
 mod auth;
 mod callers;
@@ -69,7 +70,7 @@ pub struct Config {
     pub reconcile_concurrency: usize,
     /// None: everyone may do everything.
     pub auth: Option<AuthModes>,
-    /// What is served without a caller.
+    /// The services that need no caller.
     pub open: Open,
     pub id_card_limits: IdCardLimits,
     pub drain: DrainConfig,
@@ -98,7 +99,7 @@ pub struct DrainConfig {
     pub timeout: Duration,
 }
 
-/// What is logged, and how.
+/// Which levels are logged, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
     pub filter: String,
@@ -113,7 +114,8 @@ pub struct CallerConfig {
     pub webhook: Option<Endpoint>,
 }
 
-/// The environment's variables for [`Config::load`]. A value that is not UTF-8 is kept as far as it is, and found at fault.
+/// The environment's variables for [`Config::load`]. A value that is not UTF-8 is kept as far as it
+/// is, and found at fault.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
@@ -158,14 +160,14 @@ impl Config {
             column: error.column,
             problem: error.problem,
         })?;
-        // What the sources of credentials read.
+        // Sources of credentials read some.
         let environment: BTreeMap<String, String> = env
             .filter_map(|(name, value)| layers.set(name, value))
             .filter(|(name, _)| credentials::SOURCE_VARIABLES.contains(&name.as_str()))
             .collect();
         let (mut settings, found) = layers.read();
         if found.is_at("auth.mode") {
-            // What callers need depends on it: better nothing is said of that than something wrong.
+            // The checks of callers depend on it: they are left out rather than wrong.
             settings.auth.mode = OneOrMore(Vec::new());
         }
         let mut faults = Faults::default();
@@ -221,7 +223,7 @@ fn convert(settings: &Settings, environment: &BTreeMap<String, String>, faults: 
         reconcile_concurrency: reconcile.concurrency.get() as usize,
         auth: match auth? {
             Authentication::Off => None,
-            Authentication::On(modes) => Some(modes),
+            Authentication::On(modes) => Some(*modes),
         },
         open: settings.auth.open(),
         id_card_limits: IdCardLimits {
@@ -264,7 +266,7 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     one.ip() == other.ip() || takes(one, other) || takes(other, one)
 }
 
-/// What the ways to authenticate need of other sections.
+/// Each way to authenticate needs something of other sections.
 fn check_authentication(
     settings: &Settings,
     auth: Option<&Authentication>,

@@ -17,7 +17,8 @@ Every setting of faceid-gateway with its default. A configuration file holds onl
 blank is a setting that has no default, with an example.
 
 Any setting can be given as an environment variable FACEID_GATEWAY__SECTION__KEY, which is used instead of the file's:
-FACEID_GATEWAY__TENCENT__TIMEOUT_MS=5000. The lists credentials, flows and callers are given whole, as TOML: FACEID_GATEWAY__CALLERS='[{name=\"orders\"}]'. An empty variable unsets a setting that has no default.
+FACEID_GATEWAY__TENCENT__TIMEOUT_MS=5000. The lists credentials, flows and callers are given whole, as TOML: FACEID_GATEWAY__CALLERS='[{name=\"orders\"}]'. An empty variable unsets a setting that has no
+default.
 
 Every secret is given as a value (KEY) or in a file (KEY_file), never both. A file's last line break is not part of it, and users
 who are neither its owner nor of its group must not be able to read it. Unknown settings are errors.";
@@ -35,6 +36,9 @@ pub fn json_schema() -> Value {
 fn as_in_toml(schema: &mut schemars::Schema) {
     let Some(schema) = schema.as_object_mut() else { return };
     schema.remove("format");
+    if let Some(Value::String(description)) = schema.get_mut("description") {
+        *description = paragraphs(description).join("\n");
+    }
     if schema.get("default").is_some_and(|default| default.is_null() || default.is_object()) {
         schema.remove("default");
     }
@@ -76,8 +80,8 @@ pub fn default_file() -> String {
     text
 }
 
-/// The keys of an object in the order in which they are declared, which a schema does not keep; of a list, those of its first
-/// entry.
+/// The keys of an object in the order in which they are declared, which a schema does not keep; of
+/// a list, those of its first entry.
 #[derive(Default)]
 struct Keys(Vec<(String, Keys)>);
 
@@ -189,7 +193,7 @@ fn toml_value(value: &Value) -> String {
     }
 }
 
-/// What may be set, where the schema knows it.
+/// The values that may be set, where the schema knows them.
 fn choices(setting: &Value) -> String {
     let values = |schema: &Value| -> Option<Vec<String>> {
         let constants = schema
@@ -218,23 +222,11 @@ fn description(schema: &Value) -> Option<&str> {
     schema.get("description").and_then(Value::as_str)
 }
 
-/// Paragraphs, and items of a list, as comments of full lines.
+/// A text as comments, wrapped.
 fn comment(text: &mut String, about: &str) {
-    let about = about.replace('`', "");
-    let mut paragraphs: Vec<String> = Vec::new();
-    let mut is_new = true;
-    for line in about.lines().map(str::trim) {
-        if line.is_empty() || line.starts_with("- ") || is_new {
-            paragraphs.push(line.to_owned());
-        } else if let Some(last) = paragraphs.last_mut() {
-            *last += " ";
-            *last += line;
-        }
-        is_new = line.is_empty();
-    }
-    for paragraph in paragraphs {
+    for paragraph in paragraphs(about) {
         let mut line = String::from("#");
-        for word in paragraph.split_whitespace() {
+        for word in paragraph.replace('`', "").split_whitespace() {
             if line.chars().count() + 1 + word.chars().count() > WIDTH {
                 writeln!(text, "{line}").expect("a String takes it");
                 line = String::from(if paragraph.starts_with("- ") { "#  " } else { "#" });
@@ -246,6 +238,22 @@ fn comment(text: &mut String, about: &str) {
     }
 }
 
+/// Paragraphs and items of a list as a line each, however they were wrapped; empty lines stay.
+fn paragraphs(text: &str) -> Vec<String> {
+    let mut paragraphs: Vec<String> = Vec::new();
+    let mut is_new = true;
+    for line in text.lines().map(str::trim) {
+        if line.is_empty() || line.starts_with("- ") || is_new {
+            paragraphs.push(line.to_owned());
+        } else if let Some(last) = paragraphs.last_mut() {
+            *last += " ";
+            *last += line;
+        }
+        is_new = line.is_empty();
+    }
+    paragraphs
+}
+
 #[cfg(test)]
 mod tests {
     use super::{super::layers::Layers, *};
@@ -254,7 +262,7 @@ mod tests {
 
     const FILE: &str = "docs/configuration.schema.json";
 
-    /// What is uncommented is everything that can be set, with an example where there is no default.
+    /// Everything that can be set, with an example where there is no default.
     fn uncommented() -> String {
         let line = |line: &str| match line.strip_prefix('#') {
             Some(setting) if !setting.is_empty() && !setting.starts_with(' ') => setting.to_owned(),

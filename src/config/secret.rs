@@ -25,7 +25,8 @@ pub(super) struct Found {
     pub(super) path: String,
 }
 
-/// A secret that must be there. `path` is the setting with the value; the one with the file has `_file` after it.
+/// A secret that must be there. `path` is the setting with the value; the one with the file has
+/// `_file` after it.
 pub(super) fn read(path: &str, value: Option<&Secret>, file: Option<&str>, faults: &mut Faults) -> Option<Found> {
     if value.is_none() && file.is_none() {
         faults.add(path, format!("is missing; set it or {path}_file"));

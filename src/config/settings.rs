@@ -1,6 +1,7 @@
-//! The settings as an operator writes them, one struct for each section. Name, type, default and meaning of a setting stand
-//! here and nowhere else: the reader, `serve --print-defaults` and `serve --print-schema` are made of these structs. The lists
-//! and the larger sections are beside what they become: [`super::tencent`], [`super::auth`] and so on.
+//! The settings as an operator writes them, one struct for each section. Name, type, default and
+//! meaning of a setting stand here and nowhere else: the reader, `serve --print-defaults` and
+//! `serve --print-schema` are made of these structs. The lists and the larger sections are beside
+//! what they become: [`super::tencent`], [`super::auth`] and so on.
 //!
 //! No struct has a `Debug`: some hold secrets.
 
@@ -41,8 +42,8 @@ pub(super) struct Settings {
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Grpc {
-    /// Where callers connect, as `<IP address>:<port>`. Encrypted with `[grpc.tls]`; without it leave that to the mesh, or stay
-    /// on loopback.
+    /// Where callers connect, as `<IP address>:<port>`. Encrypted with `[grpc.tls]`; without it
+    /// leave that to the mesh, or stay on loopback.
     pub(super) listen: String,
     pub(super) tls: Option<Tls>,
 }
@@ -57,9 +58,11 @@ impl Default for Grpc {
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Http {
-    /// Where browsers (`/callback`), the metrics scraper (`/metrics`) and probes (`/livez`, `/readyz`) connect.
+    /// Where browsers (`/callback`), the metrics scraper (`/metrics`) and probes (`/livez`,
+    /// `/readyz`) connect.
     pub(super) listen: String,
-    /// How browsers reach this port, without `/callback`. Needed by verifications that have success_url but no return_url.
+    /// How browsers reach this port, without `/callback`. Needed by verifications that have
+    /// success_url but no return_url.
     #[schemars(example = &"https://faceid.example.com")]
     pub(super) public_url: Option<String>,
 }
@@ -88,8 +91,8 @@ impl Default for Store {
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Evidence {
-    /// `file:<folder>`, created where it is missing, or `s3://<bucket>/<prefix>` (region, endpoint and credentials from the
-    /// usual `AWS_` variables).
+    /// `file:<folder>`, created where it is missing, or `s3://<bucket>/<prefix>` (region, endpoint
+    /// and credentials from the usual `AWS_` variables).
     pub(super) url: String,
 }
 
@@ -105,8 +108,8 @@ impl Default for Evidence {
 pub(super) struct Vault {
     #[serde(skip_serializing)]
     pub(super) keys: Option<Secret>,
-    /// Lines of `<key id>:<base64 of 32 bytes>`; the first key encrypts, all decrypt. Required: there is no start without a
-    /// key. The file must not be readable by other users.
+    /// Lines of `<key id>:<base64 of 32 bytes>`; the first key encrypts, all decrypt. Required:
+    /// there is no start without a key. The file must not be readable by other users.
     #[schemars(example = &"data/vault.keys")]
     pub(super) keys_file: Option<String>,
 }
@@ -115,8 +118,8 @@ pub(super) struct Vault {
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Reconcile {
-    /// Before its end a verification is looked at this many minutes after its creation, for users who finish but whose browser
-    /// never returns. Rising.
+    /// Before its end a verification is looked at this many minutes after its creation, for users
+    /// who finish but whose browser never returns. Rising.
     pub(super) poll_after_minutes: Vec<Int<1, 119>>,
     /// How many verifications are settled at once in the background.
     pub(super) concurrency: Int<1, 256>,
@@ -128,8 +131,9 @@ impl Default for Reconcile {
     }
 }
 
-/// The vendor refuses an ID card that was used too often, after its user stood before the camera. CreateVerification refuses it
-/// before. A verification counts as one use, or as many as it has attempts.
+/// The vendor refuses an ID card that was used too often, after its user stood before the camera.
+/// CreateVerification refuses it before. A verification counts as one use, or as many as it has
+/// attempts.
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct IdCardLimits {
@@ -149,11 +153,11 @@ impl Default for IdCardLimits {
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Drain {
-    /// Seconds during which health says NOT_SERVING while calls are still served, so that load balancers and meshes learn that
-    /// this process is going.
+    /// Seconds during which health says NOT_SERVING while calls are still served, so that load
+    /// balancers and meshes learn that this process is going.
     pub(super) delay_s: Int<0, 300>,
-    /// Seconds that calls in flight then have to finish; after that they are cut off. Kubernetes' grace period must be longer
-    /// than both together.
+    /// Seconds that calls in flight then have to finish; after that they are cut off. Kubernetes'
+    /// grace period must be longer than both together.
     pub(super) timeout_s: Int<1, 600>,
 }
 
@@ -167,8 +171,8 @@ impl Default for Drain {
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Log {
-    /// The least severe level that is logged. For directives such as `info,faceid_gateway=debug` set the variable `RUST_LOG`,
-    /// which is used instead where it is set.
+    /// The least severe level that is logged. For directives such as `info,faceid_gateway=debug`
+    /// set the variable `RUST_LOG`, which is used instead where it is set.
     pub(super) level: LogLevel,
     /// One JSON object a line, or text for people.
     pub(super) format: LogFormat,

@@ -19,34 +19,39 @@ use url::Url;
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Tencent {
-    /// `https://faceid.tencentcloudapi.com`, a regional one such as `https://faceid.ap-guangzhou.tencentcloudapi.com`, or, inside
-    /// Tencent's network, `https://faceid.internal.tencentcloudapi.com`. Plain http only to loopback (a simulator).
+    /// `https://faceid.tencentcloudapi.com`, a regional one such as
+    /// `https://faceid.ap-guangzhou.tencentcloudapi.com`, or, inside Tencent's network,
+    /// `https://faceid.internal.tencentcloudapi.com`. Plain http only to loopback (a simulator).
     endpoint: String,
     /// Asked in this order while those before it fail. The vendor's own clients fall back to
-    /// `https://faceid.ap-guangzhou.tencentcloudapi.com`. An endpoint that failed is not asked for some seconds, then tried again.
+    /// `https://faceid.ap-guangzhou.tencentcloudapi.com`. An endpoint that failed is not asked for
+    /// some seconds, then tried again.
     backup_endpoints: Vec<String>,
-    /// The Host header, sent and signed, where it is not that of the endpoint: with a reverse proxy as the endpoint. Used for
-    /// every endpoint.
+    /// The Host header, sent and signed, where it is not that of the endpoint: with a reverse proxy
+    /// as the endpoint. Used for every endpoint.
     #[schemars(example = &"faceid.tencentcloudapi.com")]
     host: Option<String>,
     /// The service's name in the signature.
     service: String,
     #[serde(skip_serializing)]
     proxy: Option<Secret>,
-    /// A file that holds `http(s)://[user:password@]host:port`, a secret. Without it, `HTTPS_PROXY` and `NO_PROXY` count.
+    /// A file that holds `http(s)://[user:password@]host:port`, a secret. Without it, `HTTPS_PROXY`
+    /// and `NO_PROXY` count.
     #[schemars(example = &"/run/secrets/tencent-proxy")]
     proxy_file: Option<String>,
-    /// Certificates (PEM) that are trusted beside the machine's own: of a proxy that inspects TLS, or of a test's vendor.
+    /// Certificates (PEM) that are trusted beside the machine's own: of a proxy that inspects TLS,
+    /// or of a test's vendor.
     #[schemars(example = &"/etc/ssl/company-ca.pem")]
     ca_file: Option<String>,
     /// For opening a connection, in milliseconds.
     connect_timeout_ms: Int<100, 60_000>,
     /// For one attempt, from connecting to the first byte of its answer, in milliseconds.
     first_byte_timeout_ms: Int<100, 60_000>,
-    /// For a call that a caller waits for, with all its attempts; for each attempt of background work; and for each piece of an
-    /// answer with media. Milliseconds.
+    /// For a call that a caller waits for, with all its attempts; for each attempt of background
+    /// work; and for each piece of an answer with media. Milliseconds.
     timeout_ms: Int<100, 60_000>,
-    /// Calls in flight at once. Beyond it callers are refused with UNAVAILABLE; background work has half of it, and waits.
+    /// Calls in flight at once. Beyond it callers are refused with UNAVAILABLE; background work has
+    /// half of it, and waits.
     max_in_flight: Int<2, 100_000>,
     /// Where credentials with the source tke_oidc or sts_assume_role get their temporary key pairs.
     sts_endpoint: String,
@@ -76,9 +81,10 @@ impl Default for Tencent {
     }
 }
 
-/// Calls a second of a credential to each of the vendor's actions. The defaults are what the vendor allows an account unless
-/// agreed otherwise. Each replica counts for itself: divide them among the replicas, and among credentials of one account. A
-/// refusal by the vendor lowers the rate for a while.
+/// Calls a second of a credential to each of the vendor's actions. The defaults are what the vendor
+/// allows an account unless agreed otherwise. Each replica counts for itself: divide them among the
+/// replicas, and among credentials of one account. A refusal by the vendor lowers the rate for a
+/// while.
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 struct Quotas {

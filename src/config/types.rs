@@ -1,5 +1,5 @@
-//! Types of settings that check themselves while they are read. What they expect is the text of the fault, so a message never
-//! quotes a value.
+//! Types of settings that check themselves while they are read. What they expect is the text of the
+//! fault, so a message never quotes a value.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};

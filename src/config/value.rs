@@ -10,7 +10,8 @@ use secrecy::{ExposeSecret, SecretString};
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 use url::{Host, Url};
 
-/// A setting that may be left out; an empty text is as good as none, so that a variable can unset what the file sets.
+/// A setting that may be left out; an empty text is as good as none, so that a variable can unset
+/// what the file sets.
 pub(super) fn given(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
 }

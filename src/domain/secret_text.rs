@@ -1,5 +1,5 @@
-//! What a secret may look like as text: the one check at every door that a secret comes in by. It says where a character is
-//! and which one, never more of the text.
+//! The one check at every door that a secret comes in by. It says which character is wrong and
+//! where, never more of the text.
 
 /// Cuts the line break that editors and `echo` put at the end of a file.
 pub fn without_line_break(text: &str) -> &str {
@@ -9,7 +9,8 @@ pub fn without_line_break(text: &str) -> &str {
 /// Checks a secret, which may have several lines.
 ///
 /// # Errors
-/// What is wrong and where: it is empty, in quotes, has a blank at an end, or an invisible character anywhere.
+/// The first fault and its place: the text is empty, in quotes, has a blank at an end, or an
+/// invisible character anywhere.
 pub fn check_secret(text: &str) -> Result<(), String> {
     let count = text.chars().count();
     for (i, char) in text.chars().enumerate() {
@@ -43,7 +44,7 @@ pub fn name_of(char: char) -> String {
     format!("U+{:04X} ({name})", u32::from(char))
 }
 
-/// Nobody sees it, and no secret has it.
+/// Characters that nobody sees and no secret has.
 fn is_invisible(char: char) -> bool {
     let is_control = char.is_control() && !matches!(char, '\n' | '\r' | '\t');
     let is_wide_blank = char.is_whitespace() && !char.is_ascii();

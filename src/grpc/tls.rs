@@ -117,7 +117,7 @@ impl ServerTls {
     }
 }
 
-/// What is wrong with the files, each beside its setting. Whether the certificate is valid now is seen when it is loaded.
+/// The faults of the files, each beside its setting. Whether the certificate is valid now is seen when it is loaded.
 pub fn file_faults(config: &TlsConfig) -> Vec<(&'static str, TlsError)> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut faults = Vec::new();

@@ -450,12 +450,13 @@ def test_a_credential_may_come_from_a_source():
     assert both.returncode != 0
 
 
-def test_alerts_on_credentials_are_made_when_asked_for():
+def test_alerts_are_made_when_asked_for():
     assert "PrometheusRule" not in objects("sqlite")
     rule = objects("sqlite", "--set", "prometheusRule.enabled=true", "--set", "prometheusRule.labels.release=prom")
     made = rule["PrometheusRule"]
     assert made["metadata"]["labels"]["release"] == "prom"
-    (group,) = made["spec"]["groups"]
-    names = [alert["alert"] for alert in group["rules"]]
-    assert names == ["FaceidCredentialFallback", "FaceidCredentialEnds"]
-    assert "$labels.credential" in group["rules"][0]["annotations"]["summary"]
+    alerts = [alert for group in made["spec"]["groups"] for alert in group["rules"]]
+    names = [alert["alert"] for alert in alerts]
+    assert names == ["FaceidCredentialFallback", "FaceidCredentialEnds", "FaceidFlowMisconfigured"]
+    assert "$labels.credential" in alerts[0]["annotations"]["summary"]
+    assert "$labels.flow" in alerts[2]["annotations"]["summary"]

@@ -401,6 +401,9 @@ async fn the_command_line_takes_secrets_from_files_and_standard_input() {
     let (id, key) = (id.to_str().expect("a path"), key.to_str().expect("a path"));
     let (done, shown) = run(&["rotate", "main", "--secret-id-file", id, "--secret-key-file", key], "").await;
     assert!(done && shown.contains("1. AKID…f00d") && shown.contains("2. AKID"), "{shown}");
+    let (done, shown) = run(&["add", "spare"], &format!("{NEW_ID} \n\u{FEFF}{NEW_KEY}\n")).await;
+    let places = ["U+0020 (blank) as character", "U+FEFF (byte order mark) as character 1"];
+    assert!(!done && places.iter().all(|place| shown.contains(place)), "{shown}");
     let (done, shown) = run(&["add", "spare"], &format!("{NEW_ID}\n{NEW_KEY}\n")).await;
     assert!(done && shown.starts_with("spare (from: api; flows: none)"), "{shown}");
     let (done, shown) = run(&["list"], "").await;

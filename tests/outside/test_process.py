@@ -36,6 +36,39 @@ def test_sigterm_lets_calls_in_flight_finish(serve):
     assert time.monotonic() - started < DELAY_MS / 1000 + 10
 
 
+def test_a_drain_says_not_serving_and_serves_on_for_its_delay(binary, run, tmp_path):
+    with run(SimulateProcess, binary, tmp_path, SECRET_ID, SECRET_KEY) as simulate:
+        config = ServeConfig(tmp_path, simulate.simulator, SECRET_ID, SECRET_KEY)
+        env = {"FACEID_GATEWAY__DRAIN__DELAY_S": "3"}
+        with run(ServeProcess, binary, tmp_path, config, env=env) as serve, serve.channel() as channel:
+            started = time.monotonic()
+            serve.terminate()
+            serve.wait_until("NOT_SERVING", lambda: serve.health(VERIFICATION_SERVICE) == "NOT_SERVING")
+            assert serve.http.get(f"{serve.http_url}/readyz", timeout=2).status_code == 503
+            # By this connection, and by a new one of a client that has not heard of it yet.
+            assert ReflectedClient(channel).create(**onboarding()).biz_token
+            with serve.channel() as another:
+                assert ReflectedClient(another).create(**onboarding()).biz_token
+            assert time.monotonic() - started < 3, "too slow a machine for this test to tell anything"
+            assert serve.exit_code() == 0
+            assert time.monotonic() - started >= 3
+
+
+def test_a_drain_cuts_off_what_takes_longer_than_its_timeout(binary, run, tmp_path):
+    with run(SimulateProcess, binary, tmp_path, SECRET_ID, SECRET_KEY) as simulate:
+        config = ServeConfig(tmp_path, simulate.simulator, SECRET_ID, SECRET_KEY)
+        env = {"FACEID_GATEWAY__DRAIN__TIMEOUT_S": "1"}
+        with run(ServeProcess, binary, tmp_path, config, env=env) as serve, serve.channel() as channel:
+            simulate.simulator.fault("DetectAuth", "delay", ms=4000)
+            ReflectedClient(channel).start("CreateVerification", onboarding())
+            serve.wait_until("the call to reach the vendor", lambda: not faults_left(simulate.simulator))
+            started = time.monotonic()
+            serve.terminate()
+            assert serve.exit_code() == 1
+            assert time.monotonic() - started < 3.5
+            assert "calls were still in flight 1 s after the stop and are cut off (drain.timeout_s)" in serve.log_text()
+
+
 def test_a_caller_that_hangs_up_does_not_lose_the_token(serve):
     serve.simulator.fault("DetectAuth", "delay", ms=DELAY_MS)
     request = onboarding(request_id=str(uuid.uuid4()))
