@@ -13,12 +13,12 @@
 //! Imports point one way, and nowhere else (held by `tests/it/structure.rs`):
 //!
 //! ```text
-//! cli        → serve, doctor, simulator, config, telemetry, grpc, vault, domain
-//! serve      → grpc, http, worker, app, auth, reload, config, telemetry, credential, tencent, vault, store, evidence, webhook, domain
+//! cli        → serve, doctor, simulator, config, telemetry, process, grpc, vault, domain
+//! serve      → grpc, http, listen, process, worker, app, auth, reload, config, telemetry, credential, tencent, vault, store, evidence, webhook, domain
 //! doctor     → app, config, credential, tencent, vault, store, evidence, domain
-//! config     → grpc, auth, reload, telemetry, credential, tencent, vault, evidence, webhook, domain
-//! grpc       → app, auth, reload, domain
-//! http       → app
+//! config     → grpc, auth, listen, reload, telemetry, credential, tencent, vault, evidence, webhook, domain
+//! grpc       → app, auth, listen, shares, reload, domain
+//! http       → app, listen
 //! worker     → app, store, domain
 //! app        → credential, tencent, vault, store, evidence, webhook, domain
 //! credential → tencent, vault, store, domain
@@ -27,11 +27,12 @@
 //! store      → domain
 //! vault      → domain
 //! auth       → reload, domain
-//! domain, tc3, webhook, reload, telemetry, simulator → nothing of ours
+//! domain, tc3, webhook, listen, shares, process, reload, telemetry, simulator → nothing of ours
 //! ```
 //!
 //! The modules in reading order: [`domain`], [`app`], [`tencent`], [`tc3`], [`credential`], [`vault`], [`store`], [`evidence`],
-//! [`webhook`], [`auth`], [`reload`], [`grpc`], [`http`], [`worker`], [`config`], [`serve`], [`doctor`], [`telemetry`], [`cli`], and, apart from all of them,
+//! [`webhook`], [`auth`], [`reload`], [`shares`], [`listen`], [`grpc`], [`http`], [`worker`], [`config`], [`process`], [`serve`], [`doctor`], [`telemetry`], [`cli`],
+//! and, apart from all of them,
 //! [`simulator`].
 
 pub mod app;
@@ -44,8 +45,11 @@ pub mod domain;
 pub mod evidence;
 pub mod grpc;
 pub mod http;
+pub mod listen;
+pub mod process;
 pub mod reload;
 pub mod serve;
+pub mod shares;
 pub mod simulator;
 pub mod store;
 pub mod tc3;

@@ -2,14 +2,16 @@
 //! adapters.
 
 use crate::{
-    app::{App, ClaimError, Flights, Orphans, claim_evidence, key_faults, remember_keys},
+    app::{App, ClaimError, Flights, Orphans, Visits, claim_evidence, key_faults, remember_keys},
     auth::{Authenticator, KnownCaller},
     config::{self, CallerConfig, Config, CredentialConfig, DrainConfig, StoreUrl},
     credential::{CredentialError, CredentialVault, Credentials, Put, SourceKind},
     domain::{clock::Clock, flow::Flows, key_pair::KeyPair},
     evidence::{EvidenceStore, OwnerError},
     grpc::{self, tls::ServerTls},
-    http::{self, HttpState},
+    http::{self, AdminState},
+    listen::{PlaceLimits, Places},
+    process,
     reload::FileWatch,
     store::{Store, sqlite::SqliteStore},
     telemetry,
@@ -29,12 +31,20 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinHandle,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 /// How long the last bytes may take, and how long streams that never end by themselves (health watches, reflection) go on.
 const STREAM_GRACE: Duration = Duration::from_secs(1);
+/// Scrapers and probes are few.
+const ADMIN_PLACES: PlaceLimits = PlaceLimits { total: 64, per_peer: 32 };
+/// Open files that are no connections of listeners: the store's, blobs, connections to the vendor, to receivers and collectors.
+const RESERVED_FILES: usize = 256;
 /// How often samples of histograms are folded together; without it they pile up until somebody scrapes.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
@@ -45,8 +55,10 @@ const CLAIM_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Gateway {
     /// Where the contract is served.
     pub grpc_addr: SocketAddr,
-    /// Where browsers, scrapers and probes connect.
+    /// Where browsers connect.
     pub http_addr: SocketAddr,
+    /// Where scrapers and probes connect.
+    pub admin_addr: SocketAddr,
     /// What it runs; tests look at its store.
     pub app: Arc<App>,
     health: HealthReporter,
@@ -57,6 +69,8 @@ pub struct Gateway {
     stop_http: CancellationToken,
     grpc: JoinHandle<Result<(), tonic::transport::Error>>,
     http: JoinHandle<()>,
+    admin: JoinHandle<()>,
+    places: [Arc<Places>; 3],
     workers: Workers,
     drain: DrainConfig,
 }
@@ -99,6 +113,8 @@ impl Gateway {
             evidence,
             webhooks,
             webhook_sender: webhook::Sender::new(webhook::Timeouts::default()).context("the sender of webhooks")?,
+            webhook_receivers: Arc::default(),
+            visits: Visits::default(),
             own_callback: config.own_callback,
             id_card_limits: config.id_card_limits,
             poll_schedule: config.poll_schedule,
@@ -110,27 +126,43 @@ impl Gateway {
 
         let grpc_listener = bind("grpc.listen", config.grpc_listen).await?;
         let http_listener = bind("http.listen", config.http_listen).await?;
-        let (grpc_addr, http_addr) = (grpc_listener.local_addr()?, http_listener.local_addr()?);
+        let admin_listener = bind("admin.listen", config.admin_listen).await?;
+        let grpc_addr = grpc_listener.local_addr()?;
+        let (http_addr, admin_addr) = (http_listener.local_addr()?, admin_listener.local_addr()?);
+        let [grpc_places, http_places] = within_open_files([config.grpc_places, config.http_places]);
+        let places =
+            [Places::new("grpc", grpc_places), Places::new("http", http_places), Places::new("admin", ADMIN_PLACES)];
+        let [grpc_places, http_places, admin_places] = places.clone();
         let (stop_grpc, stop_http) = (CancellationToken::new(), CancellationToken::new());
         let in_flight = TaskTracker::new();
-        let (router, health) =
-            grpc::server(Arc::clone(&app), Arc::clone(&authenticator), config.open, in_flight.clone()).await?;
-        let grpc = tokio::spawn(grpc::serve(router, grpc_listener, tls, stop_grpc.clone()));
+        let (router, health) = grpc::server(
+            Arc::clone(&app),
+            Arc::clone(&authenticator),
+            config.open,
+            config.grpc_limits,
+            in_flight.clone(),
+        )
+        .await?;
+        let grpc = tokio::spawn(grpc::serve(router, grpc_listener, grpc_places, tls, stop_grpc.clone()));
         if let Some((file, watch)) = config.file {
-            tokio::spawn(reload_callers(file, watch, authenticator, stopping));
+            tokio::spawn(reload_callers(file, watch, authenticator, Arc::clone(&app), stopping));
         }
         let stopping = Arc::new(AtomicBool::new(false));
         tokio::spawn(keep_metrics_small(metrics.clone(), stop_http.clone()));
-        let state = HttpState { app: Arc::clone(&app), metrics, stopping: Arc::clone(&stopping) };
         tokio::spawn(warm(Arc::clone(&app), stop_http.clone()));
         let following_store = tokio::spawn(grpc::health::follow_store(Arc::clone(&app), health.clone()));
         let workers = Workers::start(&app, config.reconcile_concurrency);
-        let http = tokio::spawn(http::server::serve(http_listener, http::router(state), stop_http.clone()));
-        tracing::info!(%grpc_addr, %http_addr, "serving");
+        let public = http::public_router(Arc::clone(&app));
+        let http = tokio::spawn(http::server::serve(http_listener, http_places, public, stop_http.clone()));
+        let state = AdminState { app: Arc::clone(&app), metrics, stopping: Arc::clone(&stopping) };
+        let private = http::admin_router(state);
+        let admin = tokio::spawn(http::server::serve(admin_listener, admin_places, private, stop_http.clone()));
+        tracing::info!(%grpc_addr, %http_addr, %admin_addr, "serving");
         let drain = config.drain;
         Ok(Self {
             grpc_addr,
             http_addr,
+            admin_addr,
             app,
             health,
             following_store,
@@ -140,6 +172,8 @@ impl Gateway {
             stop_http,
             grpc,
             http,
+            admin,
+            places,
             workers,
             drain,
         })
@@ -150,48 +184,95 @@ impl Gateway {
         tokio::select! {
             ended = &mut self.grpc => anyhow::anyhow!("the gRPC server has ended: {ended:?}"),
             ended = &mut self.http => anyhow::anyhow!("the HTTP server has ended: {ended:?}"),
+            ended = &mut self.admin => anyhow::anyhow!("the admin server has ended: {ended:?}"),
         }
     }
 
-    /// Says NOT_SERVING and serves on for the delay of [`DrainConfig`]; then lets calls and detached work finish, and stops.
+    /// Stops in its own time: see [`Gateway::stop_sooner`].
     ///
     /// # Errors
-    /// When calls are still in flight at the end of its timeout.
+    /// As [`Gateway::stop_sooner`].
     pub async fn stop(self) -> anyhow::Result<()> {
+        self.stop_sooner(std::future::pending()).await
+    }
+
+    /// Says NOT_SERVING and serves on for the delay of [`DrainConfig`]; then lets calls and detached work finish, and stops. Calls
+    /// that do not end, because their client sends no end or reads no answer, are cut off after three fifths of its timeout, or
+    /// as soon as `hurry` ends: nothing was promised to them.
+    ///
+    /// # Errors
+    /// When work that had begun, and may have been promised, is not done within the timeout.
+    pub async fn stop_sooner(self, hurry: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Self { app, health, stopping, in_flight, stop_grpc, stop_http, grpc, http, admin, places, .. } = self;
         let DrainConfig { delay, timeout } = self.drain;
-        self.stopping.store(true, Ordering::SeqCst);
+        stopping.store(true, Ordering::SeqCst);
         // Else it could say SERVING once more.
         self.following_store.abort();
-        grpc::health::set(&self.health, ServingStatus::NotServing).await;
+        grpc::health::set(&health, ServingStatus::NotServing).await;
+        tokio::pin!(hurry);
+        let mut is_hurried = false;
         if !delay.is_zero() {
             tracing::info!(delay_s = delay.as_secs(), "stopping: not ready, still serving");
-            tokio::time::sleep(delay).await;
+            is_hurried = tokio::time::timeout(delay, &mut hurry).await.is_ok();
         }
         tracing::info!("stopping: no new calls, finishing those in flight");
-        self.app.stopping.cancel();
-        self.stop_grpc.cancel();
-        self.stop_http.cancel();
-        let finish = async {
-            self.in_flight.close();
-            self.in_flight.wait().await;
-            let mut grpc = self.grpc;
-            if tokio::time::timeout(STREAM_GRACE, &mut grpc).await.is_err() {
-                grpc.abort();
+        let ends_at = tokio::time::Instant::now() + timeout;
+        app.stopping.cancel();
+        stop_grpc.cancel();
+        stop_http.cancel();
+        in_flight.close();
+        let servers = async {
+            let only_endless_left = async {
+                in_flight.wait().await;
+                tokio::time::sleep(STREAM_GRACE).await;
+            };
+            let mut grpc = grpc;
+            tokio::select! {
+                _ = &mut grpc => {}
+                () = only_endless_left => places[0].cut_all(),
             }
-            self.http.await?;
+            http.await.ok();
+            admin.await.ok();
+        };
+        let in_time = tokio::select! {
+            ended = tokio::time::timeout(timeout * 3 / 5, servers) => ended.is_ok(),
+            () = async { if !is_hurried { hurry.await } } => false,
+        };
+        if !in_time {
+            tracing::warn!(calls = in_flight.len(), "the stop waits no longer: open connections are cut off");
+        }
+        places.iter().for_each(|places| places.cut_all());
+        let work = async {
+            // Calls that were cut off end at once.
+            in_flight.wait().await;
             self.workers.stopped().await?;
-            self.app.drain().await;
+            app.drain().await;
             anyhow::Ok(())
         };
-        tokio::time::timeout(timeout, finish).await.with_context(|| {
-            format!(
-                "calls were still in flight {} s after the stop and are cut off (drain.timeout_s)",
-                timeout.as_secs()
-            )
+        tokio::time::timeout_at(ends_at, work).await.with_context(|| {
+            format!("work that had begun was not done after {} s and is cut off (drain.timeout_s)", timeout.as_secs())
         })??;
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// Both listeners together leave the store and the vendor the files that they need.
+fn within_open_files(wanted: [PlaceLimits; 2]) -> [PlaceLimits; 2] {
+    let open_files = process::open_files().map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let free = open_files.saturating_sub(RESERVED_FILES + ADMIN_PLACES.total).max(2);
+    let all: usize = wanted.iter().map(|limits| limits.total).sum();
+    if all <= free {
+        return wanted;
+    }
+    tracing::warn!(
+        open_files,
+        "the system allows fewer open files than max_connections of [grpc] and [http] need: fewer connections are held"
+    );
+    wanted.map(|limits| {
+        let total = (limits.total * free / all).max(1);
+        PlaceLimits { total, per_peer: limits.per_peer.min(total) }
+    })
 }
 
 fn webhook_of(caller: &CallerConfig) -> Option<(String, Endpoint)> {
@@ -285,6 +366,7 @@ async fn reload_callers(
     file: PathBuf,
     mut watch: FileWatch,
     authenticator: Arc<Authenticator>,
+    app: Arc<App>,
     stop: CancellationToken,
 ) {
     while stop.run_until_cancelled(watch.changed()).await.is_some() {
@@ -293,6 +375,9 @@ async fn reload_callers(
                 let callers = known(config.callers);
                 tracing::info!(callers = callers.len(), "callers were read again; other settings wait for a restart");
                 authenticator.replace_callers(callers);
+                if let Err(error) = app.note_callers_reloaded().await {
+                    tracing::error!(error = %error, "that callers were read again could not be written to the audit trail");
+                }
             }
             Err(error) => {
                 metrics::counter!("faceid_config_reload_failures_total").increment(1);
@@ -327,16 +412,34 @@ async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener>
     TcpListener::bind(address).await.with_context(|| format!("{setting} {address} cannot be listened on"))
 }
 
-/// Waits for SIGTERM or Ctrl-C.
-///
-/// # Errors
-/// When the process cannot listen for signals.
-pub async fn stop_signal() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
+/// The signals that stop the process. Those of a terminal that is gone, or of a log rotation, are none.
+pub struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// When the process cannot listen for signals.
+    pub fn listen() -> std::io::Result<Self> {
+        for kind in [SignalKind::hangup(), SignalKind::user_defined1(), SignalKind::user_defined2()] {
+            let mut ignored = signal(kind)?;
+            tokio::spawn(async move {
+                while ignored.recv().await.is_some() {
+                    tracing::info!(signal = kind.as_raw_value(), "signal ignored: files are reloaded as they change");
+                }
+            });
+        }
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    /// Waits for SIGTERM or Ctrl-C.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -165,6 +165,13 @@ fn describe_metrics() {
     describe_counter!("faceid_jwks_refreshes_total", "Reads of the keys of the JWTs' issuer, by outcome");
     describe_counter!("faceid_config_reload_failures_total", "Changed configuration files that could not be used");
     describe_counter!("faceid_tls_reload_failures_total", "Changed TLS files that could not be used");
+    describe_counter!("faceid_connections_refused_total", "Connections without a place, by listener");
+    describe_counter!("faceid_connections_cut_total", "Connections that were cut to make room, by listener");
+    describe_counter!("faceid_connections_stalled_total", "Connections whose peer took nothing of what was sent");
+    describe_counter!("faceid_share_refusals_total", "Calls over their holder's share, by setting");
+    describe_counter!("faceid_logins_refused_total", "Calls that showed no caller that is known, by kind");
+    describe_counter!("faceid_rights_missing_total", "Calls whose caller lacks a right or a flow, by caller");
+    describe_counter!("faceid_webhook_receivers_paused_total", "Receivers that are left alone for a while, by caller");
     describe_counter!("faceid_tls_handshakes_failed_total", "Connections of the gRPC port that were not made ready");
     describe_gauge!("faceid_tls_certificate_expiry_timestamp_seconds", "When the server certificate in use ends");
     describe_counter!("faceid_callbacks_refused_total", "Callbacks that were not bound to their verification");

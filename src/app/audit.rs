@@ -104,7 +104,20 @@ impl App {
             verification_id: row.verification_id,
             credential: row.credential,
         };
-        Ok(AuditPage { events: rows.into_iter().map(event).collect(), next_page_token })
+        let page = AuditPage { events: rows.into_iter().map(event).collect(), next_page_token };
+        // Once per listing, not per page. Written after the read, so that a page does not list itself.
+        if request.page_token.is_empty() {
+            self.store.append_audit(self.new_event(&caller.name, AuditAction::AuditRead)).await?;
+        }
+        Ok(page)
+    }
+
+    /// Notes that other callers, tokens or rights count now.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn note_callers_reloaded(&self) -> Result<(), Error> {
+        Ok(self.store.append_audit(self.new_event("configuration", AuditAction::CallersReloaded)).await?)
     }
 
     pub(super) fn require(&self, caller: &Caller, right: Right) -> Result<(), Error> {
@@ -167,10 +180,16 @@ pub(super) enum AuditAction {
     CredentialDeleted,
     /// Somebody had everything sealed anew with the vault's first key.
     RewrapStarted,
+    /// The credentials were listed, without their secrets.
+    CredentialsListed,
+    /// The audit trail was read.
+    AuditRead,
+    /// The callers were taken out of the changed configuration.
+    CallersReloaded,
 }
 
 impl AuditAction {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 17] = [
         Self::Created,
         Self::CallbackRefused,
         Self::ViewedFull,
@@ -185,6 +204,9 @@ impl AuditAction {
         Self::KeyPairDisabled,
         Self::CredentialDeleted,
         Self::RewrapStarted,
+        Self::CredentialsListed,
+        Self::AuditRead,
+        Self::CallersReloaded,
     ];
 
     fn name(self) -> &'static str {
@@ -204,6 +226,9 @@ impl AuditAction {
             Self::KeyPairDisabled => "key_pair_disabled",
             Self::CredentialDeleted => "credential_deleted",
             Self::RewrapStarted => "rewrap_started",
+            Self::CredentialsListed => "credentials_listed",
+            Self::AuditRead => "audit_read",
+            Self::CallersReloaded => "callers_reloaded",
         }
     }
 

@@ -59,7 +59,7 @@ impl App {
         let mac = self.keyring.redirect_mac(id);
         let new = NewVerification::check(request, flow, id, &mac, self.own_callback.as_ref())
             .map_err(Error::InvalidFields)?;
-        self.check_id_card(new.id_number.as_ref()).await?;
+        self.check_id_card(caller, new.id_number.as_ref()).await?;
         let flow = flow.expect("a request without a flow does not pass its check").clone();
 
         let (app, caller) = (Arc::clone(self), caller.name.clone());

@@ -110,6 +110,7 @@ impl App {
     /// See [`Error`].
     pub async fn list_credentials(&self, caller: &Caller) -> Result<Vec<Credential>, Error> {
         self.require(caller, Right::Admin)?;
+        self.store.append_audit(self.new_event(&caller.name, AuditAction::CredentialsListed)).await?;
         // The vault's of the same name as a source is not used.
         let rows = self.store.credentials().await?.into_iter().filter(|row| !self.credentials.is_external(&row.name));
         let mut credentials = rows.map(|row| self.without_secrets(row)).collect::<Result<Vec<_>, Error>>()?;

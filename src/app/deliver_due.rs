@@ -7,7 +7,7 @@ use super::{
 use crate::{
     domain::{schedule::backoff, verification::Verification},
     store::row::{Effects, EventRow, JobRow, NewJob},
-    webhook::{Endpoint, Message},
+    webhook::{Admission, Endpoint, Message},
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -36,9 +36,19 @@ struct Data<'a> {
     last_attempt_code: Option<i64>,
 }
 
+/// Why an event was not delivered.
+enum Undelivered {
+    /// The try failed.
+    Failed,
+    /// Nobody tried: the receiver has enough under way, or is left alone for a while.
+    NotNow(Timestamp),
+    /// The receiver takes nothing.
+    Never,
+}
+
 impl App {
     /// Sends the first event that was not delivered yet; the job stays due while there are more. What fails is tried again with a
-    /// growing pause, for a day, and what comes after it waits; then it is parked.
+    /// growing pause, for a day, and what comes after it waits; then it is parked. Each receiver has its own part of the slots.
     ///
     /// # Errors
     /// When the store fails: the job's lease ends by itself, and it is tried again.
@@ -47,18 +57,22 @@ impl App {
         if let Some(row) = self.store.undelivered(&job.subject, 1).await?.first() {
             // A caller whose webhook was taken out of the configuration wants none.
             if let Some(endpoint) = self.webhooks.get(&row.event.caller)
-                && let Err(is_permanent) = self.deliver(endpoint, row).await
+                && let Err(why) = self.deliver(endpoint, row).await
             {
-                return self.put_off_delivery(job, row, is_permanent).await;
+                return self.put_off_delivery(job, row, why).await;
             }
             delivered = row.seq;
         }
         Ok(self.store.note_delivered(job, delivered, self.clock.now().as_millisecond()).await?)
     }
 
-    /// Err: whether trying again is of no use.
-    async fn deliver(&self, endpoint: &Endpoint, row: &EventRow) -> Result<(), bool> {
+    async fn deliver(&self, endpoint: &Endpoint, row: &EventRow) -> Result<(), Undelivered> {
         let now = self.clock.now();
+        let slot = match self.webhook_receivers.admit(&row.event.caller, now) {
+            Admission::Now(slot) => slot,
+            Admission::Later(at) => return Err(Undelivered::NotNow(at)),
+            Admission::Gone => return Err(Undelivered::Never),
+        };
         let body = Body {
             kind: format!("verification.{}", row.event.kind),
             timestamp: Timestamp::from_millisecond(row.event.at_ms).unwrap_or(now).to_string(),
@@ -72,23 +86,30 @@ impl App {
         };
         let json = serde_json::to_vec(&body).expect("an event is plain data");
         // The same on every try: receivers drop what they have seen.
-        let message = Message::new(format!("evt_{}", row.seq), json).map_err(|_| true)?;
-        self.webhook_sender.send(endpoint, &message, now).await.map_err(|error| {
+        let message = Message::new(format!("evt_{}", row.seq), json).map_err(|_| Undelivered::Never)?;
+        let sent = self.webhook_sender.send(endpoint, &message, now).await;
+        slot.note(sent.as_ref().copied(), self.clock.now());
+        sent.map_err(|error| {
             tracing::warn!(verification_id = %row.event.verification_id, error = %error, "webhook not delivered");
-            error.is_permanent()
+            if error.is_permanent() { Undelivered::Never } else { Undelivered::Failed }
         })
     }
 
-    async fn put_off_delivery(&self, job: &JobRow, row: &EventRow, is_permanent: bool) -> Result<(), Error> {
+    async fn put_off_delivery(&self, job: &JobRow, row: &EventRow, why: Undelivered) -> Result<(), Error> {
         let now = self.clock.now();
         let tried_since = Timestamp::from_millisecond(row.event.at_ms).unwrap_or(now);
-        if is_permanent || now.duration_since(tried_since) > PATIENCE {
+        let (next, failures) = match why {
+            Undelivered::Failed => (now + backoff(job.failures, rand::random()), job.failures + 1),
+            // Spread, so that not all of a receiver's events come back at once.
+            Undelivered::NotNow(at) => (at + backoff(0, rand::random()), job.failures),
+            Undelivered::Never => (now, job.failures),
+        };
+        if matches!(why, Undelivered::Never) || now.duration_since(tried_since) > PATIENCE {
             tracing::error!(verification_id = %job.subject, "webhook parked: its events are in the log for WatchVerifications");
             metrics::counter!("faceid_webhooks_parked_total").increment(1);
             return Ok(self.store.park_webhook(job, now.as_millisecond()).await?);
         }
-        let next = now + backoff(job.failures, rand::random());
-        Ok(self.store.put_off_job(job, next.as_millisecond(), job.failures + 1).await?)
+        Ok(self.store.put_off_job(job, next.as_millisecond(), failures).await?)
     }
 
     /// Adds an event to what a write does, and the job that pushes it if its caller has a webhook.

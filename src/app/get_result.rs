@@ -7,7 +7,10 @@ use crate::domain::{
     result::VerificationResult,
     verification::{State, Verification},
 };
-use crate::{store::row::EvidenceRow, tencent::Urgency};
+use crate::{
+    store::{row::EvidenceRow, signals::EventKey},
+    tencent::Urgency,
+};
 use jiff::SignedDuration;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -103,18 +106,18 @@ impl App {
     ) -> Result<Record, Error> {
         let deadline = Instant::now() + wait;
         let id = record.verification.id.to_string();
-        let mut signal = self.store.event_signal();
+        let mut signal = self.store.event_signal(EventKey::Verification(id.clone()));
         let mut pauses = ASK_PAUSES.into_iter();
         let mut next_ask = Instant::now() + pauses.next().unwrap_or(LAST_PAUSE);
         while record.verification.state == State::Pending {
             // Seen before the row is read: an event that comes in between changes the signal again.
-            signal.borrow_and_update();
+            signal.forget();
             record = self.find(&id).await?;
             if record.verification.state != State::Pending {
                 break;
             }
             tokio::select! {
-                _ = signal.changed() => {}
+                () = signal.changed() => {}
                 () = self.stopping.cancelled() => break,
                 () = tokio::time::sleep_until(deadline) => return Ok(self.ask_while_waiting(record, urgency).await),
                 () = tokio::time::sleep_until(next_ask) => {

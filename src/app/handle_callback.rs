@@ -74,7 +74,7 @@ impl App {
     ) -> Result<CallbackOutcome, Error> {
         let claim = Claim::read(source)?;
         let record = self.bound_record(visitor, &claim).await?;
-        let record = self.told(self.settle_return(record, urgency).await?).await?;
+        let record = self.told(self.settle_return(visitor, record, urgency).await?).await?;
         let passed = matches!(record.verification.state, State::Passed { .. });
         let redirect_url = record
             .session
@@ -85,9 +85,14 @@ impl App {
 
     /// Settles a verification whose user has just come back. "Not yet" is not "no": while the answer tells nothing of the attempt
     /// that the browser comes from, the vendor is asked again for a few seconds.
-    async fn settle_return(self: &Arc<Self>, record: Record, urgency: Urgency) -> Result<Record, Error> {
+    async fn settle_return(
+        self: &Arc<Self>,
+        visitor: Visitor<'_>,
+        record: Record,
+        urgency: Urgency,
+    ) -> Result<Record, Error> {
         let known = record.verification.last_attempt;
-        let mut record = self.settle(record, urgency).await?;
+        let mut record = self.settle_visit(visitor, record, urgency).await?;
         let mut patience_ends = Instant::now() + LATE_ANSWER;
         if let Urgency::Interactive { deadline: Some(deadline) } = urgency {
             patience_ends = patience_ends.min(deadline.checked_sub(ANSWER_TIME).unwrap_or(deadline));
@@ -99,31 +104,52 @@ impl App {
             {
                 break;
             }
-            record = self.settle(record, urgency).await?;
+            record = self.settle_visit(visitor, record, urgency).await?;
         }
         Ok(record)
     }
 
+    /// Limits how often a browser makes the gateway ask the vendor: a callback URL can be replayed by its holder. A request that
+    /// comes too soon waits for its turn, and uses the answer that another request got meanwhile.
+    async fn settle_visit(
+        self: &Arc<Self>,
+        visitor: Visitor<'_>,
+        record: Record,
+        urgency: Urgency,
+    ) -> Result<Record, Error> {
+        let id = record.verification.id.to_string();
+        if let (Visitor::Browser, Err(until)) = (visitor, self.visits.may_ask(&id)) {
+            self.stopping.run_until_cancelled(tokio::time::sleep_until(until)).await;
+            let record = self.find(&id).await?;
+            return match self.visits.may_ask(&id) {
+                Ok(()) => self.settle(record, urgency).await,
+                Err(_) => Ok(record),
+            };
+        }
+        self.settle(record, urgency).await
+    }
+
     /// The verification that a return is bound to: by our MAC or by its caller's word, and by the token.
-    async fn bound_record(&self, visitor: Visitor<'_>, claim: &Claim) -> Result<Record, Error> {
+    async fn bound_record(self: &Arc<Self>, visitor: Visitor<'_>, claim: &Claim) -> Result<Record, Error> {
         let not_bound = |field: &str, problem: &str| {
             Error::CallbackNotBound(Fault { field: field.to_owned(), problem: problem.to_owned() })
         };
-        let foreign_mac = || not_bound(&claim.mac_field, "was not made by this gateway for this verification");
-        let mac_holds = claim.mac.as_ref().is_none_or(|mac| self.keyring.verifies_redirect(claim.id, mac));
+        // Before the store is asked: whoever does not hold our MAC learns nothing about which verifications exist, nor by time.
+        if claim.mac.as_ref().is_some_and(|mac| !self.keyring.verifies_redirect(claim.id, mac)) {
+            metrics::counter!("faceid_callbacks_refused_total").increment(1);
+            self.audit_refusal_later(visitor, claim.id.to_string());
+            return Err(not_bound(&claim.mac_field, "was not made by this gateway for this verification"));
+        }
         let Some(row) = self.store.find(&claim.id.to_string()).await? else {
             metrics::counter!("faceid_callbacks_refused_total").increment(1);
-            return Err(if mac_holds { Error::VerificationNotFound } else { foreign_mac() });
+            return Err(Error::VerificationNotFound);
         };
         let owned = match visitor {
             Visitor::Caller(caller) => row.made.caller == caller.name,
             Visitor::Browser => true,
         };
         let record = Record::open(&self.keyring, row)?;
-        // In this order, whoever does not hold our MAC learns nothing about which verifications exist.
-        let refusal = if !mac_holds {
-            foreign_mac()
-        } else if !owned {
+        let refusal = if !owned {
             Error::VerificationNotFound
         } else if record.session()?.token != claim.token {
             not_bound(&claim.token_field, "is not the token of this verification")
@@ -131,16 +157,29 @@ impl App {
             return Ok(record);
         };
         metrics::counter!("faceid_callbacks_refused_total").increment(1);
-        self.audit_refusal(visitor, &claim.id.to_string()).await?;
+        self.audit_refusal(actor(visitor), &claim.id.to_string()).await?;
         Err(refusal)
     }
 
+    /// Writes down a refusal of what may be about no verification at all, after the answer. Under a flood not every one.
+    fn audit_refusal_later(self: &Arc<Self>, visitor: Visitor<'_>, id: String) {
+        let Some(place) = self.visits.refusal() else { return };
+        let (app, actor) = (Arc::clone(self), actor(visitor).to_owned());
+        self.detached.spawn(async move {
+            let written = match app.store.find(&id).await {
+                Ok(Some(_)) => app.audit_refusal(&actor, &id).await,
+                Ok(None) => Ok(()),
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = written {
+                tracing::warn!(error = %error, "a refused callback could not be written to the audit trail");
+            }
+            drop(place);
+        });
+    }
+
     /// Writes a refusal down, but not every one of a flood: the public callback is open to everyone.
-    async fn audit_refusal(&self, visitor: Visitor<'_>, id: &str) -> Result<(), Error> {
-        let actor = match visitor {
-            Visitor::Caller(caller) => &caller.name,
-            Visitor::Browser => "browser",
-        };
+    async fn audit_refusal(&self, actor: &str, id: &str) -> Result<(), Error> {
         let event = self.audit_event(actor, AuditAction::CallbackRefused, id);
         let written_lately = self.store.audit_of(id).await?.iter().any(|before| {
             before.actor == event.actor
@@ -159,6 +198,14 @@ fn tells_nothing_new(verification: &Verification, known: Option<Attempt>, now: T
     verification.state == State::Pending
         && verification.last_attempt == known
         && !verification.last_attempt.is_some_and(is_recent)
+}
+
+/// As the audit trail names it.
+fn actor(visitor: Visitor<'_>) -> &str {
+    match visitor {
+        Visitor::Caller(caller) => &caller.name,
+        Visitor::Browser => "browser",
+    }
 }
 
 impl Claim {

@@ -1,20 +1,24 @@
 //! Holds the uses of each ID card against the vendor's limits, before the vendor does.
 
 use super::{App, Error};
-use crate::domain::{id_card_limits::DAY, identity::IdNumber, verification::TOKEN_LIFETIME};
+use crate::domain::{caller::Caller, id_card_limits::DAY, identity::IdNumber, verification::TOKEN_LIFETIME};
 use jiff::Timestamp;
 
 impl App {
-    /// Refuses a person whose next attempt the vendor would refuse. Two creates at the same moment may both be the last one:
-    /// then the vendor refuses an attempt, which is what would have happened anyway.
-    pub(super) async fn check_id_card(&self, number: Option<&IdNumber>) -> Result<(), Error> {
+    /// Refuses a person whose next attempt the vendor would refuse. What other callers have begun and not finished counts nothing
+    /// here: else one could bar a person at all of them. Two creates at the same moment may both be the last one: then the vendor
+    /// refuses an attempt, which is what would have happened anyway.
+    pub(super) async fn check_id_card(&self, caller: &Caller, number: Option<&IdNumber>) -> Result<(), Error> {
         let Some(number) = number.filter(|_| self.id_card_limits.are_on()) else { return Ok(()) };
         let now = self.clock.now();
-        let uses = self.store.id_card_uses(self.keyring.id_card_hashes(number), created_since_ms(now)).await?;
-        let uses = uses.into_iter().filter_map(|ms| Timestamp::from_millisecond(ms).ok()).collect();
+        let hashes = self.keyring.id_card_hashes(number);
+        let uses = self.store.id_card_uses(hashes, &caller.name, created_since_ms(now)).await?;
+        let all_own = uses.iter().all(|one| one.is_own);
+        let uses = uses.into_iter().filter_map(|one| Timestamp::from_millisecond(one.at_ms).ok()).collect();
         self.id_card_limits.check(uses, now).map_err(|reached| {
             metrics::counter!("faceid_person_limit_refusals_total", "window" => reached.window_name()).increment(1);
-            Error::PersonLimitReached(reached)
+            // To the second, the wait would tell when the person was at another caller's.
+            Error::PersonLimitReached(if all_own { reached } else { reached.rounded_up() })
         })
     }
 

@@ -22,6 +22,7 @@ mod settle;
 mod settle_due;
 mod sweep_evidence;
 mod usage;
+mod visits;
 mod watch_verifications;
 
 pub use audit::{AuditEvent, AuditPage, AuditRequest};
@@ -40,7 +41,8 @@ pub use redact_verification::REDACT_JOB;
 pub use rewrap_vault::{REWRAP_JOB, VaultKeys};
 pub use settle_due::SETTLE_JOB;
 pub use sweep_evidence::{ClaimError, Orphans, SWEEP_JOB, Sweep, claim_evidence};
-pub use usage::{Reconciliation, UsageDifference, UsageRequest, UsageRow};
+pub use usage::{Reconciliation, UsageDifference, UsagePage, UsageRequest, UsageRow};
+pub use visits::Visits;
 pub use watch_verifications::Watched;
 
 pub use crate::{store::row::EvidenceRow, tencent::Urgency};
@@ -74,6 +76,9 @@ pub struct App {
     /// Where callers want their events, by caller.
     pub webhooks: BTreeMap<String, Endpoint>,
     pub webhook_sender: webhook::Sender,
+    pub webhook_receivers: Arc<webhook::Receivers>,
+    /// Limits the vendor calls that browsers cause.
+    pub visits: Visits,
     /// How often one ID card may be used.
     pub id_card_limits: IdCardLimits,
     /// When to look at verifications that nobody asks for.

@@ -5,7 +5,7 @@ use crate::{
     domain::{
         bill_day::{BillDay, ZONE},
         caller::{Caller, Right},
-        fault::Faults,
+        fault::{Fault, Faults},
         key_pair::KeyPair,
     },
     store::row::{ChargeRow, UsageDay, UsageFilter},
@@ -15,6 +15,9 @@ use std::{collections::HashMap, sync::Arc};
 
 /// How many days one answer covers.
 const MAX_DAYS: i64 = 367;
+const DEFAULT_PAGE: u32 = 5_000;
+/// At most about 1.5 MiB, with the longest names.
+const MAX_PAGE: u32 = 10_000;
 
 /// Which usage. Empty texts mean all.
 pub struct UsageRequest {
@@ -22,6 +25,15 @@ pub struct UsageRequest {
     pub last_date: String,
     pub caller: String,
     pub flow: String,
+    /// 0: the default.
+    pub page_size: u32,
+    pub page_token: String,
+}
+
+/// A page of usage, and the token of the next one.
+pub struct UsagePage {
+    pub rows: Vec<UsageRow>,
+    pub next_page_token: Option<String>,
 }
 
 /// Usage of one caller and flow on one day.
@@ -53,12 +65,37 @@ pub struct UsageDifference {
     pub vendor_charges: u64,
 }
 
+/// The place of a row in the order of the answer.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    day: i64,
+    caller: String,
+    flow: String,
+}
+
+impl Place {
+    fn of(row: &UsageDay) -> Self {
+        Self { day: row.day, caller: row.caller.clone(), flow: row.flow.clone() }
+    }
+
+    /// Names have no line breaks.
+    fn write(&self) -> Vec<u8> {
+        format!("{}\n{}\n{}", self.day, self.caller, self.flow).into_bytes()
+    }
+
+    fn read(place: &[u8]) -> Option<Self> {
+        let mut parts = std::str::from_utf8(place).ok()?.split('\n');
+        let (day, caller, flow) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(Self { day: day.parse().ok()?, caller: caller.to_owned(), flow: flow.to_owned() })
+    }
+}
+
 impl App {
-    /// Usage by day, caller and flow. A caller sees its own; with the right admin, all.
+    /// A page of usage by day, caller and flow. A caller sees its own; with the right admin, all.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn get_usage(&self, caller: &Caller, request: UsageRequest) -> Result<Vec<UsageRow>, Error> {
+    pub async fn get_usage(&self, caller: &Caller, request: UsageRequest) -> Result<UsagePage, Error> {
         let mut faults = Faults::default();
         let first = faults.check("first_date", BillDay::parse(&request.first_date));
         let last = faults.check("last_date", BillDay::parse(&request.last_date));
@@ -68,6 +105,10 @@ impl App {
                 faults.add("last_date", format!("is not within {} days after first_date", MAX_DAYS - 1));
             }
         }
+        if request.page_size > MAX_PAGE {
+            faults.add("page_size", format!("is over {MAX_PAGE}"));
+        }
+        let page_size = if request.page_size == 0 { DEFAULT_PAGE } else { request.page_size } as usize;
         let (first, last) = match (first, last, faults.into_vec()) {
             (Some(first), Some(last), faults) if faults.is_empty() => (first, last),
             (_, _, faults) => return Err(Error::InvalidFields(faults)),
@@ -76,14 +117,35 @@ impl App {
         if !is_admin && !request.caller.is_empty() && request.caller != caller.name {
             return Err(Error::RightMissing { caller: caller.name.clone(), right: Right::Admin });
         }
-        let filter = UsageFilter {
+        let mut filter = UsageFilter {
             from_ms: first.begin().as_millisecond(),
             before_ms: last.end().as_millisecond(),
             zone_offset_ms: i64::from(ZONE.seconds()) * 1000,
             caller: if is_admin { request.caller } else { caller.name.clone() },
             flow: request.flow,
         };
-        let days = self.store.usage(filter).await?;
+        // Bound to caller and filter: a token cannot be carried elsewhere.
+        let context = format!("usage {} {filter:?}", caller.name);
+        let mut after = None;
+        if !request.page_token.is_empty() {
+            let place = self.keyring.read_cursor(&context, &request.page_token).and_then(|place| Place::read(&place));
+            let place = place.ok_or_else(|| {
+                let problem = "was not given by this gateway for this caller and filter".to_owned();
+                Error::InvalidFields(vec![Fault { field: "page_token".to_owned(), problem }])
+            })?;
+            // The days before it were told.
+            let day = BillDay::from_epoch_days(place.day).map_or(filter.from_ms, |day| day.begin().as_millisecond());
+            filter.from_ms = filter.from_ms.max(day);
+            after = Some(place);
+        }
+        let mut days = self.store.usage(filter).await?;
+        if let Some(after) = after {
+            days.retain(|day| Place::of(day) > after);
+        }
+        let has_more = days.len() > page_size;
+        days.truncate(page_size);
+        let next_page_token =
+            days.last().filter(|_| has_more).map(|last| self.keyring.write_cursor(&context, &Place::of(last).write()));
         let row = |day: UsageDay| {
             Some(UsageRow {
                 day: BillDay::from_epoch_days(day.day)?,
@@ -94,7 +156,7 @@ impl App {
                 charged_attempts: day.charged_attempts,
             })
         };
-        Ok(days.into_iter().filter_map(row).collect())
+        Ok(UsagePage { rows: days.into_iter().filter_map(row).collect(), next_page_token })
     }
 
     /// Compares a day of a flow with the vendor's ledger, token by token.

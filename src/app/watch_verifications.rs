@@ -3,11 +3,13 @@
 use super::{App, Error, event::Event};
 use crate::{
     domain::{caller::Caller, fault::Fault},
-    store::row::EventRow,
+    store::{
+        row::EventRow,
+        signals::{EventKey, EventSignal},
+    },
 };
 use futures_util::{Stream, stream};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
-use tokio::sync::watch;
 
 /// How often a reader hears something while nothing happens.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -34,7 +36,7 @@ struct Reader {
     at_end: bool,
     /// Whether the reader has a token to come back with.
     has_token: bool,
-    signal: watch::Receiver<u64>,
+    signal: EventSignal,
 }
 
 impl App {
@@ -69,7 +71,7 @@ impl App {
             waiting: VecDeque::new(),
             at_end: false,
             has_token: false,
-            signal: self.store.event_signal(),
+            signal: self.store.event_signal(EventKey::Caller(caller.name.clone())),
         };
         Ok(stream::try_unfold(reader, async |mut reader| {
             let watched = reader.next().await?;
@@ -97,7 +99,7 @@ impl Reader {
                 }
             }
             // Seen before the log is read: an event that comes in between changes the signal again.
-            self.signal.borrow_and_update();
+            self.signal.forget();
             let rows = self.app.store.events_after(&self.caller, &self.flow, self.seq, BATCH).await?;
             self.at_end = rows.len() < BATCH as usize;
             self.waiting = rows.into();
@@ -105,7 +107,7 @@ impl Reader {
                 continue;
             }
             tokio::select! {
-                _ = self.signal.changed() => {}
+                () = self.signal.changed() => {}
                 () = self.app.stopping.cancelled() => {}
                 () = tokio::time::sleep(HEARTBEAT) => return Ok(self.watched(None)),
             }

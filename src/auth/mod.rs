@@ -54,9 +54,15 @@ pub struct KnownCaller {
 /// A call that is not served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The call shows no caller that is known. The text says what to do, and nothing of what was shown.
+    /// The call shows nothing of a caller. The text says what it may show.
     #[error("{0}")]
-    Unauthenticated(String),
+    Nothing(String),
+    /// It shows what cannot be believed: it is malformed, forged, over or not yet valid. The text says nothing of what was shown.
+    #[error("{0}")]
+    Invalid(String),
+    /// It shows what is no caller's.
+    #[error("{0}")]
+    Unknown(&'static str),
     /// There are no keys to verify a JWT with, which is not the caller's fault.
     #[error("the keys of the JWTs' issuer could not be fetched yet: try again")]
     KeysUnavailable,
@@ -64,7 +70,17 @@ pub enum Refused {
 
 impl Refused {
     fn because(problem: impl Into<String>) -> Self {
-        Self::Unauthenticated(problem.into())
+        Self::Invalid(problem.into())
+    }
+
+    /// A short name for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Nothing(_) => "nothing_shown",
+            Self::Invalid(_) => "invalid",
+            Self::Unknown(_) => "unknown",
+            Self::KeysUnavailable => "keys_unavailable",
+        }
     }
 }
 
@@ -73,6 +89,8 @@ impl Refused {
 pub struct Authenticated {
     pub caller: Arc<Caller>,
     pub quota: Arc<CallerQuota>,
+    /// Set when what the call showed counts no more.
+    pub revoked: CancellationToken,
 }
 
 /// Finds out who calls.
@@ -114,14 +132,25 @@ impl Authenticator {
         let anonymous = Authenticated {
             caller: Arc::new(Caller::anonymous()),
             quota: Arc::new(CallerQuota::new(Caller::ANONYMOUS, QuotaConfig::default())),
+            revoked: CancellationToken::new(),
         };
-        Ok(Self { modes, roster: ArcSwap::from_pointee(Roster::new(callers, &HashMap::new())), anonymous })
+        Ok(Self { modes, roster: ArcSwap::from_pointee(Roster::new(callers, None)), anonymous })
     }
 
-    /// Takes other callers in place of those that are known. Calls under way go on; quotas that did not change go on counting.
+    /// Takes other callers in place of those that are known. Quotas that did not change go on counting; what was shown by a
+    /// call and counts no more is revoked.
     pub fn replace_callers(&self, callers: Vec<KnownCaller>) {
-        let before = self.roster.load();
-        self.roster.store(Arc::new(Roster::new(callers, &before.quotas)));
+        let before = self.roster.load_full();
+        let after = Roster::new(callers, Some(&before));
+        let revoked: Vec<CancellationToken> = before
+            .shown
+            .iter()
+            .filter(|(shown, _)| !after.shown.contains_key(*shown))
+            .map(|(_, token)| token.clone())
+            .collect();
+        // First nobody is let in by it, and then those that were are told.
+        self.roster.store(Arc::new(after));
+        revoked.iter().for_each(CancellationToken::cancel);
     }
 
     /// Finds the caller by a call's headers and its connection.
@@ -133,6 +162,10 @@ impl Authenticator {
         if (modes.tokens || modes.jwt.is_some())
             && let Some(header) = headers.get(AUTHORIZATION)
         {
+            // With two of them, a proxy in front may have checked the other one.
+            if headers.get_all(AUTHORIZATION).iter().count() > 1 {
+                return Err(Refused::because("authorization metadata is given more than once"));
+            }
             let token = header
                 .to_str()
                 .ok()
@@ -153,7 +186,7 @@ impl Authenticator {
         {
             return self.roster.load().of_identities(&identities);
         }
-        Err(Refused::because(modes.what_to_show(headers)))
+        Err(Refused::Nothing(modes.what_to_show(headers)))
     }
 }
 
@@ -181,38 +214,66 @@ struct Roster {
     by_subject: HashMap<String, Authenticated>,
     by_identity: HashMap<Identity, Authenticated>,
     quotas: HashMap<String, Arc<CallerQuota>>,
+    shown: HashMap<Shown, CancellationToken>,
+}
+
+/// A credential as configured, together with its caller: moved to another caller, it is a different one.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Shown {
+    caller: String,
+    by: ShownBy,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum ShownBy {
+    Token([u8; 32]),
+    Subject(String),
+    Identity(Identity),
 }
 
 impl Roster {
-    fn new(callers: Vec<KnownCaller>, quotas_before: &HashMap<String, Arc<CallerQuota>>) -> Self {
+    fn new(callers: Vec<KnownCaller>, before: Option<&Self>) -> Self {
         let mut roster = Self {
             tokens: TokenHashes::default(),
             by_subject: HashMap::new(),
             by_identity: HashMap::new(),
             quotas: HashMap::new(),
+            shown: HashMap::new(),
         };
         for known in callers {
-            let name = known.caller.name.clone();
-            let quota = match quotas_before.get(&name) {
-                Some(quota) if quota.config() == known.quota => Arc::clone(quota),
-                _ => Arc::new(CallerQuota::new(&name, known.quota)),
+            let KnownCaller { caller, token_sha256, jwt_subjects, identities, quota } = known;
+            let quota = match before.and_then(|before| before.quotas.get(&caller.name)) {
+                Some(kept) if kept.config() == quota => Arc::clone(kept),
+                _ => Arc::new(CallerQuota::new(&caller.name, quota)),
             };
-            roster.quotas.insert(name, Arc::clone(&quota));
-            let found = Authenticated { caller: Arc::new(known.caller), quota };
-            known.token_sha256.into_iter().for_each(|hash| roster.tokens.add(hash, found.clone()));
-            roster.by_subject.extend(known.jwt_subjects.into_iter().map(|subject| (subject, found.clone())));
-            roster.by_identity.extend(known.identities.into_iter().map(|identity| (identity, found.clone())));
+            roster.quotas.insert(caller.name.clone(), Arc::clone(&quota));
+            let caller = Arc::new(caller);
+            let mut found = |by: ShownBy| {
+                let shown = Shown { caller: caller.name.clone(), by };
+                let revoked = before.and_then(|before| before.shown.get(&shown)).cloned().unwrap_or_default();
+                roster.shown.insert(shown, revoked.clone());
+                Authenticated { caller: Arc::clone(&caller), quota: Arc::clone(&quota), revoked }
+            };
+            for hash in token_sha256 {
+                roster.tokens.add(hash, found(ShownBy::Token(hash)));
+            }
+            for subject in jwt_subjects {
+                roster.by_subject.insert(subject.clone(), found(ShownBy::Subject(subject)));
+            }
+            for identity in identities {
+                roster.by_identity.insert(identity.clone(), found(ShownBy::Identity(identity)));
+            }
         }
         roster
     }
 
     fn of_token(&self, token: &str) -> Result<Authenticated, Refused> {
-        self.tokens.find(token).cloned().ok_or_else(|| Refused::because("no caller has this token"))
+        self.tokens.find(token).cloned().ok_or_else(|| Refused::Unknown("no caller has this token"))
     }
 
     fn of_subject(&self, subject: &str) -> Result<Authenticated, Refused> {
         let found = self.by_subject.get(subject).cloned();
-        found.ok_or_else(|| Refused::because("no caller has the subject (sub) of this JWT"))
+        found.ok_or_else(|| Refused::Unknown("no caller has the subject (sub) of this JWT"))
     }
 
     /// A certificate may have several names; they must not be of several callers.
@@ -221,7 +282,7 @@ impl Roster {
             identities.iter().filter_map(|identity| self.by_identity.get(identity)).collect();
         let names: BTreeSet<&str> = found.iter().map(|found| found.caller.name.as_str()).collect();
         match found.as_slice() {
-            [] => Err(Refused::because("no caller has a name (URI or DNS) of the client's certificate")),
+            [] => Err(Refused::Unknown("no caller has a name (URI or DNS) of the client's certificate")),
             [first, ..] if names.len() == 1 => Ok((*first).clone()),
             _ => Err(Refused::because("the client's certificate has the names of several callers")),
         }
@@ -312,6 +373,31 @@ mod tests {
         headers.insert(AUTHORIZATION, "Bearer loans".parse().unwrap());
         let found = authenticator.authenticate(&headers, Some(&orders)).await.ok().unwrap();
         assert_eq!(found.caller.name, "loans");
+    }
+
+    #[tokio::test]
+    async fn what_counts_no_more_is_revoked_and_nothing_else() {
+        let authenticator = authenticator(AuthModes { tokens: true, ..AuthModes::default() }).await;
+        let find = async |token: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+            authenticator.authenticate(&headers, None).await.ok().unwrap()
+        };
+        let (old, new, loans) = (find("old").await, find("new").await, find("loans").await);
+        authenticator.replace_callers(vec![known("orders", &["new"], &[]), known("loans", &["other"], &[])]);
+        assert!(old.revoked.is_cancelled() && loans.revoked.is_cancelled() && !new.revoked.is_cancelled());
+        authenticator.replace_callers(vec![known("loans", &["new"], &[])]);
+        assert!(new.revoked.is_cancelled(), "the token is another caller's now");
+        assert!(!find("new").await.revoked.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn two_authorization_headers_are_refused() {
+        let authenticator = authenticator(AuthModes { tokens: true, ..AuthModes::default() }).await;
+        let mut headers = HeaderMap::new();
+        headers.append(AUTHORIZATION, "Bearer old".parse().unwrap());
+        headers.append(AUTHORIZATION, "Bearer old".parse().unwrap());
+        assert!(authenticator.authenticate(&headers, None).await.is_err());
     }
 
     #[tokio::test]

@@ -1,10 +1,11 @@
 //! How commands reach a gateway that serves.
 
 use crate::domain::secret_text::{check_secret, without_line_break};
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use std::{
     fs,
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 use tonic::{
@@ -56,6 +57,11 @@ impl ClientArgs {
             anyhow::Ok(value)
         });
         let mut endpoint = Endpoint::from_shared(self.grpc.clone()).with_context(|| format!("--grpc {}", self.grpc))?;
+        if endpoint.uri().scheme_str() == Some("http") {
+            let host = endpoint.uri().host().unwrap_or_default().trim_matches(['[', ']']);
+            let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+            ensure!(is_loopback, "--grpc {} is plain http to another machine; use https, or a port-forward", self.grpc);
+        }
         if endpoint.uri().scheme_str() == Some("https") {
             let ca_file = self.ca_file.as_deref().context("--ca-file is needed with https://")?;
             let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca_file)?));

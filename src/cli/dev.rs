@@ -7,7 +7,8 @@ use super::{
 use crate::{
     config::Config,
     domain::clock::SystemClock,
-    serve::{Gateway, stop_signal},
+    process,
+    serve::{Gateway, StopSignals},
     simulator::{self, Simulator, SimulatorConfig},
     telemetry::{LogFormat, Telemetry},
     vault::Keyring,
@@ -37,6 +38,9 @@ pub struct DevArgs {
     /// Where browsers connect. [default: 127.0.0.1:8080; with --once any free port]
     #[arg(long)]
     http_listen: Option<SocketAddr>,
+    /// Where metrics and probes are. [default: 127.0.0.1:9464; with --once any free port]
+    #[arg(long)]
+    admin_listen: Option<SocketAddr>,
     /// The simulator's API and H5 page. [default: 127.0.0.1:8081; with --once any free port]
     #[arg(long)]
     simulator_listen: Option<SocketAddr>,
@@ -53,6 +57,9 @@ pub struct DevArgs {
 
 pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let telemetry = Telemetry::start(&args.log_level, LogFormat::Text, None)?;
+    let mut signals = StopSignals::listen()?;
+    process::raise_open_files();
+    process::keep_files_private();
     let data = DataDir::open(args.data_dir.as_deref())?;
     let address = |given: Option<SocketAddr>, port: u16| {
         given.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, if args.once { 0 } else { port })))
@@ -64,16 +71,18 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
         .await
         .context(listening)?;
     let http_listen = known_port(address(args.http_listen, 8080))?;
-    let config = dev_config(&data.path, address(args.grpc_listen, 50051), http_listen, &simulator)?;
+    let listen =
+        Listen { grpc: address(args.grpc_listen, 50051), http: http_listen, admin: address(args.admin_listen, 9464) };
+    let config = dev_config(&data.path, &listen, &simulator)?;
     let gateway = Gateway::start(config, Arc::new(SystemClock)).await.context(listening)?;
 
     let stage = Stage { grpc: gateway.grpc_addr, simulator: simulator.api_addr(), control: simulator.control_addr() };
     let walked = walk(&stage).await;
     if walked.is_ok() && !args.once {
         print_what_to_try(&gateway, &simulator);
-        stop_signal().await?;
+        signals.next().await;
     }
-    let stopped = gateway.stop().await;
+    let stopped = gateway.stop_sooner(signals.next()).await;
     simulator.shutdown().await;
     telemetry.stop();
     walked.and(stopped)
@@ -91,13 +100,15 @@ fn known_simulator(data: &Path) -> anyhow::Result<SimulatorConfig> {
     Ok(SimulatorConfig { secret_id: id.to_owned(), secret_key: key.to_owned(), ..config })
 }
 
+/// Where the gateway listens.
+struct Listen {
+    grpc: SocketAddr,
+    http: SocketAddr,
+    admin: SocketAddr,
+}
+
 /// Written as TOML and read like any configuration, so that `dev` runs what production runs.
-fn dev_config(
-    data: &Path,
-    grpc_listen: SocketAddr,
-    http_listen: SocketAddr,
-    simulator: &Simulator,
-) -> anyhow::Result<Config> {
+fn dev_config(data: &Path, listen: &Listen, simulator: &Simulator) -> anyhow::Result<Config> {
     let keys_file = data.join("vault.keys");
     if !keys_file.exists() {
         write_for_owner(&keys_file, &Keyring::generate("dev"))?;
@@ -105,10 +116,12 @@ fn dev_config(
     let text = format!(
         r#"
         [grpc]
-        listen = "{grpc_listen}"
+        listen = "{grpc}"
         [http]
-        listen = "{http_listen}"
-        public_url = "http://{http_listen}"
+        listen = "{http}"
+        public_url = "http://{http}"
+        [admin]
+        listen = "{admin}"
         [store]
         url = {store}
         [evidence]
@@ -128,6 +141,9 @@ fn dev_config(
         secret_id = {secret_id}
         secret_key = {secret_key}
         {onboarding}{photo}{signing}{encrypted}"#,
+        grpc = listen.grpc,
+        http = listen.http,
+        admin = listen.admin,
         store = quoted(&format!("sqlite:{}", data.join("gateway.db").display())),
         evidence = quoted(&format!("file:{}", data.join("evidence").display())),
         keys_file = quoted(&keys_file.display().to_string()),
@@ -235,10 +251,12 @@ Open the url of the answer in a browser, go through the page, and then
 
   grpcurl -plaintext -d '{{"verification_id": "<from the answer>"}}' {grpc} faceid.v1.VerificationService/GetResult
 
-  callbacks, metrics, health   http://{http}/metrics
+  callbacks                    http://{http}/callback
+  metrics, health              http://{admin}/metrics
   simulator's control port     http://{control}/state
 Ctrl-C stops."#,
         http = gateway.http_addr,
+        admin = gateway.admin_addr,
         control = simulator.control_addr(),
     );
 }

@@ -3,9 +3,11 @@
 use crate::{
     config::{self, Config},
     domain::clock::SystemClock,
-    serve::{Gateway, stop_signal},
+    process,
+    serve::{Gateway, StopSignals},
     telemetry::Telemetry,
 };
+use anyhow::Context;
 use clap::Args;
 use std::{path::PathBuf, sync::Arc};
 
@@ -34,12 +36,18 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     };
     let config = Config::load(&file, config::environment())?;
     let telemetry = Telemetry::start(&config.log.filter, config.log.format, config.otlp_endpoint.as_deref())?;
-    let mut gateway = Gateway::start(config, Arc::new(SystemClock)).await?;
+    let mut signals = StopSignals::listen().context("signals")?;
+    process::raise_open_files();
+    process::keep_files_private();
+    if !config.allow_core_dumps {
+        process::forbid_core_dumps().context("core dumps cannot be switched off; see process.allow_core_dumps")?;
+    }
+    let mut gateway = tokio::select! {
+        started = Gateway::start(config, Arc::new(SystemClock)) => started?,
+        () = signals.next() => return Ok(()),
+    };
     let ended = tokio::select! {
-        signal = stop_signal() => {
-            signal?;
-            gateway.stop().await
-        }
+        () = signals.next() => gateway.stop_sooner(signals.next()).await,
         error = gateway.failed() => Err(error),
     };
     telemetry.stop();

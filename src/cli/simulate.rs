@@ -1,7 +1,7 @@
 //! `simulate`: the vendor, for other programs' tests.
 
 use crate::{
-    serve::stop_signal,
+    serve::StopSignals,
     simulator::{self, SimulatorConfig},
     telemetry::{LogFormat, Telemetry},
 };
@@ -34,6 +34,7 @@ pub struct SimulateArgs {
 pub(super) async fn run(args: SimulateArgs) -> anyhow::Result<()> {
     check_reach([args.listen, args.control_listen], args.allow_remote)?;
     let telemetry = Telemetry::start(&args.log_level, LogFormat::Text, None)?;
+    let mut signals = StopSignals::listen()?;
     let random = SimulatorConfig::loopback();
     let made_up = args.secret_id.is_none() || args.secret_key.is_none();
     let simulator = simulator::start(SimulatorConfig {
@@ -51,7 +52,7 @@ pub(super) async fn run(args: SimulateArgs) -> anyhow::Result<()> {
         println!("SecretId                {}", simulator.secret_id());
         println!("SecretKey               {}", simulator.secret_key());
     }
-    stop_signal().await?;
+    signals.next().await;
     simulator.shutdown().await;
     telemetry.stop();
     Ok(())

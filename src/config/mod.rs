@@ -25,7 +25,8 @@ use crate::{
         schedule::PollSchedule,
     },
     evidence::EvidenceStore,
-    grpc::{Open, tls::TlsConfig},
+    grpc::{self, CallLimits, Open, tls::TlsConfig},
+    listen::PlaceLimits,
     reload::FileWatch,
     telemetry::LogFormat,
     tencent::{ClientConfig, FieldEncryption, sts::StsConfig},
@@ -57,7 +58,14 @@ pub struct Config {
     pub grpc_listen: SocketAddr,
     /// None: the port is not encrypted.
     pub grpc_tls: Option<TlsConfig>,
+    pub grpc_places: PlaceLimits,
+    pub grpc_limits: grpc::Limits,
     pub http_listen: SocketAddr,
+    pub http_places: PlaceLimits,
+    /// Where scrapers and probes connect.
+    pub admin_listen: SocketAddr,
+    /// Whether a crash may leave the memory behind.
+    pub allow_core_dumps: bool,
     /// The gateway's own callback, as browsers reach it.
     pub own_callback: Option<Url>,
     pub store: StoreUrl,
@@ -188,7 +196,9 @@ fn convert(settings: &Settings, environment: &BTreeMap<String, String>, faults: 
     let grpc_listen = faults.check("grpc.listen", value::socket_addr(&settings.grpc.listen));
     let grpc_tls = settings.grpc.tls.as_ref().and_then(|tls| tls.convert(faults));
     let http_listen = faults.check("http.listen", value::socket_addr(&settings.http.listen));
-    check_ports(&[("grpc.listen", grpc_listen), ("http.listen", http_listen)], faults);
+    let admin_listen = faults.check("admin.listen", value::socket_addr(&settings.admin.listen));
+    let listeners = [("grpc.listen", grpc_listen), ("http.listen", http_listen), ("admin.listen", admin_listen)];
+    check_ports(&listeners, faults);
     let public_url = value::given(settings.http.public_url.as_deref());
     let own_callback = public_url.and_then(|url| faults.check("http.public_url", value::own_callback(url)));
     let store = faults.check("store.url", value::store_url(&settings.store.url));
@@ -212,7 +222,21 @@ fn convert(settings: &Settings, environment: &BTreeMap<String, String>, faults: 
         file: None,
         grpc_listen: grpc_listen?,
         grpc_tls,
+        grpc_places: PlaceLimits {
+            total: settings.grpc.max_connections.get() as usize,
+            per_peer: settings.grpc.max_connections_per_peer.get() as usize,
+        },
+        grpc_limits: grpc::Limits {
+            streams_per_connection: settings.grpc.max_streams_per_connection.get(),
+            calls: call_limits(&settings.limits),
+        },
         http_listen: http_listen?,
+        http_places: PlaceLimits {
+            total: settings.http.max_connections.get() as usize,
+            per_peer: settings.http.max_connections_per_peer.get() as usize,
+        },
+        admin_listen: admin_listen?,
+        allow_core_dumps: settings.process.allow_core_dumps,
         own_callback,
         store: store?,
         evidence_url: evidence_url.clone(),
@@ -238,6 +262,15 @@ fn convert(settings: &Settings, environment: &BTreeMap<String, String>, faults: 
         field_encryption,
         callers,
     })
+}
+
+fn call_limits(limits: &settings::Limits) -> CallLimits {
+    CallLimits {
+        calls_per_caller: limits.calls_per_caller.get() as usize,
+        streams_per_caller: limits.streams_per_caller.get() as usize,
+        waits_per_caller: limits.waits_per_caller.get() as usize,
+        message_bytes: limits.message_mib.get() as usize * 1024 * 1024,
+    }
 }
 
 fn keyring(vault: &settings::Vault, faults: &mut Faults) -> Option<Keyring> {

@@ -23,6 +23,8 @@ use serde::{Deserialize, Serialize};
 pub(super) struct Settings {
     pub(super) grpc: Grpc,
     pub(super) http: Http,
+    pub(super) admin: Admin,
+    pub(super) limits: Limits,
     pub(super) store: Store,
     pub(super) evidence: Evidence,
     pub(super) vault: Vault,
@@ -31,6 +33,7 @@ pub(super) struct Settings {
     pub(super) auth: Auth,
     pub(super) id_card_limits: IdCardLimits,
     pub(super) drain: Drain,
+    pub(super) process: Process,
     pub(super) log: Log,
     pub(super) telemetry: Telemetry,
     pub(super) credentials: Vec<Credential>,
@@ -45,22 +48,38 @@ pub(super) struct Grpc {
     /// Where callers connect, as `<IP address>:<port>`. Encrypted with `[grpc.tls]`; without it
     /// leave that to the mesh, or stay on loopback.
     pub(super) listen: String,
+    /// Connections at once. Where all are taken, the oldest that has shown no caller makes room.
+    /// Fewer where the system allows too few open files.
+    pub(super) max_connections: Int<1, 100_000>,
+    /// Of those, connections of one peer; behind a proxy, all callers are one peer.
+    pub(super) max_connections_per_peer: Int<1, 100_000>,
+    /// Calls at once on one connection; clients wait for a free one.
+    pub(super) max_streams_per_connection: Int<1, 10_000>,
     pub(super) tls: Option<Tls>,
 }
 
 impl Default for Grpc {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:50051".into(), tls: None }
+        Self {
+            listen: "127.0.0.1:50051".into(),
+            max_connections: Int::new(1024),
+            max_connections_per_peer: Int::new(256),
+            max_streams_per_connection: Int::new(250),
+            tls: None,
+        }
     }
 }
 
-/// The port of browsers, scrapers and probes.
+/// The port of browsers.
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Http {
-    /// Where browsers (`/callback`), the metrics scraper (`/metrics`) and probes (`/livez`,
-    /// `/readyz`) connect.
+    /// Where browsers connect: `/callback`, and nothing else.
     pub(super) listen: String,
+    /// Connections at once. Where all are taken, the oldest that waits for a request makes room.
+    pub(super) max_connections: Int<1, 100_000>,
+    /// Of those, connections of one peer; behind an ingress, all browsers are one peer.
+    pub(super) max_connections_per_peer: Int<1, 100_000>,
     /// How browsers reach this port, without `/callback`. Needed by verifications that have
     /// success_url but no return_url.
     #[schemars(example = &"https://faceid.example.com")]
@@ -69,7 +88,53 @@ pub(super) struct Http {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8080".into(), public_url: None }
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            max_connections: Int::new(1024),
+            max_connections_per_peer: Int::new(512),
+            public_url: None,
+        }
+    }
+}
+
+/// The port of the metrics scraper and of probes. Keep it from the outside.
+#[derive(Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Admin {
+    /// Where they connect: `/metrics`, `/livez` and `/readyz`.
+    pub(super) listen: String,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9464".into() }
+    }
+}
+
+/// The most that one caller may have under way at once, in each replica. Beyond it a call is refused
+/// with RESOURCE_EXHAUSTED.
+#[derive(Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    /// Calls of any kind.
+    pub(super) calls_per_caller: Int<1, 100_000>,
+    /// Of those, WatchVerifications and DownloadEvidence.
+    pub(super) streams_per_caller: Int<1, 100_000>,
+    /// Of those, GetResults that wait.
+    pub(super) waits_per_caller: Int<1, 100_000>,
+    /// Memory for messages that were received and not yet answered, or answered and not yet sent, in
+    /// MiB. One caller may have half of it.
+    pub(super) message_mib: Int<16, 65_536>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            calls_per_caller: Int::new(1500),
+            streams_per_caller: Int::new(100),
+            waits_per_caller: Int::new(1000),
+            message_mib: Int::new(64),
+        }
     }
 }
 
@@ -156,8 +221,9 @@ pub(super) struct Drain {
     /// Seconds during which health says NOT_SERVING while calls are still served, so that load
     /// balancers and meshes learn that this process is going.
     pub(super) delay_s: Int<0, 300>,
-    /// Seconds that calls in flight then have to finish; after that they are cut off. Kubernetes'
-    /// grace period must be longer than both together.
+    /// Seconds that calls in flight then have to finish, with the work that they began; connections
+    /// that do not end are cut after three fifths of it. Kubernetes' grace period must be longer
+    /// than both together.
     pub(super) timeout_s: Int<1, 600>,
 }
 
@@ -165,6 +231,15 @@ impl Default for Drain {
     fn default() -> Self {
         Self { delay_s: Int::new(0), timeout_s: Int::new(25) }
     }
+}
+
+/// The process itself.
+#[derive(Default, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Process {
+    /// A core dump would hold keys, tokens and names. With `true` the system's limit counts, and a
+    /// debugger may attach.
+    pub(super) allow_core_dumps: bool,
 }
 
 /// Logs go to standard error.

@@ -1,9 +1,9 @@
 //! How often one ID card may be used: the vendor's limits [108625].
 //!
 //! The vendor counts liveness comparisons with an ID card, over all that its customers do, and answers the one too many with code
-//! 2018: the user has then stood before the camera for nothing. We know only of our own: of each verification, and of each
-//! attempt that the vendor has told of. A verification is a use of the card from its creation on, as if its user were at it; with
-//! attempts, it is as many uses as it has attempts.
+//! 2018: the user has then stood before the camera for nothing. We know only of our own: each attempt that the vendor has told of
+//! is a use, whoever's caller it was; and each verification of the same caller that is pending and has no attempt, as if its user
+//! were at it. One that ended without an attempt is none.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -21,7 +21,10 @@ pub struct IdCardLimits {
 
 /// An ID card that has to rest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this ID card was used {limit} times within a {}, which is the vendor's limit", self.window_name())]
+#[error(
+    "an ID card may be used {limit} times within a {}; counted were its attempts, and this caller's pending verifications of it",
+    self.window_name()
+)]
 pub struct LimitReached {
     pub limit: usize,
     pub window: SignedDuration,
@@ -54,6 +57,13 @@ impl IdCardLimits {
 }
 
 impl LimitReached {
+    /// The same with a coarse wait: whole minutes for a minute, whole hours for a day.
+    pub fn rounded_up(self) -> Self {
+        let step_s = if self.window == MINUTE { 60 } else { 3600 };
+        let steps = self.retry_after.as_secs() / step_s + 1;
+        Self { retry_after: SignedDuration::from_secs(steps * step_s), ..self }
+    }
+
     /// `minute` or `day`.
     pub fn window_name(&self) -> &'static str {
         if self.window == MINUTE { "minute" } else { "day" }
@@ -100,6 +110,19 @@ mod tests {
     #[test]
     fn the_text_says_which_limit() {
         let reached = LimitReached { limit: 15, window: MINUTE, retry_after: MINUTE };
-        assert_eq!(reached.to_string(), "this ID card was used 15 times within a minute, which is the vendor's limit");
+        assert_eq!(
+            reached.to_string(),
+            "an ID card may be used 15 times within a minute; counted were its attempts, and this caller's pending verifications of it"
+        );
+    }
+
+    #[test]
+    fn a_coarse_wait_is_never_shorter() {
+        let rounded = |window, secs| {
+            let reached = LimitReached { limit: 1, window, retry_after: SignedDuration::from_secs(secs) };
+            reached.rounded_up().retry_after.as_secs()
+        };
+        assert_eq!((rounded(MINUTE, 1), rounded(MINUTE, 59)), (60, 60));
+        assert_eq!((rounded(DAY, 1), rounded(DAY, 3_600), rounded(DAY, 86_399)), (3_600, 7_200, 86_400));
     }
 }

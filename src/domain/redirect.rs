@@ -60,8 +60,15 @@ pub fn check_target(text: &str, allowed: Option<&[AllowedTarget]>) -> Result<Url
     let url = parse_http_url(text)?;
     // A server may read an encoded slash as a slash, and so leave the path that was allowed.
     let path = url.path().to_ascii_lowercase();
-    if path.contains("%2f") || path.contains("%5c") || path.contains("%2e") {
+    if ["%2f", "%5c", "%2e"].iter().any(|encoded| path.contains(encoded)) {
         return Err("has an encoded slash, backslash or dot in its path".into());
+    }
+    // So does one that decodes twice, or one that drops what stands after a semicolon.
+    if path.contains("%25") {
+        return Err("has an encoded percent sign in its path".into());
+    }
+    if path.split('/').any(|segment| matches!(segment.split(';').next(), Some("." | ".."))) {
+        return Err("has a segment of dots with parameters in its path".into());
     }
     if allowed.is_none_or(|allowed| allowed.iter().any(|target| target.allows(&url))) {
         Ok(url)

@@ -1,12 +1,18 @@
 //! Stands before every service: lets in whom [`crate::auth`] knows and who has calls left, and what is open to all.
 
 use super::{
+    body::{GuardedBody, cut_by},
+    intake::goes_on,
+    listener::ConnectionInfo,
     pb::verification_service_server,
-    status::{over_quota, refused, unauthenticated},
+    refusals::{note_login, note_missing_right},
+    shares::CallShares,
+    status::{over_quota, refused, revoked, unauthenticated},
 };
 use crate::{
-    auth::{Authenticator, identity::Peer},
+    auth::{Authenticated, Authenticator},
     domain::caller::Caller,
+    shares::Share,
 };
 use http::{Request, Response, request::Parts};
 use std::{
@@ -39,11 +45,12 @@ impl Open {
 pub struct AuthLayer {
     authenticator: Arc<Authenticator>,
     open: Open,
+    shares: Arc<CallShares>,
 }
 
 impl AuthLayer {
-    pub(super) fn new(authenticator: Arc<Authenticator>, open: Open) -> Self {
-        Self { authenticator, open }
+    pub(super) fn new(authenticator: Arc<Authenticator>, open: Open, shares: Arc<CallShares>) -> Self {
+        Self { authenticator, open, shares }
     }
 }
 
@@ -76,19 +83,32 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if self.layer.open.covers(request.uri().path()) {
-            return Box::pin(self.inner.call(request));
-        }
         // The one that is ready is used, and its clone stays.
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
-        let authenticator = Arc::clone(&self.layer.authenticator);
+        let AuthLayer { authenticator, open, shares } = self.layer.clone();
         Box::pin(async move {
+            if open.covers(request.uri().path()) {
+                let is_stream = goes_on(request.uri().path());
+                let connection = request.extensions().get::<ConnectionInfo>();
+                return match connection.map(|connection| shares.open_call(connection, is_stream)).transpose() {
+                    Ok(share) => Ok(inner.call(request).await?.map(|body| GuardedBody::holding(body, share))),
+                    Err(status) => Ok(status.into_http()),
+                };
+            }
             let (mut parts, body) = request.into_parts();
-            match admit(&authenticator, &parts).await {
-                Ok(caller) => {
-                    parts.extensions.insert(caller);
-                    inner.call(Request::from_parts(parts, body)).await
+            match admit(&authenticator, &shares, &parts).await {
+                Ok(Admitted { found, held }) => {
+                    let peer = parts.extensions.get::<ConnectionInfo>().map(|info| info.peer.clone());
+                    let method = parts.uri.path().to_owned();
+                    parts.extensions.insert(Arc::clone(&found.caller));
+                    let answer = inner.call(Request::from_parts(parts, body)).await?;
+                    note_missing_right(&found.caller.name, &method, peer.as_ref(), answer.headers());
+                    let is_over = async move {
+                        found.revoked.cancelled_owned().await;
+                        revoked()
+                    };
+                    Ok(answer.map(|body| cut_by(GuardedBody::holding(body, held), is_over)))
                 }
                 Err(status) => Ok(status.into_http()),
             }
@@ -96,12 +116,28 @@ where
     }
 }
 
-async fn admit(authenticator: &Authenticator, call: &Parts) -> Result<Arc<Caller>, Status> {
-    let peer = call.extensions.get::<Peer>();
-    let found = authenticator.authenticate(&call.headers, peer).await.map_err(|error| refused(&error))?;
-    let is_create = is_create(call.uri.path());
-    found.quota.admit(is_create).map_err(|over| over_quota(&over))?;
-    Ok(found.caller)
+/// A caller, and what its call takes of the caller's share until it has ended.
+struct Admitted {
+    found: Authenticated,
+    held: (Share<String>, Option<Share<String>>),
+}
+
+async fn admit(authenticator: &Authenticator, shares: &CallShares, call: &Parts) -> Result<Admitted, Status> {
+    let connection = call.extensions.get::<ConnectionInfo>();
+    let peer = connection.map(|connection| &connection.peer);
+    let found = authenticator.authenticate(&call.headers, peer).await.map_err(|error| {
+        note_login(&error, call, peer);
+        refused(&error)
+    })?;
+    // A connection with a caller does not make room for one without.
+    if let Some(connection) = connection {
+        connection.place.set_in_use(true);
+    }
+    let path = call.uri.path();
+    found.quota.admit(is_create(path)).map_err(|over| over_quota(&over))?;
+    let name = &found.caller.name;
+    let held = (shares.call(name)?, goes_on(path).then(|| shares.stream(name)).transpose()?);
+    Ok(Admitted { found, held })
 }
 
 fn is_create(path: &str) -> bool {

@@ -8,8 +8,8 @@ use super::{
 use crate::{
     app::{
         CallbackOutcome, CallbackSource, CreatedVerification, Error, Event, EventKind, EvidenceRow, ListRequest, Page,
-        Reconciliation, ResultKey, ResultView, UsageDifference, UsageRequest, UsageRow, VerificationWithResult,
-        Watched,
+        Reconciliation, ResultKey, ResultView, UsageDifference, UsagePage, UsageRequest, UsageRow,
+        VerificationWithResult, Watched,
     },
     domain::{
         evidence::MediaKind,
@@ -24,9 +24,13 @@ use crate::{
     },
 };
 use jiff::Timestamp;
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 use tonic::Status;
 
+/// More than there are, for callers that know of later ones.
+const MAX_STATES: usize = 16;
+/// The last second that a timestamp of the contract can name: 9999-12-31T23:59:59Z.
+const LAST_SECOND: i64 = 253_402_300_799;
 /// The longest time that a GetResult waits.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
@@ -185,17 +189,20 @@ pub(super) fn download_response(part: pb::download_evidence_response::Part) -> p
 
 pub(super) fn list_request(request: pb::ListVerificationsRequest) -> Result<ListRequest, Status> {
     let mut faults = Faults::default();
-    let mut states = Vec::new();
-    for (i, state) in request.states.into_iter().enumerate() {
+    let mut states = BTreeSet::new();
+    if request.states.len() > MAX_STATES {
+        faults.add("states", format!("has {} entries; the limit is {MAX_STATES}", request.states.len()));
+    }
+    for (i, state) in request.states.into_iter().enumerate().take(MAX_STATES) {
         match pb::VerificationState::try_from(state).ok().and_then(stored_state) {
-            Some(state) => states.push(state),
+            Some(state) => drop(states.insert(state)),
             None => faults.add(format!("states[{i}]"), "is not a state"),
         }
     }
     let created_from = optional_time("create_time_from", request.create_time_from, &mut faults);
     let created_before = optional_time("create_time_before", request.create_time_before, &mut faults);
     let list = ListRequest {
-        states,
+        states: states.into_iter().collect(),
         flow: request.flow,
         reference: request.reference,
         created_from,
@@ -257,10 +264,12 @@ pub(super) fn usage_request(request: pb::GetUsageRequest) -> UsageRequest {
         last_date: request.last_date,
         caller: request.caller,
         flow: request.flow,
+        page_size: request.page_size,
+        page_token: request.page_token,
     }
 }
 
-pub(super) fn usage_response(rows: Vec<UsageRow>) -> pb::GetUsageResponse {
+pub(super) fn usage_response(page: UsagePage) -> pb::GetUsageResponse {
     let row = |row: UsageRow| pb::UsageRow {
         date: row.day.to_string(),
         caller: row.caller,
@@ -269,7 +278,10 @@ pub(super) fn usage_response(rows: Vec<UsageRow>) -> pb::GetUsageResponse {
         attempts: row.attempts,
         charged_attempts: row.charged_attempts,
     };
-    pb::GetUsageResponse { rows: rows.into_iter().map(row).collect() }
+    pb::GetUsageResponse {
+        rows: page.rows.into_iter().map(row).collect(),
+        next_page_token: page.next_page_token.unwrap_or_default(),
+    }
 }
 
 pub(super) fn reconciliation_response(compared: Reconciliation) -> pb::ReconcileUsageResponse {
@@ -383,10 +395,39 @@ pub(super) fn optional_time(
     time: Option<prost_types::Timestamp>,
     faults: &mut Faults,
 ) -> Option<Timestamp> {
-    let time = Timestamp::new(time?.seconds, time?.nanos).map_err(|_| "is not a time".to_owned());
-    faults.check(field, time)
+    let prost_types::Timestamp { seconds, nanos } = time?;
+    // The last hours of the year 9999 are beyond what we reckon with, and after everything that is.
+    let is_last = (Timestamp::MAX.as_second()..=LAST_SECOND).contains(&seconds) && (0..1_000_000_000).contains(&nanos);
+    let time = if is_last { Ok(Timestamp::MAX) } else { Timestamp::new(seconds, nanos) };
+    faults.check(field, time.map_err(|_| "is not a time".to_owned()))
 }
 
 pub(super) fn timestamp(at: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_bounded_and_each_counts_once() {
+        let of = |states: Vec<i32>| list_request(pb::ListVerificationsRequest { states, ..Default::default() });
+        assert_eq!(of(vec![2, 1, 2, 1]).unwrap().states, ["passed", "pending"]);
+        assert!(of(vec![1; MAX_STATES + 1]).is_err());
+        assert!(of(vec![77]).is_err());
+    }
+
+    #[test]
+    fn times_reach_to_the_end_of_the_year_9999() {
+        let read = |seconds, nanos| {
+            let mut faults = Faults::default();
+            optional_time("at", Some(prost_types::Timestamp { seconds, nanos }), &mut faults)
+        };
+        assert_eq!(read(0, 5), Timestamp::new(0, 5).ok());
+        assert_eq!(read(LAST_SECOND, 999_999_999), Some(Timestamp::MAX));
+        for (seconds, nanos) in [(LAST_SECOND + 1, 0), (LAST_SECOND, 1_000_000_000), (i64::MAX, 0), (i64::MIN, 0)] {
+            assert_eq!(read(seconds, nanos), None, "{seconds} {nanos}");
+        }
+    }
 }

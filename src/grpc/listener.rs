@@ -1,104 +1,134 @@
 //! Takes in connections of the gRPC port: plain ones, or TLS with the certificate of the moment.
 
 use super::tls::ServerTls;
-use crate::auth::identity::{Peer, identities_in};
+use crate::{
+    auth::identity::{Peer, identities_in},
+    listen::{GuardedIo, PlaceHandle, Places},
+};
 use futures_util::{Stream, stream};
 use std::{
     io,
-    net::SocketAddr,
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
 };
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 use tonic::transport::server::Connected;
 
-/// A client that does not get on with the handshake holds a place for no longer than this.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many handshakes are under way at once; more wait in the listener's backlog.
-const MAX_HANDSHAKES: usize = 256;
-/// When no connection can be accepted (no file descriptors left), how long to wait before trying again.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How every client of HTTP/2 begins (RFC 9113, section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A connection that is ready for HTTP/2.
+type Io = Either<GuardedIo<TcpStream>, Box<TlsStream<GuardedIo<TcpStream>>>>;
+
+/// A connection that has begun to speak HTTP/2.
 pub struct Connection {
-    io: Either<TcpStream, Box<TlsStream<TcpStream>>>,
-    peer: Peer,
+    io: Io,
+    /// The part of the preface that is still to be replayed to the HTTP/2 server.
+    preface: &'static [u8],
+    info: ConnectionInfo,
+}
+
+/// Connection details that each call can look up.
+#[derive(Clone)]
+pub struct ConnectionInfo {
+    pub(super) peer: Peer,
+    pub(super) place: PlaceHandle,
 }
 
 /// The connections of a listener. Dropping the stream closes the listener.
 pub(super) fn connections(
     listener: TcpListener,
+    places: Arc<Places>,
     tls: Option<Arc<ServerTls>>,
 ) -> impl Stream<Item = io::Result<Connection>> {
     let (ready, taken) = mpsc::channel(1);
-    tokio::spawn(accept(listener, tls, ready));
+    tokio::spawn(accept(listener, places, tls, ready));
     stream::unfold(taken, async |mut taken| Some((Ok(taken.recv().await?), taken)))
 }
 
 /// Handshakes go on side by side: a slow client holds up nobody.
-async fn accept(listener: TcpListener, tls: Option<Arc<ServerTls>>, ready: mpsc::Sender<Connection>) {
-    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+async fn accept(
+    listener: TcpListener,
+    places: Arc<Places>,
+    tls: Option<Arc<ServerTls>>,
+    ready: mpsc::Sender<Connection>,
+) {
     loop {
-        let place = Arc::clone(&handshakes).acquire_owned().await.expect("the semaphore is never closed");
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let (tcp, ip) = tokio::select! {
+            accepted = places.accept(&listener) => accepted,
             () = ready.closed() => return,
         };
-        let (tcp, address) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(error = %error, "no connection could be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
+        let timeout = places.opening_timeout(ip);
         let (tls, ready) = (tls.clone(), ready.clone());
         tokio::spawn(async move {
-            let made = tokio::time::timeout(HANDSHAKE_TIMEOUT, make_ready(tcp, address, tls)).await;
+            let made = tokio::time::timeout(timeout, make_ready(tcp, ip, tls)).await;
             match made.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 // Fails when the gateway stops meanwhile.
                 Ok(connection) => drop(ready.send(connection).await),
-                Err(error) => {
-                    metrics::counter!("faceid_tls_handshakes_failed_total").increment(1);
-                    tracing::debug!(peer = %address.ip(), error = %error, "a TLS handshake failed");
-                }
+                Err(error) => tracing::debug!(peer = %ip, error = %error, "a connection was not opened"),
             }
-            drop(place);
         });
     }
 }
 
-async fn make_ready(tcp: TcpStream, address: SocketAddr, tls: Option<Arc<ServerTls>>) -> io::Result<Connection> {
-    tcp.set_nodelay(true)?;
-    // An IPv4 client on an IPv6 listener is that IPv4 client.
-    let ip = address.ip().to_canonical();
-    let Some(tls) = tls else {
-        return Ok(Connection { io: Either::Left(tcp), peer: Peer { ip, identities: Arc::default() } });
+async fn make_ready(tcp: GuardedIo<TcpStream>, ip: IpAddr, tls: Option<Arc<ServerTls>>) -> io::Result<Connection> {
+    tcp.io().set_nodelay(true)?;
+    let place = tcp.place();
+    let (mut io, identities): (Io, _) = match tls {
+        None => (Either::Left(tcp), Arc::default()),
+        Some(tls) => {
+            let stream = tls.acceptor().accept(tcp).await.inspect_err(|_| {
+                metrics::counter!("faceid_tls_handshakes_failed_total").increment(1);
+            })?;
+            let certificates = stream.get_ref().1.peer_certificates();
+            let identities = certificates.and_then(<[_]>::first).map(|own| identities_in(own)).unwrap_or_default();
+            (Either::Right(Box::new(stream)), identities)
+        }
     };
-    let stream = tls.acceptor().accept(tcp).await?;
-    let certificates = stream.get_ref().1.peer_certificates();
-    let identities = certificates.and_then(<[_]>::first).map(|own| identities_in(own)).unwrap_or_default();
-    Ok(Connection { io: Either::Right(Box::new(stream)), peer: Peer { ip, identities } })
+    read_preface(&mut io).await?;
+    Ok(Connection { io, preface: PREFACE, info: ConnectionInfo { peer: Peer { ip, identities }, place } })
+}
+
+/// Nothing is set up for a client that does not speak HTTP/2.
+async fn read_preface(io: &mut Io) -> io::Result<()> {
+    let mut seen = [0; PREFACE.len()];
+    let mut length = 0;
+    while length < PREFACE.len() {
+        match io.read(&mut seen[length..]).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => length += read,
+        }
+        if seen[..length] != PREFACE[..length] {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "does not speak HTTP/2"));
+        }
+    }
+    Ok(())
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Peer;
+    type ConnectInfo = ConnectionInfo;
 
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
+    fn connect_info(&self) -> ConnectionInfo {
+        self.info.clone()
     }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.preface.is_empty() {
+            let length = self.preface.len().min(buffer.remaining());
+            let (now, later) = self.preface.split_at(length);
+            buffer.put_slice(now);
+            self.preface = later;
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.io).poll_read(cx, buffer)
     }
 }

@@ -1,13 +1,19 @@
 //! The contract's front door: decode, call the use case, encode.
 
 mod audit_service;
+mod body;
 mod caller;
 mod convert;
 mod convert_result;
 mod credential_service;
 pub mod health;
+mod health_service;
+mod intake;
 mod listener;
 pub mod observe;
+mod reflection;
+mod refusals;
+mod shares;
 mod status;
 pub mod tls;
 mod usage_service;
@@ -17,12 +23,17 @@ mod vendor_errors_page;
 mod verification_service;
 
 pub use caller::Open;
+pub use shares::CallLimits;
 
-use crate::{app::App, auth::Authenticator};
+use crate::{app::App, auth::Authenticator, listen::Places};
 use audit_service::AuditApi;
 use caller::AuthLayer;
 use credential_service::CredentialApi;
+use health_service::HealthApi;
+use intake::IntakeLayer;
 use observe::ObserveLayer;
+use reflection::Files;
+use shares::CallShares;
 use std::{sync::Arc, time::Duration};
 use tls::ServerTls;
 use tokio::net::TcpListener;
@@ -64,14 +75,22 @@ pub const HEALTH_NAMES: [&str; 6] = [
     vault_service_server::SERVICE_NAME,
 ];
 
-/// A request with the largest photo has 2.3 MiB.
 /// A connection that stays silent for the two together is closed.
 const PING_INTERVAL: Duration = Duration::from_secs(60);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
+/// Flow-control windows: the most that a connection can make us buffer unread.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 128 * 1024;
 
-/// From the outside in: every call is observed, also one that is refused.
-type Layers = Stack<AuthLayer, Stack<ObserveLayer, Identity>>;
+/// From the outside in: every call is observed, also one that is refused; its caller is known before its message is received.
+type Layers = Stack<IntakeLayer, Stack<AuthLayer, Stack<ObserveLayer, Identity>>>;
+
+/// How much is served at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub streams_per_connection: u32,
+    pub calls: CallLimits,
+}
 
 /// The server with all services, and the handle on its health. Our RPCs that are not yet answered are tracked in `in_flight`.
 ///
@@ -81,49 +100,51 @@ pub async fn server(
     app: Arc<App>,
     authenticator: Arc<Authenticator>,
     open: Open,
+    limits: Limits,
     in_flight: TaskTracker,
-) -> Result<(Router<Layers>, HealthReporter), tonic_reflection::server::Error> {
-    let verification = VerificationServiceServer::new(VerificationApi::new(Arc::clone(&app)))
-        .max_decoding_message_size(MAX_REQUEST_BYTES)
-        .accept_compressed(CompressionEncoding::Gzip)
+) -> Result<(Router<Layers>, HealthReporter), prost::DecodeError> {
+    let shares = CallShares::new(limits.calls);
+    // Messages are bounded and decompressed by the intake.
+    let verification = VerificationServiceServer::new(VerificationApi::new(Arc::clone(&app), Arc::clone(&shares)))
         .send_compressed(CompressionEncoding::Gzip);
-    let usage = UsageServiceServer::new(UsageApi::new(Arc::clone(&app)));
-    let credential = CredentialServiceServer::new(CredentialApi::new(Arc::clone(&app)));
-    let audit = AuditServiceServer::new(AuditApi::new(Arc::clone(&app)));
-    let vault = VaultServiceServer::new(VaultApi::new(app));
-    let (health, health_service) = tonic_health::server::health_reporter();
+    let usage = UsageServiceServer::new(UsageApi::new(Arc::clone(&app))).send_compressed(CompressionEncoding::Gzip);
+    let credential =
+        CredentialServiceServer::new(CredentialApi::new(Arc::clone(&app))).send_compressed(CompressionEncoding::Gzip);
+    let audit = AuditServiceServer::new(AuditApi::new(Arc::clone(&app))).send_compressed(CompressionEncoding::Gzip);
+    let vault = VaultServiceServer::new(VaultApi::new(app)).send_compressed(CompressionEncoding::Gzip);
+    let health = HealthReporter::new();
     health.set_serving::<VerificationServiceServer<VerificationApi>>().await;
     health.set_serving::<UsageServiceServer<UsageApi>>().await;
     health.set_serving::<CredentialServiceServer<CredentialApi>>().await;
     health.set_serving::<AuditServiceServer<AuditApi>>().await;
     health.set_serving::<VaultServiceServer<VaultApi>>().await;
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // Without google.rpc, tools show the details of an error as base64.
-            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-    };
-    let observed = [
+    let reflected = [
         DESCRIPTORS,
         tonic_health::pb::FILE_DESCRIPTOR_SET,
         tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
         tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        // Without google.rpc, tools show the details of an error as base64.
+        tonic_types::pb::FILE_DESCRIPTOR_SET,
     ];
+    let files = Files::of(&reflected)?;
     let router = Server::builder()
         // A peer that vanished without a word does not keep its connection.
         .http2_keepalive_interval(Some(PING_INTERVAL))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
-        .layer(ObserveLayer::new(&observed, in_flight)?)
-        .layer(AuthLayer::new(authenticator, open))
+        .max_concurrent_streams(limits.streams_per_connection)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .layer(ObserveLayer::new(&reflected, in_flight)?)
+        .layer(AuthLayer::new(authenticator, open, Arc::clone(&shares)))
+        .layer(IntakeLayer::new(shares))
         .add_service(verification)
         .add_service(usage)
         .add_service(credential)
         .add_service(audit)
         .add_service(vault)
-        .add_service(health_service)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?);
+        .add_service(HealthApi::server(&health))
+        .add_service(reflection::v1::Reflection::server(&files))
+        .add_service(reflection::v1alpha::Reflection::server(&files));
     Ok((router, health))
 }
 
@@ -134,8 +155,9 @@ pub async fn server(
 pub async fn serve(
     router: Router<Layers>,
     listener: TcpListener,
+    places: Arc<Places>,
     tls: Option<Arc<ServerTls>>,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
-    router.serve_with_incoming_shutdown(listener::connections(listener, tls), stop.cancelled_owned()).await
+    router.serve_with_incoming_shutdown(listener::connections(listener, places, tls), stop.cancelled_owned()).await
 }

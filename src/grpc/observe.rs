@@ -1,8 +1,14 @@
 //! What every RPC has: a span that continues the caller's trace, a count, a duration, its deadline, and a clear answer to
 //! messages that cannot be read.
 
-use super::status::{deadline_exceeded, invalid};
-use http::{HeaderMap, Request, Response, header::HeaderValue};
+use super::{
+    body::cut_by,
+    status::{deadline_exceeded, invalid},
+};
+use http::{
+    HeaderMap, Request, Response, StatusCode,
+    header::{CONTENT_TYPE, HeaderValue},
+};
 use http_body_util::BodyExt;
 use metrics::SharedString;
 use opentelemetry::propagation::Extractor;
@@ -74,25 +80,49 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if !speaks_grpc(request.headers()) {
+            let mut refusal = Response::new(Body::empty());
+            *refusal.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return Box::pin(async { Ok(refusal) });
+        }
         let method = self.layer.methods.name(request.uri().path());
         let span = rpc_span(&method, request.headers());
         // Health watches and reflection go on for as long as their clients like; a stop does not wait for them.
         let tracked = method.starts_with(OUR_PACKAGE).then(|| self.layer.in_flight.token());
         let rpc = RunningRpc { method, span: span.clone(), started: Instant::now(), counted: false, _tracked: tracked };
         let deadline = deadline_of(request.headers());
+        // A call whose time is over is not begun: what it would meet first is chance.
+        if deadline.is_some_and(|deadline| deadline.is_zero()) {
+            let answer = rpc.watch(deadline_exceeded().into_http());
+            return Box::pin(async { Ok(answer) });
+        }
+        let deadline = deadline.map(|deadline| tokio::time::Instant::now() + deadline);
         let answer = self.inner.call(request);
         let observed = async move {
-            let response = match deadline {
-                Some(deadline) => match tokio::time::timeout(deadline, answer).await {
-                    Ok(response) => response?,
-                    Err(_) => deadline_exceeded().into_http(),
-                },
-                None => answer.await?,
+            let Some(deadline) = deadline else { return Ok(rpc.watch(explain_unreadable(answer.await?))) };
+            let response = match tokio::time::timeout_at(deadline, answer).await {
+                Ok(response) => explain_unreadable(response?),
+                Err(_) => deadline_exceeded().into_http(),
             };
-            Ok(rpc.watch(explain_unreadable(response)))
+            if response.headers().contains_key(GRPC_STATUS) {
+                return Ok(rpc.watch(response));
+            }
+            // For a stream, the deadline covers all of it.
+            let over = async move {
+                tokio::time::sleep_until(deadline).await;
+                deadline_exceeded()
+            };
+            Ok(rpc.watch(response.map(|body| cut_by(body, over))))
         };
         Box::pin(observed.instrument(span))
     }
+}
+
+/// `application/grpc`, alone or with what follows a `+` or a `;`.
+fn speaks_grpc(headers: &HeaderMap) -> bool {
+    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let rest = given.strip_prefix("application/grpc");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']))
 }
 
 fn rpc_span(method: &str, headers: &HeaderMap) -> Span {
@@ -194,19 +224,15 @@ impl Drop for RunningRpc {
     }
 }
 
-fn code_in(headers: &HeaderMap) -> Option<Code> {
+pub(super) fn code_in(headers: &HeaderMap) -> Option<Code> {
     headers.get(GRPC_STATUS).map(|value| Code::from_bytes(value.as_bytes()))
 }
 
-/// A message that is too long or no protobuf never reaches a handler, and tonic calls it OUT_OF_RANGE (RESOURCE_EXHAUSTED when
-/// it grows too long by decompression) or INTERNAL. Ours always carry details, so a status without them is tonic's.
+/// A message that is no protobuf never reaches a handler, and tonic calls it INTERNAL. Ours always carry details, so a status
+/// without them is tonic's.
 fn explain_unreadable(response: Response<Body>) -> Response<Body> {
     let from_handler = response.headers().contains_key(GRPC_STATUS_DETAILS);
     match code_in(response.headers()) {
-        Some(Code::OutOfRange | Code::ResourceExhausted) if !from_handler => {
-            let problem = format!("is over {} bytes", super::MAX_REQUEST_BYTES);
-            invalid("(message)", &problem).into_http()
-        }
         Some(Code::Internal) if !from_handler => {
             invalid("(message)", "cannot be decoded: it is not a message of faceid.v1").into_http()
         }
@@ -287,9 +313,7 @@ mod tests {
         let never =
             tower::service_fn(|_request: Request<Body>| std::future::pending::<Result<Response<Body>, Status>>());
         let layer = ObserveLayer::new(&[super::super::DESCRIPTORS], TaskTracker::new()).unwrap();
-        let mut request = Request::new(Body::empty());
-        request.headers_mut().insert(GRPC_TIMEOUT, HeaderValue::from_static("20m"));
-        let answer = layer.layer(never).call(request).await.unwrap();
+        let answer = layer.layer(never).call(request("20m")).await.unwrap();
         assert_eq!(code_in(answer.headers()), Some(Code::DeadlineExceeded));
         let status = Status::from_header_map(answer.headers()).unwrap();
         assert_eq!(
@@ -310,15 +334,58 @@ mod tests {
 
     #[test]
     fn what_tonic_cannot_read_is_the_callers_mistake() {
-        for status in [
-            Status::out_of_range("too large"),
-            Status::resource_exhausted("too large when decompressed"),
-            Status::internal("failed to decode"),
-        ] {
-            let answer = explain_unreadable(status.into_http());
-            assert_eq!(code_in(answer.headers()), Some(Code::InvalidArgument));
-        }
+        let answer = explain_unreadable(Status::internal("failed to decode").into_http());
+        assert_eq!(code_in(answer.headers()), Some(Code::InvalidArgument));
         let ours = invalid("flow", "is missing").into_http();
         assert_eq!(code_in(explain_unreadable(ours).headers()), Some(Code::InvalidArgument));
+    }
+
+    fn request(timeout: &'static str) -> Request<Body> {
+        let mut request = Request::new(Body::empty());
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        request.headers_mut().insert(GRPC_TIMEOUT, HeaderValue::from_static(timeout));
+        request
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_time_is_over_is_not_begun() {
+        let begun =
+            tower::service_fn(|_request: Request<Body>| -> std::future::Ready<Result<Response<Body>, Status>> {
+                panic!("begun")
+            });
+        let layer = ObserveLayer::new(&[super::super::DESCRIPTORS], TaskTracker::new()).unwrap();
+        for timeout in ["0m", "1n", "5m"] {
+            let answer = layer.layer(begun).call(request(timeout)).await.unwrap();
+            assert_eq!(code_in(answer.headers()), Some(Code::DeadlineExceeded), "{timeout}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_ends_with_its_deadline() {
+        let endless = tower::service_fn(|_request: Request<Body>| {
+            let frames = futures_util::stream::pending::<Result<http_body::Frame<bytes::Bytes>, Status>>();
+            let answer = Response::new(Body::new(http_body_util::StreamBody::new(frames)));
+            std::future::ready(Ok::<_, Status>(answer))
+        });
+        let layer = ObserveLayer::new(&[super::super::DESCRIPTORS], TaskTracker::new()).unwrap();
+        let mut answer = layer.layer(endless).call(request("2S")).await.unwrap();
+        let trailers = answer.body_mut().frame().await.unwrap().unwrap().into_trailers().unwrap();
+        assert_eq!(code_in(&trailers), Some(Code::DeadlineExceeded));
+    }
+
+    #[tokio::test]
+    async fn other_content_types_are_refused() {
+        for (given, is_grpc) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc;x=y", true),
+            ("application/grpc-web", false),
+            ("application/json", false),
+            ("", false),
+        ] {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(given))]);
+            assert_eq!(speaks_grpc(&headers), is_grpc, "{given}");
+        }
+        assert!(!speaks_grpc(&HeaderMap::new()));
     }
 }

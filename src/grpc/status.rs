@@ -4,18 +4,30 @@ use crate::{
     app::{Error, Reason, VendorFailure},
     auth::{Refused, quota::OverQuota},
     domain::fault::Fault,
+    shares::Full,
 };
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+    time::Duration,
+};
 use tonic::{Code, Status};
 use tonic_types::{
-    BadRequest, ErrorDetail, ErrorDetails, ErrorInfo, FieldViolation, LocalizedMessage, PreconditionFailure,
-    PreconditionViolation, QuotaFailure, QuotaViolation, RequestInfo, RetryInfo, StatusExt,
+    BadRequest, ErrorDetail, ErrorInfo, FieldViolation, PreconditionFailure, PreconditionViolation, QuotaFailure,
+    QuotaViolation, RequestInfo, RetryInfo, StatusExt,
 };
 
 /// `ErrorInfo.domain` of every error.
 pub(super) const DOMAIN: &str = "faceid-gateway";
 /// When to come back after an outage or a throttle.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Message and details together, as they travel. Both are in the trailers, of which clients and proxies take 8 KiB: over that a
+/// client sees another error, and a proxy may reset the connection that others share.
+const MAX_STATUS_BYTES: usize = 6 * 1024;
+/// Limit for the message alone; it travels twice.
+const MAX_MESSAGE_BYTES: usize = 1024;
+const MAX_VIOLATIONS: usize = 32;
+const MAX_VIOLATION_BYTES: usize = 256;
 
 /// The status of a failed use case. Logs it: callers' mistakes quietly, ours and the vendor's loudly.
 pub(super) fn status(error: &Error) -> Status {
@@ -31,24 +43,24 @@ pub(super) fn status(error: &Error) -> Status {
     } else {
         tracing::debug!(reason = reason.name(), "call refused");
     }
-    Status::with_error_details_vec(code, message(error, reason), details(error, reason, vendor))
+    capped(code, &message(error, reason), details(error, reason, vendor))
 }
 
 /// The status of a call that showed no valid token.
 pub(super) fn unauthenticated(message: &str) -> Status {
-    let details = ErrorDetails::with_error_info(Reason::Unauthenticated.name(), DOMAIN, HashMap::new());
-    Status::with_error_details(Code::Unauthenticated, message, details)
+    plain(Reason::Unauthenticated, message)
+}
+
+/// The status of a stream whose caller's token, subject or identity was taken out of the configuration.
+pub(super) fn revoked() -> Status {
+    unauthenticated("what the call showed of its caller counts no more: it was taken out of the configuration")
 }
 
 /// The status of a call that showed no caller that is known.
 pub(super) fn refused(refused: &Refused) -> Status {
     match refused {
-        Refused::Unauthenticated(message) => unauthenticated(message),
-        Refused::KeysUnavailable => {
-            let mut details = ErrorDetails::with_error_info(Reason::JwtKeysUnavailable.name(), DOMAIN, HashMap::new());
-            details.set_retry_info(Some(RETRY_DELAY));
-            Status::with_error_details(code(Reason::JwtKeysUnavailable), refused.to_string(), details)
-        }
+        Refused::Nothing(_) | Refused::Invalid(_) | Refused::Unknown(_) => unauthenticated(&refused.to_string()),
+        Refused::KeysUnavailable => later(Reason::JwtKeysUnavailable, &refused.to_string(), RETRY_DELAY, None),
     }
 }
 
@@ -60,16 +72,117 @@ pub(super) fn over_quota(over: &OverQuota) -> Status {
         .increment(1);
     let message =
         format!("caller {caller} may make {per_minute} calls a minute ({setting}); call again when RetryInfo says");
-    let mut details = ErrorDetails::with_error_info(Reason::CallerQuotaExceeded.name(), DOMAIN, HashMap::new());
-    details.set_retry_info(Some(*retry_after));
-    details.set_quota_failure(vec![QuotaViolation::new(format!("caller:{caller}"), *setting)]);
-    Status::with_error_details(code(Reason::CallerQuotaExceeded), message, details)
+    let violation = QuotaViolation::new(format!("caller:{caller}"), *setting);
+    later(Reason::CallerQuotaExceeded, &message, *retry_after, Some(violation))
+}
+
+/// The status of a call for which its caller, or its peer, has too much under way.
+pub(super) fn over_share(holder: &str, setting: &'static str, full: Full) -> Status {
+    tracing::debug!(holder, setting, "call over its holder's share");
+    metrics::counter!("faceid_share_refusals_total", "setting" => setting).increment(1);
+    let message = match full {
+        Full::ForHolder { limit } => format!("{holder} has all of its share under way: {limit} ({setting})"),
+        Full::InAll { limit } => format!("all holders together have everything under way: {limit} ({setting})"),
+    };
+    later(Reason::CallerQuotaExceeded, &message, RETRY_DELAY, Some(QuotaViolation::new(holder, setting)))
 }
 
 /// The status of a call whose caller waits no longer. What was begun goes on: a repeated `request_id` finds it.
 pub(super) fn deadline_exceeded() -> Status {
-    let details = ErrorDetails::with_error_info(Reason::DeadlineExceeded.name(), DOMAIN, HashMap::new());
-    Status::with_error_details(code(Reason::DeadlineExceeded), "the caller's deadline ended first", details)
+    plain(Reason::DeadlineExceeded, "the caller's deadline ended first")
+}
+
+/// The status of a call whose message did not come.
+pub(super) fn not_received(timeout: Duration) -> Status {
+    plain(Reason::DeadlineExceeded, &format!("the call's message was not received within {} s", timeout.as_secs()))
+}
+
+fn plain(reason: Reason, message: &str) -> Status {
+    capped(code(reason), message, vec![info(reason).into()])
+}
+
+fn later(reason: Reason, message: &str, retry_after: Duration, violation: Option<QuotaViolation>) -> Status {
+    let mut details = vec![info(reason).into(), RetryInfo::new(Some(retry_after)).into()];
+    details.extend(violation.map(|violation| QuotaFailure::new(vec![violation]).into()));
+    capped(code(reason), message, details)
+}
+
+fn info(reason: Reason) -> ErrorInfo {
+    ErrorInfo::new(reason.name(), DOMAIN, HashMap::new())
+}
+
+/// Every status is made here: one detail of a type, and all of it so small that every client and proxy takes it.
+fn capped(code: Code, message: &str, details: Vec<ErrorDetail>) -> Status {
+    let message = cut(message, MAX_MESSAGE_BYTES);
+    let mut seen = HashSet::new();
+    let mut details: Vec<ErrorDetail> =
+        details.into_iter().filter(|detail| seen.insert(mem::discriminant(detail))).collect();
+    let mut violations = Vec::new();
+    if let Some(ErrorDetail::BadRequest(bad)) =
+        details.iter_mut().find(|detail| matches!(detail, ErrorDetail::BadRequest(_)))
+    {
+        violations = mem::take(&mut bad.field_violations);
+    }
+    let all = violations.len();
+    violations.truncate(MAX_VIOLATIONS);
+    loop {
+        if let Some(ErrorDetail::BadRequest(bad)) =
+            details.iter_mut().find(|detail| matches!(detail, ErrorDetail::BadRequest(_)))
+        {
+            bad.field_violations = first_of(&violations, all);
+        }
+        let status = Status::with_error_details_vec(code, message.clone(), details.clone());
+        if travelling_bytes(&status) <= MAX_STATUS_BYTES {
+            return status;
+        }
+        // The last faults go first, then the last details; what happened stays.
+        if violations.pop().is_none() && details.len() > 1 {
+            details.pop();
+        } else if violations.is_empty() && details.len() == 1 {
+            return Status::with_error_details_vec(code, message, vec![]);
+        }
+    }
+}
+
+/// The first faults, and how many there are beside.
+fn first_of(violations: &[FieldViolation], all: usize) -> Vec<FieldViolation> {
+    let shortened = |violation: &FieldViolation| {
+        let [field, description] =
+            [&violation.field, &violation.description].map(|text| cut(text, MAX_VIOLATION_BYTES));
+        FieldViolation::new(field, description)
+    };
+    let mut first: Vec<_> = violations.iter().map(shortened).collect();
+    let more = all - violations.len();
+    if more > 0 {
+        first.push(FieldViolation::new("(more)", format!("and {more} more")));
+    }
+    first
+}
+
+/// The details travel in base64, the message percent-encoded.
+fn travelling_bytes(status: &Status) -> usize {
+    status.details().len().div_ceil(3) * 4 + status.message().chars().map(encoded_bytes).sum::<usize>()
+}
+
+fn encoded_bytes(character: char) -> usize {
+    if matches!(character, ' '..='~') && character != '%' { 1 } else { 3 * character.len_utf8() }
+}
+
+/// The text, or as much of it as travels in `max_bytes`.
+fn cut(text: &str, max_bytes: usize) -> String {
+    const ELLIPSIS: &str = "...";
+    let mut length = 0;
+    let fits = |(at, character): (usize, char)| {
+        length += encoded_bytes(character);
+        (length > max_bytes).then_some(at)
+    };
+    match text.char_indices().find_map(fits) {
+        None => text.to_owned(),
+        Some(end) => {
+            let end = text.floor_char_boundary(end.saturating_sub(ELLIPSIS.len()));
+            format!("{}{ELLIPSIS}", &text[..end])
+        }
+    }
 }
 
 /// The status of a message that is not what the contract says, before any use case is asked.
@@ -130,7 +243,7 @@ fn message(error: &Error, reason: Reason) -> String {
 }
 
 fn details(error: &Error, reason: Reason, vendor: Option<VendorFailure<'_>>) -> Vec<ErrorDetail> {
-    let mut info = ErrorInfo::new(reason.name(), DOMAIN, HashMap::new());
+    let mut info = info(reason);
     let mut details = Vec::new();
     if let Some(vendor) = vendor {
         info.metadata.insert("vendor_action".to_owned(), vendor.action.to_owned());
@@ -141,8 +254,8 @@ fn details(error: &Error, reason: Reason, vendor: Option<VendorFailure<'_>>) -> 
             info.metadata.insert("vendor_request_id".to_owned(), request_id.to_owned());
             details.push(RequestInfo::new(request_id, "").into());
         }
-        details.push(LocalizedMessage::new("en-US", vendor.known.hint_en).into());
-        details.push(LocalizedMessage::new("zh-CN", vendor.known.hint_zh).into());
+        info.metadata.insert("hint_en".to_owned(), vendor.known.hint_en.to_owned());
+        info.metadata.insert("hint_zh".to_owned(), vendor.known.hint_zh.to_owned());
     }
     details.insert(0, info.into());
     let faults = error.faults();
@@ -241,22 +354,40 @@ mod tests {
             let status = refused(&vendor_code);
             let details = status.get_error_details_vec();
             let known = tencent::catalogue::of_code(&vendor_code);
-            let hints: Vec<(&str, &str)> = details
-                .iter()
-                .filter_map(|detail| match detail {
-                    ErrorDetail::LocalizedMessage(hint) => Some((hint.locale.as_str(), hint.message.as_str())),
-                    _ => None,
-                })
-                .collect();
-            assert_eq!(hints, [("en-US", known.hint_en), ("zh-CN", known.hint_zh)], "{vendor_code}");
             let ErrorDetail::ErrorInfo(info) = &details[0] else { panic!("{vendor_code}: ErrorInfo comes first") };
+            let hints = (info.metadata["hint_en"].as_str(), info.metadata["hint_zh"].as_str());
+            assert_eq!(hints, (known.hint_en, known.hint_zh), "{vendor_code}");
             assert_eq!(info.metadata["vendor_code"], vendor_code);
             assert_eq!(info.metadata["acts"], known.acts.name(), "{vendor_code}");
             assert!(status.message().contains(known.hint_en), "{vendor_code}");
-            // Peers refuse headers over 8 KB, and both travel there: the details in base64, the message percent-encoded.
-            let sent = status.details().len() * 4 / 3 + status.message().len() * 3;
-            assert!(sent < 4096, "{vendor_code}: {sent} bytes");
+            assert!(travelling_bytes(&status) < 4096, "{vendor_code}");
         }
+    }
+
+    #[test]
+    fn many_faults_are_cut_to_what_travels() {
+        for (field, problem) in [("states", "is not a state"), ("答案", "太长了太长了太长了"), ("%", "%\n\u{7f}")]
+        {
+            let fault = |i| Fault { field: format!("{field}[{i}]"), problem: problem.repeat(20) };
+            let status = status(&Error::InvalidFields((0..5_000).map(fault).collect()));
+            let bytes = travelling_bytes(&status);
+            assert!((1_000..=MAX_STATUS_BYTES).contains(&bytes), "{field}: {bytes}");
+            let violations = status.get_error_details().bad_request().unwrap().field_violations.clone();
+            let (last, first) = violations.split_last().unwrap();
+            assert!(first.len() > 3 && first[0].field == format!("{field}[0]"), "{field}: {}", first.len());
+            assert_eq!(last.description, format!("and {} more", 5_000 - first.len()));
+        }
+    }
+
+    #[test]
+    fn a_status_has_one_detail_of_a_type_and_always_its_reason() {
+        let long = || PreconditionFailure::new(vec![PreconditionViolation::new("a", "b", "c".repeat(9_000))]).into();
+        let twice = vec![info(Reason::Internal).into(), RetryInfo::new(None).into(), RetryInfo::new(None).into()];
+        assert_eq!(capped(Code::Internal, "x", twice).get_error_details_vec().len(), 2);
+        let status = capped(Code::Internal, &"长".repeat(9_000), vec![info(Reason::Internal).into(), long()]);
+        assert!(status.message().ends_with("长..."));
+        assert_eq!(status.get_error_details().error_info().unwrap().reason, "INTERNAL");
+        assert!(travelling_bytes(&status) <= MAX_STATUS_BYTES);
     }
 
     #[test]

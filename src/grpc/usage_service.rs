@@ -20,8 +20,8 @@ impl pb::usage_service_server::UsageService for UsageApi {
     async fn get_usage(&self, request: Request<pb::GetUsageRequest>) -> Result<Response<pb::GetUsageResponse>, Status> {
         let caller = caller_of(&request)?;
         let request = convert::usage_request(request.into_inner());
-        let rows = self.app.get_usage(&caller, request).await.map_err(|error| status(&error))?;
-        Ok(Response::new(convert::usage_response(rows)))
+        let page = self.app.get_usage(&caller, request).await.map_err(|error| status(&error))?;
+        Ok(Response::new(convert::usage_response(page)))
     }
 
     async fn reconcile_usage(

@@ -29,11 +29,10 @@ fn page() -> String {
         "<!-- Made by `UPDATE_DOCS=1 cargo test --lib vendor_errors_page`; a test holds it to the code. -->\n\
          # What Tencent answers, and who should do what\n\n\
          What goes wrong is told to the caller as a gRPC status: the code, `ErrorInfo.reason`, `ErrorInfo.metadata` with `vendor_code`,\n\
-         `vendor_request_id`, `tries` and `acts` (`user`, `caller`, `operator` or `vendor`), and the hint below as a `LocalizedMessage` in `en-US`\n\
-         and one in `zh-CN`. The same is in [`src/tencent/catalogue.rs`](../src/tencent/catalogue.rs), which this page is made of.\n\n\
-         出错时，调用方会收到 gRPC 状态码、`ErrorInfo.reason`，以及 `ErrorInfo.metadata` 中的 `vendor_code`、`vendor_request_id`、`tries` 和 `acts`\n\
-         （由谁处理：`user` 用户、`caller` 调用方、`operator` 运维、`vendor` 腾讯云）；下表中的提示以 `LocalizedMessage` 的形式附带，`en-US` 和\n\
-         `zh-CN` 各一条。\n",
+         `vendor_request_id`, `tries`, `acts` (`user`, `caller`, `operator` or `vendor`), and the hint below as `hint_en` and `hint_zh`.\n\
+         The same is in [`src/tencent/catalogue.rs`](../src/tencent/catalogue.rs), which this page is made of.\n\n\
+         出错时，调用方会收到 gRPC 状态码、`ErrorInfo.reason`，以及 `ErrorInfo.metadata` 中的 `vendor_code`、`vendor_request_id`、`tries`、`acts`\n\
+         （由谁处理：`user` 用户、`caller` 调用方、`operator` 运维、`vendor` 腾讯云）以及下表中的提示：`hint_en` 和 `hint_zh`。\n",
     );
     section(&mut page, "Error codes / 错误码", catalogue::CODES.iter());
     page.push_str("\nIn answer to GetDetectInfoEnhanced / 查询结果（GetDetectInfoEnhanced）时：\n");

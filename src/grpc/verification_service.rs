@@ -1,6 +1,6 @@
 //! `faceid.v1.VerificationService`.
 
-use super::{caller::caller_of, convert, observe::time_left, pb, status::status};
+use super::{caller::caller_of, convert, observe::time_left, pb, shares::CallShares, status::status};
 use crate::app::{App, Error, Urgency, Visitor};
 use futures_util::{
     Stream, StreamExt,
@@ -16,11 +16,12 @@ const ANSWER_TIME: Duration = Duration::from_millis(100);
 
 pub struct VerificationApi {
     app: Arc<App>,
+    shares: Arc<CallShares>,
 }
 
 impl VerificationApi {
-    pub(super) fn new(app: Arc<App>) -> Self {
-        Self { app }
+    pub(super) fn new(app: Arc<App>, shares: Arc<CallShares>) -> Self {
+        Self { app, shares }
     }
 }
 
@@ -62,6 +63,7 @@ impl pb::verification_service_server::VerificationService for VerificationApi {
         // An answer that comes a little before the caller's deadline is one; at the deadline it is an error.
         let wait = time_left.map_or(wait, |left| wait.min(left.saturating_sub(ANSWER_TIME)));
         let urgency = Urgency::within(time_left);
+        let _waiting = (!wait.is_zero()).then(|| self.shares.wait(&caller.name)).transpose()?;
         let told =
             self.app.get_result(&caller, key, view, fresh, wait, urgency).await.map_err(|error| status(&error))?;
         Ok(Response::new(convert::result_response(told)))

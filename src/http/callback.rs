@@ -1,29 +1,36 @@
 //! `GET /callback`: the user's browser comes back from the vendor, and is sent on.
 
-use super::HttpState;
-use crate::app::{CallbackSource, Error, Reason, Urgency, Visitor};
+use crate::app::{App, CallbackSource, Error, Reason, Urgency, Visitor};
 use axum::{
     extract::{RawQuery, State},
     http::{
         HeaderName, StatusCode,
-        header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER},
+        header::{
+            CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER,
+            X_CONTENT_TYPE_OPTIONS,
+        },
     },
     response::{IntoResponse, Response},
 };
+use std::sync::Arc;
 
 /// Seconds after which a browser whose result could not be asked for tries again.
 const RETRY_AFTER_S: &str = "3";
 
-/// Neither caches nor the next page may learn the token in the URL.
-const PRIVATE: [(HeaderName, &str); 3] = [
+/// Neither caches nor the next page may learn the token in the URL, and no page may frame ours.
+const PRIVATE: [(HeaderName, &str); 4] = [
     (CACHE_CONTROL, "no-store"),
     (REFERRER_POLICY, "no-referrer"),
-    (CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'"),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (
+        CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    ),
 ];
 
-pub(super) async fn callback(State(state): State<HttpState>, RawQuery(query): RawQuery) -> Response {
+pub(super) async fn callback(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
     let source = CallbackSource::Url(format!("?{}", query.unwrap_or_default()));
-    let answer = match state.app.handle_callback(Visitor::Browser, source, Urgency::within(None)).await {
+    let answer = match app.handle_callback(Visitor::Browser, source, Urgency::Visitor).await {
         Ok(outcome) => match outcome.redirect_url {
             Some(url) => (StatusCode::SEE_OTHER, [(LOCATION, String::from(url))]).into_response(),
             None => page(StatusCode::OK, "已完成，请返回原页面。", "Done. You can go back."),

@@ -1,4 +1,4 @@
-//! The plain HTTP door: the browser's callback, health and metrics.
+//! The plain HTTP doors: the browser's callback, and apart from it what operators need.
 
 mod callback;
 pub mod server;
@@ -11,30 +11,34 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-/// What the HTTP door needs.
+/// State of the admin routes.
 #[derive(Clone)]
-pub struct HttpState {
+pub struct AdminState {
     pub app: Arc<App>,
     pub metrics: PrometheusHandle,
     /// Set when the process is about to stop.
     pub stopping: Arc<AtomicBool>,
 }
 
-/// The routes.
-pub fn router(state: HttpState) -> Router {
+/// Routes for browsers.
+pub fn public_router(app: Arc<App>) -> Router {
+    Router::new().route("/callback", get(callback::callback)).with_state(app)
+}
+
+/// Routes for scrapers and probes.
+pub fn admin_router(state: AdminState) -> Router {
     Router::new()
-        .route("/callback", get(callback::callback))
         .route("/metrics", get(render_metrics))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .with_state(state)
 }
 
-async fn render_metrics(State(state): State<HttpState>) -> String {
+async fn render_metrics(State(state): State<AdminState>) -> String {
     state.metrics.render()
 }
 
-async fn readyz(State(state): State<HttpState>) -> (StatusCode, String) {
+async fn readyz(State(state): State<AdminState>) -> (StatusCode, String) {
     if state.stopping.load(Ordering::SeqCst) {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into());
     }

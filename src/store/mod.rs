@@ -5,6 +5,7 @@
 
 mod error;
 pub mod row;
+pub mod signals;
 pub mod sqlite;
 
 pub use error::{Error, ErrorKind, Refusal};
@@ -12,10 +13,10 @@ pub use error::{Error, ErrorKind, Refusal};
 use crate::domain::store_identity::StoreIdentity;
 use async_trait::async_trait;
 use row::{
-    AuditFilter, AuditRow, ChargeRow, CredentialRow, Effects, EventRow, EvidenceRow, JobRow, KeyUseRow, ListFilter,
-    NewJob, NewRow, ProgressRow, Resealed, SealedValue, Unsettled, UsageDay, UsageFilter, VerificationRow,
+    AuditFilter, AuditRow, CardUse, ChargeRow, CredentialRow, Effects, EventRow, EvidenceRow, JobRow, KeyUseRow,
+    ListFilter, NewJob, NewRow, ProgressRow, Resealed, SealedValue, Unsettled, UsageDay, UsageFilter, VerificationRow,
 };
-use tokio::sync::watch;
+use signals::{EventKey, EventSignal};
 
 /// The store's contract. The conformance suite in `tests/it/store.rs` holds every implementation to it.
 #[async_trait]
@@ -96,8 +97,8 @@ pub trait Store: Send + Sync {
     /// The place of the newest event; 0 when there is none.
     async fn last_event(&self) -> Result<i64, Error>;
 
-    /// Changes whenever events were stored.
-    fn event_signal(&self) -> watch::Receiver<u64>;
+    /// Changes whenever events of this key were stored.
+    fn event_signal(&self, key: EventKey) -> EventSignal;
 
     /// Adds a job, unless there is one of its kind and subject.
     async fn add_job(&self, job: NewJob) -> Result<(), Error>;
@@ -139,9 +140,9 @@ pub trait Store: Send + Sync {
     /// Charged attempts that were made in a time, by verification, of the flows with this RuleId.
     async fn charges(&self, rule_id: &str, from_ms: i64, before_ms: i64) -> Result<Vec<ChargeRow>, Error>;
 
-    /// When the ID card with one of these hashes was used after a time: at the attempts of each verification that was created
-    /// after it, or, without attempts, at its creation.
-    async fn id_card_uses(&self, hashes: Vec<Vec<u8>>, after_ms: i64) -> Result<Vec<i64>, Error>;
+    /// When the ID card with one of these hashes was used, in verifications that were created after a time: at each attempt,
+    /// whoever's it was, and at the creation of each pending verification of this caller that has none.
+    async fn id_card_uses(&self, hashes: Vec<Vec<u8>>, caller: &str, after_ms: i64) -> Result<Vec<CardUse>, Error>;
 
     /// Erases the ID cards' hashes of verifications that were created before a time. Gives their number.
     async fn forget_id_cards(&self, before_ms: i64) -> Result<u64, Error>;

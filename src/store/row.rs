@@ -224,6 +224,14 @@ pub struct UsageFilter {
     pub flow: String,
 }
 
+/// A use of an ID card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CardUse {
+    pub at_ms: i64,
+    /// Whether it was in a verification of the caller who asks.
+    pub is_own: bool,
+}
+
 /// Charged attempts of a verification in a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChargeRow {

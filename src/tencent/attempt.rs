@@ -78,6 +78,7 @@ impl Limits {
                 let end = now + timeout;
                 Self { begin_until: deadline.map_or(end, |deadline| deadline.min(end)), end: Some(end), timeout }
             }
+            Urgency::Visitor => Self { begin_until: now + timeout, end: Some(now + timeout), timeout },
             Urgency::Background => Self { begin_until: now + BACKGROUND_PATIENCE, end: None, timeout },
         }
     }

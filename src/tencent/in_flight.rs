@@ -15,6 +15,7 @@ pub(super) struct InFlight {
     max: usize,
     all: Arc<Semaphore>,
     background: Arc<Semaphore>,
+    visitors: Arc<Semaphore>,
 }
 
 /// A place, given back when dropped.
@@ -26,16 +27,17 @@ pub(super) struct Place {
 impl InFlight {
     pub(super) fn new(max: usize) -> Self {
         let places = |count: usize| Arc::new(Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { max, all: places(max), background: places(max / 2) }
+        Self { max, all: places(max), background: places(max / 2), visitors: places(max / 8) }
     }
 
-    /// A place: for a caller now or never, for background work by `until`.
+    /// A place: for a caller now or never, for a visitor or background work by `until`.
     pub(super) async fn enter(&self, urgency: Urgency, until: Instant) -> Result<Place, ErrorKind> {
         let priority = urgency.name();
         let permits = match urgency {
             Urgency::Interactive { .. } => Arc::clone(&self.all).try_acquire_owned().ok().map(|place| (place, None)),
-            Urgency::Background => timeout_at(until, async {
-                let share = Arc::clone(&self.background).acquire_owned().await.ok()?;
+            Urgency::Visitor | Urgency::Background => timeout_at(until, async {
+                let part = if urgency == Urgency::Visitor { &self.visitors } else { &self.background };
+                let share = Arc::clone(part).acquire_owned().await.ok()?;
                 Some((Arc::clone(&self.all).acquire_owned().await.ok()?, Some(share)))
             })
             .await

@@ -67,6 +67,8 @@ pub struct CallOptions<'a> {
 pub enum Urgency {
     /// A caller waits, perhaps until a deadline: nothing is begun or waited for past it.
     Interactive { deadline: Option<Instant> },
+    /// A browser waits, which is no caller: it yields to interactive calls, and has a part of its own.
+    Visitor,
     /// No caller waits: it yields to interactive calls and may queue.
     Background,
 }
@@ -80,6 +82,7 @@ impl Urgency {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Interactive { .. } => "interactive",
+            Self::Visitor => "visitor",
             Self::Background => "background",
         }
     }

@@ -119,12 +119,13 @@ impl Bucket {
     /// Takes a token; waits for one until `until`, and not at all where it would come later.
     pub(super) async fn take(self: &Arc<Self>, urgency: Urgency, until: Instant) -> Result<(), ErrorKind> {
         let asked = Instant::now();
-        let outcome = self.wait_in_line(urgency == Urgency::Background, until).await;
+        // Visitors stand with background work: both go after callers.
+        let outcome = self.wait_in_line(!matches!(urgency, Urgency::Interactive { .. }), until).await;
         let waited = asked.elapsed();
         let priority = urgency.name();
         metrics::histogram!("faceid_vendor_quota_wait_seconds", "action" => self.action, "priority" => priority)
             .record(waited);
-        if outcome.is_err() {
+        if matches!(outcome, Err(ErrorKind::QuotaExhausted { .. })) {
             metrics::counter!("faceid_vendor_quota_exhausted_total", "action" => self.action, "priority" => priority)
                 .increment(1);
         }
@@ -137,6 +138,10 @@ impl Bucket {
             let now = Instant::now();
             state.take_back(now);
             let at = state.expected_at(now, is_background);
+            // There is a token, and no time left to use it: no limit was met.
+            if until < now && at <= now {
+                return Err(ErrorKind::Timeout { timeout_ms: 0 });
+            }
             if at > until {
                 return Err(self.exhausted(&state, at.saturating_duration_since(now)));
             }
@@ -327,6 +332,14 @@ mod tests {
         for _ in 0..50 {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_without_time_is_not_out_of_quota() {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let over = Instant::now() - Duration::from_millis(1);
+        let refused = bucket(10).take(CALLER, over).await.err().unwrap();
+        assert!(matches!(refused, ErrorKind::Timeout { .. }), "{refused}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,10 +3,12 @@
 //! One send is one try. Whoever decides on order, retries and parking finds in [`SendError`] what a failure means. Where a
 //! caller's URL leads is not trusted: [`target`] keeps the gateway from being sent into its own network.
 
+pub mod receivers;
 pub mod sender;
 pub mod sign;
 pub mod target;
 
+pub use receivers::{Admission, Receivers, Slot};
 pub use sender::{Message, SendError, Sender, Timeouts};
 pub use sign::Secret;
 pub use target::Target;

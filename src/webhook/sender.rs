@@ -5,8 +5,12 @@ use super::{
     sign::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign},
     target::{NoPublicAddress, PublicOnly, SystemResolver},
 };
-use jiff::Timestamp;
-use reqwest::{StatusCode, dns::Resolve, header::CONTENT_TYPE};
+use jiff::{SignedDuration, Timestamp};
+use reqwest::{
+    StatusCode,
+    dns::Resolve,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
 use std::{error::Error, iter, sync::Arc, time::Duration};
 use tracing::Instrument;
 
@@ -63,8 +67,9 @@ pub enum SendError {
     Gone,
     #[error("answered {0}, a redirect, which is not followed; set the final URL")]
     Redirected(u16),
-    #[error("answered HTTP {0}")]
-    Status(u16),
+    /// With what it says in `Retry-After`.
+    #[error("answered HTTP {code}")]
+    Status { code: u16, retry_after: Option<String> },
     #[error("no answer in time")]
     Timeout(#[source] reqwest::Error),
     /// The target is a name that leads into a private network only, and the caller may not go there.
@@ -80,10 +85,28 @@ impl SendError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Gone => true,
-            Self::Redirected(_) | Self::Status(_) | Self::Timeout(_) | Self::NotPublic(_) | Self::Unreachable(_) => {
-                false
-            }
+            Self::Redirected(_)
+            | Self::Status { .. }
+            | Self::Timeout(_)
+            | Self::NotPublic(_)
+            | Self::Unreachable(_) => false,
         }
+    }
+
+    /// Whether it would meet any other message, too: the receiver is away or overloaded.
+    pub fn is_of_the_receiver(&self) -> bool {
+        match self {
+            Self::Status { code, .. } => *code == 429 || *code >= 500,
+            Self::Gone | Self::Redirected(_) | Self::Timeout(_) | Self::NotPublic(_) | Self::Unreachable(_) => true,
+        }
+    }
+
+    /// How long the receiver asks to be left alone: seconds, or until a date (RFC 9110, section 10.2.3).
+    pub fn retry_after(&self, now: Timestamp) -> Option<SignedDuration> {
+        let Self::Status { retry_after: Some(text), .. } = self else { return None };
+        let seconds = text.parse::<u32>().ok().map(|seconds| SignedDuration::from_secs(seconds.into()));
+        let until = || jiff::fmt::rfc2822::parse(text).ok().map(|at| at.timestamp().duration_since(now));
+        seconds.or_else(until).filter(|pause| pause.is_positive())
     }
 
     /// A short name for metrics: few values, whatever the receiver answers.
@@ -91,9 +114,9 @@ impl SendError {
         match self {
             Self::Gone => "gone",
             Self::Redirected(_) => "redirected",
-            Self::Status(400..=499) => "client_error",
-            Self::Status(500..=599) => "server_error",
-            Self::Status(_) => "other_status",
+            Self::Status { code: 400..=499, .. } => "client_error",
+            Self::Status { code: 500..=599, .. } => "server_error",
+            Self::Status { .. } => "other_status",
             Self::Timeout(_) => "timeout",
             Self::NotPublic(_) => "not_public",
             Self::Unreachable(_) => "unreachable",
@@ -152,8 +175,9 @@ impl Sender {
             .await
             .map_err(transport_error)?;
         let status = response.status();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         drain(response).await;
-        judge(status)
+        judge(status, retry_after)
     }
 }
 
@@ -171,12 +195,12 @@ fn client(timeouts: Timeouts, resolver: Arc<dyn Resolve>) -> reqwest::Result<req
         .build()
 }
 
-fn judge(status: StatusCode) -> Result<(), SendError> {
+fn judge(status: StatusCode, retry_after: Option<String>) -> Result<(), SendError> {
     match status.as_u16() {
         200..=299 => Ok(()),
         410 => Err(SendError::Gone),
         code @ 300..=399 => Err(SendError::Redirected(code)),
-        code => Err(SendError::Status(code)),
+        code => Err(SendError::Status { code, retry_after }),
     }
 }
 

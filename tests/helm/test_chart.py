@@ -103,32 +103,26 @@ def test_pod_is_restricted(values):
 
 
 @pytest.mark.parametrize("values", ["sqlite", "external"])
-def test_probes_speak_grpc_and_a_pod_has_time_to_drain(values):
+def test_probes_have_a_port_of_their_own_and_a_pod_has_time_to_drain(values):
     made = objects(values)
     pod = (made.get("StatefulSet") or made["Deployment"])["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    grpc_port = next(p["containerPort"] for p in container["ports"] if p["name"] == "grpc")
-    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-        assert container[probe]["grpc"]["port"] == grpc_port
-    assert container["readinessProbe"]["grpc"]["service"] == "faceid.v1.VerificationService"
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    probes = [container[probe]["httpGet"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")]
+    assert [probe["path"] for probe in probes] == ["/livez", "/livez", "/readyz"]
+    assert {probe["port"] for probe in probes} == {"admin"}
     drain = gateway_toml(values)["drain"]
     assert drain["delay_s"] > 0
     assert drain["delay_s"] + drain["timeout_s"] < pod["terminationGracePeriodSeconds"]
-    assert gateway_toml(values)["grpc"]["listen"] == f"0.0.0.0:{grpc_port}"
+    for listener in ("grpc", "http", "admin"):
+        assert gateway_toml(values)[listener]["listen"] == f"0.0.0.0:{ports[listener]}"
 
 
 def test_service_names_the_protocol_of_each_port():
     ports = {p["name"]: p for p in objects("external")["Service"]["spec"]["ports"]}
     assert (ports["grpc"]["port"], ports["grpc"]["targetPort"], ports["grpc"]["appProtocol"]) == (443, "grpc", "grpc")
     assert (ports["http"]["port"], ports["http"]["targetPort"], ports["http"]["appProtocol"]) == (80, "http", "http")
-
-
-def test_probes_ask_the_http_port_where_grpc_probes_cannot():
-    for args in (["mtls"], ["sqlite", "--set-json", "auth.open=[]"]):
-        (container,) = objects(*args)["StatefulSet"]["spec"]["template"]["spec"]["containers"]
-        paths = [container[probe]["httpGet"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")]
-        assert [probe["path"] for probe in paths] == ["/livez", "/livez", "/readyz"]
-        assert {probe["port"] for probe in paths} == {"http"}
+    assert (ports["admin"]["targetPort"], ports["admin"]["appProtocol"]) == ("admin", "http")
 
 
 @pytest.mark.parametrize("values", ALL_VALUES)

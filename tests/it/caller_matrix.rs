@@ -4,7 +4,7 @@
 use crate::{
     authority::{Authority, tls_section},
     harness::{Created, ID_NUMBER, World, by_id, config_text, succeeded},
-    issuer::{IssuerKey, jwt_section, key_set},
+    issuer::{ISSUER, IssuerKey, jwt_section, key_set},
 };
 use faceid_gateway::{
     config::Config,
@@ -379,6 +379,7 @@ impl Matrix {
             ("early JWT", &plain, vec![jwt(json!({"nbf": now_s + 120}))]),
             ("JWT for another", &plain, vec![jwt(json!({"aud": "other"}))]),
             ("JWT of another", &plain, vec![jwt(json!({"iss": "https://other.test"}))]),
+            ("JWT of several", &plain, vec![jwt(json!({"iss": [ISSUER, "https://other.test"]}))]),
             ("JWT without end", &plain, vec![jwt(json!({"exp": null}))]),
             ("JWT of an unknown subject", &plain, vec![jwt(json!({"sub": "nobody"}))]),
             ("forged JWT", &plain, vec![bearer(&strange_key.token("privileged", now_s, json!({})))]),

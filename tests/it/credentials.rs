@@ -65,7 +65,7 @@ fn masked_id(secret_id: &str) -> String {
 }
 
 async fn fallbacks(world: &World) -> u64 {
-    let (_, metrics, _) = world.get(&world.http_url("/metrics")).await;
+    let (_, metrics, _) = world.get(&world.admin_url("/metrics")).await;
     let line = metrics.lines().find(|line| line.starts_with("faceid_credential_fallback_total"));
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
 }

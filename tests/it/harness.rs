@@ -281,6 +281,10 @@ impl World {
         format!("http://{}{path}", self.gateway.http_addr)
     }
 
+    pub fn admin_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.gateway.admin_addr)
+    }
+
     /// Rows in a table, read past the gateway.
     pub fn rows(&self, table: &str) -> i64 {
         self.count(&format!("SELECT count(*) FROM {table}"))
@@ -514,6 +518,8 @@ pub fn config_text(simulator: &Simulator, folder: &TempDir, lines_of_orders: &st
         [http]
         listen = "{http}"
         public_url = "http://{http}"
+        [admin]
+        listen = "127.0.0.1:0"
         [store]
         url = "sqlite:{}"
         [evidence]

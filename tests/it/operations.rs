@@ -13,7 +13,7 @@ async fn metrics_count_rpcs_and_vendor_calls_without_secrets() {
     world.get(&redirect).await;
     refused(world.create(CreateVerificationRequest { flow: "nope".into(), ..world.request() }).await);
 
-    let (status, metrics, _) = world.get(&world.http_url("/metrics")).await;
+    let (status, metrics, _) = world.get(&world.admin_url("/metrics")).await;
     assert_eq!(status, 200);
     for line in [
         r#"faceid_rpcs_total{method="faceid.v1.VerificationService/CreateVerification",code="OK"}"#,
@@ -42,7 +42,7 @@ async fn paths_that_do_not_exist_are_one_metric() {
         let answer = client.unary(tonic::Request::new(world.request()), path, codec).await;
         assert!(answer.is_err());
     }
-    let (_, metrics, _) = world.get(&world.http_url("/metrics")).await;
+    let (_, metrics, _) = world.get(&world.admin_url("/metrics")).await;
     assert!(!metrics.contains("Junk"));
     assert!(metrics.contains(r#"faceid_rpcs_total{method="unknown",code="UNAUTHENTICATED"}"#), "{metrics}");
 }
@@ -67,8 +67,8 @@ async fn health_and_probes_say_serving() {
         let answer = health.check(HealthCheckRequest { service: service.into() }).await;
         assert_eq!(succeeded(answer).into_inner().status(), ServingStatus::Serving, "{service:?}");
     }
-    assert_eq!(world.get(&world.http_url("/livez")).await.0, 200);
-    assert_eq!(world.get(&world.http_url("/readyz")).await.0, 200);
+    assert_eq!(world.get(&world.admin_url("/livez")).await.0, 200);
+    assert_eq!(world.get(&world.admin_url("/readyz")).await.0, 200);
     assert_eq!(world.get(&world.http_url("/nothing")).await.0, 404);
 }
 

@@ -61,7 +61,7 @@ async fn a_callers_quota_is_its_own() {
     assert!(reason == "CALLER_QUOTA_EXCEEDED" && retry_s <= 12, "{reason} {retry_s}");
     succeeded(world.create_as(LOANS, world.request()).await);
     assert_eq!(refused(world.create_as("wrong", world.request()).await).code, Code::Unauthenticated);
-    let (_, metrics, _) = world.get(&world.http_url("/metrics")).await;
+    let (_, metrics, _) = world.get(&world.admin_url("/metrics")).await;
     let counted = r#"faceid_caller_quota_refusals_total{caller="orders",setting="creates_per_minute"}"#;
     assert!(metrics.contains(counted), "{metrics}");
 }
@@ -80,12 +80,17 @@ async fn a_person_must_wait_before_the_vendor_says_so() {
     }
     assert_eq!(world.state(&first.id).await, "PENDING");
 
-    for refused in [world.create(world.request()).await, world.create_as(LOANS, world.request()).await] {
-        let (reason, subject, retry_s) = over_quota(refused);
-        assert_eq!((reason.as_str(), subject.as_str()), ("PERSON_LIMIT_REACHED", "id-card"));
-        assert!((86_300..=86_400).contains(&retry_s), "{retry_s}");
-    }
+    let (reason, subject, retry_s) = over_quota(world.create(world.request()).await);
+    assert_eq!((reason.as_str(), subject.as_str()), ("PERSON_LIMIT_REACHED", "id-card"));
+    assert!((86_300..=86_400).contains(&retry_s), "{retry_s}");
     assert_eq!(world.vendor_calls("DetectAuth").await, 2, "nothing was sent for a person who must wait");
+    // Attempts count for everybody; what one caller has not finished bars no other.
+    succeeded(world.create_as(LOANS, world.request()).await);
+    let (reason, _, retry_s) = over_quota(world.create_as(LOANS, world.request()).await);
+    assert!(
+        reason == "PERSON_LIMIT_REACHED" && retry_s % 3600 == 0,
+        "no time of another's attempts is told: {retry_s}"
+    );
     let again = CreateVerificationRequest { request_id: "first".into(), ..world.request() };
     assert_eq!(Created::of(succeeded(world.create(again).await)).id, first.id, "a retry is no new use");
     let other = Some(Subject { name: "李四".into(), id_number: OTHER_ID_NUMBER.into() });
@@ -97,8 +102,8 @@ async fn a_person_must_wait_before_the_vendor_says_so() {
     assert_eq!(over_quota(world.create(world.request()).await).0, "PERSON_LIMIT_REACHED");
 
     world.skew(26 * 3600);
-    assert_eq!(world.count(KNOWN_CARDS), 3);
-    assert_eq!(world.gateway.app.forget_id_cards().await.expect("store"), 3);
+    assert_eq!(world.count(KNOWN_CARDS), 4);
+    assert_eq!(world.gateway.app.forget_id_cards().await.expect("store"), 4);
     assert_eq!(world.count(KNOWN_CARDS), 0);
     // The vendor's clock too, or it would refuse our signature.
     world.control("clock", serde_json::json!({ "advance_s": 26 * 3600 })).await;
@@ -128,6 +133,26 @@ async fn an_attempt_counts_for_a_day_however_old_its_verification_is() {
     let (reason, _, retry_s) = over_quota(world.create(world.request()).await);
     assert!(reason == "PERSON_LIMIT_REACHED" && retry_s <= 3600, "{reason} {retry_s}");
     world.advance(3601).await;
+    world.created().await;
+}
+
+#[tokio::test]
+async fn a_stranger_cannot_bar_a_person_by_opening_verifications() {
+    let world = with_card_limits(0, 3).await;
+    for _ in 0..3 {
+        succeeded(world.create_as(LOANS, world.request()).await);
+    }
+    assert_eq!(over_quota(world.create_as(LOANS, world.request()).await).0, "PERSON_LIMIT_REACHED");
+    world.created().await;
+}
+
+#[tokio::test]
+async fn what_ended_without_an_attempt_counts_nothing() {
+    let world = with_card_limits(0, 1).await;
+    let created = world.created().await;
+    assert_eq!(over_quota(world.create(world.request()).await).0, "PERSON_LIMIT_REACHED");
+    world.advance(7300).await;
+    assert_eq!(world.state(&created.id).await, "EXPIRED");
     world.created().await;
 }
 

@@ -85,7 +85,7 @@ async fn a_clock_that_is_off_is_put_right() {
         assert_eq!(world.vendor_calls("DetectAuth").await, 3, "and remembered");
         world.attempt(&created, 0).await;
         assert_eq!(world.state(&created.id).await, "PASSED");
-        let metrics = world.get(&world.http_url("/metrics")).await.1;
+        let metrics = world.get(&world.admin_url("/metrics")).await.1;
         assert!(metrics.contains("faceid_vendor_clock_offset_seconds"), "it is told");
     }
 }
@@ -110,7 +110,7 @@ async fn a_backup_takes_over_and_is_given_up_again() {
         world.created().await;
         assert_eq!(world.vendor_calls("DetectAuth").await, calls, "no try is lost at the endpoint that is up");
     }
-    let metrics = world.get(&world.http_url("/metrics")).await.1;
+    let metrics = world.get(&world.admin_url("/metrics")).await.1;
     let state = metrics.lines().find(|line| line.starts_with("faceid_vendor_breaker_state{endpoint=\"127.0.0.1:7\"}"));
     assert!(state.is_some_and(|line| line.ends_with(" 2")), "left alone: {state:?}");
 }
@@ -170,7 +170,7 @@ async fn a_vendor_that_throttles_early_is_asked_less() {
     world.created().await;
     world.fault(json!({"action": "DetectAuth", "kind": "error_code", "code": "RequestLimitExceeded"})).await;
     world.created().await;
-    let metrics = world.get(&world.http_url("/metrics")).await.1;
+    let metrics = world.get(&world.admin_url("/metrics")).await.1;
     let allowed = metrics.lines().find_map(|line| {
         let of = "faceid_vendor_quota_per_second{credential=\"throttled\",action=\"DetectAuth\"} ";
         line.strip_prefix(of)?.parse::<f64>().ok()
@@ -245,7 +245,7 @@ async fn the_reconciler_leaves_alone_a_vendor_that_is_down() {
         })
         .await;
     world.until("the look", async || world.stored_state(&created.id).await == "passed").await;
-    let metrics = world.get(&world.http_url("/metrics")).await.1;
+    let metrics = world.get(&world.admin_url("/metrics")).await.1;
     assert!(metrics.contains("faceid_vendor_tries_per_call_bucket{action=\"DetectAuth\",le=\"4\"}"), "{metrics}");
 }
 

@@ -196,7 +196,7 @@ async fn a_configuration_that_cannot_be_used_leaves_the_callers_as_they_are() {
     let config = Config::load(&file, iter::empty()).unwrap_or_else(|error| panic!("{error}"));
     let world = World::start_with_config(simulator, folder, config, endpoint).await;
     let failures = async || {
-        let (_, metrics, _) = world.get(&world.http_url("/metrics")).await;
+        let (_, metrics, _) = world.get(&world.admin_url("/metrics")).await;
         let line = metrics.lines().find_map(|line| line.strip_prefix("faceid_config_reload_failures_total "));
         line.map_or(0, |count| count.parse::<u64>().expect("a count"))
     };

@@ -6,6 +6,7 @@ use faceid_gateway::store::{
         AttemptRow, AuditFilter, AuditRow, ChargeRow, CredentialRow, Effects, KeyPairRow, KeyUseRow, ListFilter,
         NewEvent, NewJob, NewRow, ProgressRow, Resealed, SealedValue, UsageDay, UsageFilter,
     },
+    signals::{EventKey, EventSignal},
     sqlite::SqliteStore,
 };
 use std::{path::Path, sync::Arc};
@@ -431,7 +432,10 @@ async fn leases_jobs_once_and_gives_them_back(store: &Arc<dyn Store>) {
 }
 
 async fn tells_events_in_order_and_signals_them(store: &dyn Store) {
-    let mut signal = store.event_signal();
+    let mut signals = [EventKey::Verification("watched".into()), EventKey::Caller("watcher".into())]
+        .map(|key| store.event_signal(key));
+    let elsewhere =
+        [EventKey::Verification("other".into()), EventKey::Caller("other".into())].map(|key| store.event_signal(key));
     let start = store.last_event().await.expect("answers");
     let happened = |flow: &str, kind: &str| NewEvent {
         at_ms: 7,
@@ -442,11 +446,12 @@ async fn tells_events_in_order_and_signals_them(store: &dyn Store) {
         state: "pending".into(),
         last_attempt_code: Some(2016),
     };
-    signal.borrow_and_update();
+    signals.iter_mut().for_each(EventSignal::forget);
     let events = vec![happened("a", "created"), happened("b", "attempted")];
     let effects = Effects { events: events.clone(), ..Effects::default() };
     store.create_or_find(row("watched", None), effects).await.expect("answers");
-    assert!(signal.has_changed().expect("the store lives"));
+    assert!(signals.iter().all(EventSignal::has_changed));
+    assert!(!elsewhere.iter().any(EventSignal::has_changed), "only those are woken who wait for it");
 
     let told = store.events_after("watcher", "", start, 10).await.expect("answers");
     assert_eq!(told.iter().map(|row| row.event.clone()).collect::<Vec<_>>(), events);

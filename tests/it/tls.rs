@@ -46,7 +46,7 @@ async fn connects(world: &World, authority: &Authority, own: Option<&Certified>)
 }
 
 async fn reload_failures(world: &World) -> u64 {
-    let (_, metrics, _) = world.get(&world.http_url("/metrics")).await;
+    let (_, metrics, _) = world.get(&world.admin_url("/metrics")).await;
     let line = metrics.lines().find_map(|line| line.strip_prefix("faceid_tls_reload_failures_total "));
     line.map_or(0, |count| count.parse().expect("a count"))
 }
@@ -91,7 +91,7 @@ async fn a_certificate_that_kubernetes_swaps_is_taken_and_a_bad_one_is_not() {
         failures = reload_failures(&world).await;
         assert!(connects(&world, &new, None).await, "{name}: the one from before stays");
     }
-    let (_, metrics, _) = world.get(&world.http_url("/metrics")).await;
+    let (_, metrics, _) = world.get(&world.admin_url("/metrics")).await;
     assert!(metrics.contains("faceid_tls_certificate_expiry_timestamp_seconds "), "{metrics}");
 }
 

@@ -46,7 +46,9 @@ def run(folder, calls, max_in_flight):
     if max_in_flight:
         lines += f"max_in_flight = {max_in_flight}\n"
     text = config.file.read_text()
-    config.file.write_text(text.replace(f'endpoint = "{simulate.simulator.url}"\n', lines))
+    # One caller makes them all.
+    limits = f"[limits]\ncalls_per_caller = {calls + 100}\n"
+    config.file.write_text(limits + text.replace(f'endpoint = "{simulate.simulator.url}"\n', lines))
     try:
         simulate.wait_until_ready()
         simulate.simulator.control("POST", "/quota", {"per_second": 100000})

@@ -39,7 +39,7 @@ class Stubs:
     async def __aexit__(self, *_):
         await asyncio.gather(*(channel.close() for channel in self._channels))
 
-    async def call(self, method, request, deadline_s):
+    async def call(self, method, request, deadline_s, metadata=None):
         descriptor = self._methods[method]
         message = json_format.ParseDict(request, message_factory.GetMessageClass(descriptor.input_type)())
         self._next += 1
@@ -48,7 +48,7 @@ class Stubs:
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=message_factory.GetMessageClass(descriptor.output_type).FromString,
         )
-        return await stub(message, timeout=deadline_s)
+        return await stub(message, timeout=deadline_s, metadata=metadata)
 
 
 class Outcome:

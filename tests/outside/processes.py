@@ -152,12 +152,14 @@ class SimulateProcess(Process):
 
 
 class GatewayProcess(Process):
-    """What `dev` and `serve` have in common: a gRPC port and an HTTP port."""
+    """What `dev` and `serve` have in common: the ports for callers, for browsers, and for scrapers and probes."""
 
-    def __init__(self, binary, args, folder, grpc_port, http_port, env=None):
+    def __init__(self, binary, args, folder, ports, env=None):
         super().__init__(binary, args, folder, env)
+        grpc_port, http_port, admin_port = ports
         self.grpc_address = f"127.0.0.1:{grpc_port}"
         self.http_url = f"http://127.0.0.1:{http_port}"
+        self.admin_url = f"http://127.0.0.1:{admin_port}"
         self.http = http_session()
 
     def channel(self):
@@ -178,7 +180,7 @@ class GatewayProcess(Process):
 
     def is_ready(self):
         try:
-            ready = self.http.get(f"{self.http_url}/readyz", timeout=2).status_code == 200
+            ready = self.http.get(f"{self.admin_url}/readyz", timeout=2).status_code == 200
         except requests.ConnectionError:
             return False
         return ready and self.health() == "SERVING"
@@ -188,7 +190,7 @@ class GatewayProcess(Process):
 
     def metrics(self):
         # By a connection of its own: one that was idle for long may be closed by the gateway just as it is used.
-        answer = http_session().get(f"{self.http_url}/metrics", timeout=10)
+        answer = http_session().get(f"{self.admin_url}/metrics", timeout=10)
         assert answer.status_code == 200
         return answer.text
 
@@ -204,11 +206,12 @@ class DevProcess(GatewayProcess):
     name = "dev"
 
     def __init__(self, binary, folder, env=None):
-        grpc_port, http_port, port, control_port = free_ports(4)
+        *ports, port, control_port = free_ports(5)
         args = ["dev", "--data-dir", folder / "data"]
-        args += ["--grpc-listen", f"127.0.0.1:{grpc_port}", "--http-listen", f"127.0.0.1:{http_port}"]
+        for name, listen in zip(("grpc", "http", "admin"), ports, strict=True):
+            args += [f"--{name}-listen", f"127.0.0.1:{listen}"]
         args += ["--simulator-listen", f"127.0.0.1:{port}", "--control-listen", f"127.0.0.1:{control_port}"]
-        super().__init__(binary, args, folder, grpc_port, http_port, env)
+        super().__init__(binary, args, folder, ports, env)
         self.simulator = Simulator(port, control_port)
 
     def wait_until_ready(self):
@@ -227,9 +230,7 @@ class ServeProcess(GatewayProcess):
     name = "serve"
 
     def __init__(self, binary, folder, config, env=None):
-        super().__init__(
-            binary, ["serve", "--config", config.file], folder, config.grpc_port, config.http_port, env
-        )
+        super().__init__(binary, ["serve", "--config", config.file], folder, config.ports, env)
         self.simulator = config.simulator
 
 
@@ -240,7 +241,8 @@ class ServeConfig:
         self.simulator = simulator
         self.folder = folder
         self.data = folder / "data"
-        self.grpc_port, self.http_port = free_ports(2)
+        self.ports = free_ports(3)
+        grpc_port, http_port, admin_port = self.ports
         self.file = folder / "gateway.toml"
         self.data.mkdir(parents=True)
         self._write("vault.keys", VAULT_KEYS)
@@ -250,11 +252,14 @@ class ServeConfig:
             "gateway.toml",
             f"""\
 [grpc]
-listen = "127.0.0.1:{self.grpc_port}"
+listen = "127.0.0.1:{grpc_port}"
 
 [http]
-listen = "127.0.0.1:{self.http_port}"
-public_url = "http://127.0.0.1:{self.http_port}"
+listen = "127.0.0.1:{http_port}"
+public_url = "http://127.0.0.1:{http_port}"
+
+[admin]
+listen = "127.0.0.1:{admin_port}"
 
 [store]
 url = "sqlite:{self.data}/gateway.db"

@@ -81,14 +81,8 @@ class Refusal:
         self.code = error.code()
         self.message = error.details()
         self.details = {}
-        self.hints = {}  # by locale
         status = rpc_status.from_call(error)
         for packed in status.details if status else []:
-            hint = error_details_pb2.LocalizedMessage()
-            if packed.Unpack(hint):
-                assert hint.locale not in self.hints, f"two hints in {hint.locale}"
-                self.hints[hint.locale] = hint.message
-                continue
             kind = next((kind for kind in _DETAILS if packed.Is(kind.DESCRIPTOR)), None)
             assert kind, f"a detail that is not of google.rpc: {packed.type_url}"
             assert kind.__name__ not in self.details, f"two details of one kind: {packed.type_url}"

@@ -44,11 +44,12 @@ class ChartProcess(GatewayProcess):
         (container,) = workload["spec"]["template"]["spec"]["containers"]
         mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
 
-        grpc_port, http_port = free_ports(2)
+        ports = free_ports(3)
         config = objects["ConfigMap"]["data"]["gateway.toml"]
         for theirs, ours in {
-            '"0.0.0.0:50051"': f'"127.0.0.1:{grpc_port}"',
-            '"0.0.0.0:8080"': f'"127.0.0.1:{http_port}"',
+            '"0.0.0.0:50051"': f'"127.0.0.1:{ports[0]}"',
+            '"0.0.0.0:8080"': f'"127.0.0.1:{ports[1]}"',
+            '"0.0.0.0:9464"': f'"127.0.0.1:{ports[2]}"',
             mounts["secrets"]: str(folder / "secrets"),
             mounts.get("data", "/no/volume"): str(folder / "data"),
         }.items():
@@ -74,7 +75,7 @@ class ChartProcess(GatewayProcess):
         urls = {"FACEID_GATEWAY__STORE__URL": f"sqlite:{folder}/data/gateway.db"} if container.get("env") else {}
         if urls:  # and so is its bucket
             urls["FACEID_GATEWAY__EVIDENCE__URL"] = f"file:{folder}/data/evidence"
-        super().__init__(binary, args, folder, grpc_port, http_port, urls | (env or {}))
+        super().__init__(binary, args, folder, ports, urls | (env or {}))
 
 
 # Its SHA-256 is in the value files.

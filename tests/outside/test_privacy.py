@@ -321,7 +321,7 @@ def be_refused(serve, client, traces):
 def add_refusal(traces, refused):
     """What a caller is told, as text and as it is sent."""
     details = b"".join(detail.SerializeToString() for detail in refused.details.values())
-    told = f"{refused.message} {refused.details} {refused.hints}"
+    told = f"{refused.message} {refused.details}"
     traces.add_place("the errors that callers got", told.encode() + details)
 
 

@@ -126,8 +126,9 @@ def test_sigkill_after_an_acknowledged_create_loses_nothing(binary, run, tmp_pat
 
 
 def test_dev_once_walks_and_exits(binary, tmp_path):
-    ports = [f"127.0.0.1:{port}" for port in free_ports(4)]
-    listen = zip(("--grpc-listen", "--http-listen", "--simulator-listen", "--control-listen"), ports, strict=True)
+    ports = [f"127.0.0.1:{port}" for port in free_ports(5)]
+    names = ("--grpc-listen", "--http-listen", "--admin-listen", "--simulator-listen", "--control-listen")
+    listen = zip(names, ports, strict=True)
     args = [word for pair in listen for word in pair]
     for run_number in ("first", "second, on the same data"):
         done = subprocess.run(

@@ -10,6 +10,9 @@ The gateway's configuration file. A TOML string is a JSON string, so toRawJson w
 {{- define "faceid-gateway.settings.toml" -}}
 [grpc]
 listen = "0.0.0.0:50051"
+max_connections = {{ int .Values.grpc.maxConnections }}
+max_connections_per_peer = {{ int .Values.grpc.maxConnectionsPerPeer }}
+max_streams_per_connection = {{ int .Values.grpc.maxStreamsPerConnection }}
 {{- with .Values.grpc.tls }}
 {{- if .existingSecret }}
 
@@ -26,6 +29,17 @@ client_cert = {{ toRawJson .clientCert }}
 [http]
 listen = "0.0.0.0:8080"
 public_url = {{ toRawJson .Values.http.publicUrl }}
+max_connections = {{ int .Values.http.maxConnections }}
+max_connections_per_peer = {{ int .Values.http.maxConnectionsPerPeer }}
+
+[admin]
+listen = "0.0.0.0:9464"
+
+[limits]
+calls_per_caller = {{ int .Values.limits.callsPerCaller }}
+streams_per_caller = {{ int .Values.limits.streamsPerCaller }}
+waits_per_caller = {{ int .Values.limits.waitsPerCaller }}
+message_mib = {{ int .Values.limits.messageMib }}
 
 [store]
 {{- if include "faceid-gateway.onSqlite" . }}

@@ -45,10 +45,3 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "faceid-gateway.onSqlite" -}}
 {{- if not .Values.store.urlSecret.name }}true{{ end }}
 {{- end }}
-
-{{/* Not empty when the pod can be probed by gRPC: without TLS, and with an open health service. */}}
-{{- define "faceid-gateway.grpcProbes" -}}
-{{- if and (not .Values.grpc.tls.existingSecret) (has "health" .Values.auth.open) -}}
-true
-{{- end -}}
-{{- end }}

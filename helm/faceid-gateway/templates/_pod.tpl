@@ -55,51 +55,30 @@ spec:
           containerPort: 50051
         - name: http
           containerPort: 8080
-      {{- if include "faceid-gateway.grpcProbes" . }}
-      # The health service answers once the database is migrated; up to 60 seconds for that.
-      startupProbe:
-        grpc:
-          port: 50051
-        periodSeconds: 1
-        failureThreshold: 60
-      # "": the process as a whole.
-      livenessProbe:
-        grpc:
-          port: 50051
-        periodSeconds: 10
-        timeoutSeconds: 3
-        failureThreshold: 6
-      # One service by name: may this pod be sent calls?
-      readinessProbe:
-        grpc:
-          port: 50051
-          service: faceid.v1.VerificationService
-        periodSeconds: 5
-        timeoutSeconds: 2
-        failureThreshold: 2
-      {{- else }}
-      # Kubernetes' gRPC probes know neither TLS nor tokens: these ask the HTTP port, which tells the same.
+        - name: admin
+          containerPort: 9464
+      # By the admin port, which has connections of its own: callers and browsers cannot keep a probe out. It answers once the
+      # database is migrated; up to 60 seconds for that.
       startupProbe:
         httpGet:
           path: /livez
-          port: http
+          port: admin
         periodSeconds: 1
         failureThreshold: 60
       livenessProbe:
         httpGet:
           path: /livez
-          port: http
+          port: admin
         periodSeconds: 10
         timeoutSeconds: 3
         failureThreshold: 6
       readinessProbe:
         httpGet:
           path: /readyz
-          port: http
+          port: admin
         periodSeconds: 5
         timeoutSeconds: 2
         failureThreshold: 2
-      {{- end }}
       {{- with .Values.resources }}
       resources:
         {{- toYaml . | nindent 8 }}

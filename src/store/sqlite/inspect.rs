@@ -7,10 +7,9 @@ use std::{
     collections::BTreeMap,
     io,
     path::Path,
-    sync::{Mutex, atomic::AtomicUsize},
+    sync::{Arc, Mutex, atomic::AtomicUsize},
     time::Duration,
 };
-use tokio::sync::watch;
 use url::Url;
 
 /// The newest migration of a database, and the newest that this program knows.
@@ -39,7 +38,7 @@ impl SqliteStore {
         let readers =
             (0..READERS).map(|_| open().map(Mutex::new)).collect::<rusqlite::Result<_>>().map_err(failed("open"))?;
         let writer = Writer::start(open().map_err(failed("open"))?, None).map_err(unusable)?;
-        Ok(Self { readers, next_reader: AtomicUsize::new(0), writer, events: watch::Sender::new(0) })
+        Ok(Self { readers, next_reader: AtomicUsize::new(0), writer, events: Arc::default() })
     }
 
     /// How far the database's schema is.

@@ -18,9 +18,11 @@ mod writer;
 use super::{
     Creation, Error, ErrorKind, Refusal, Store,
     row::{
-        AuditFilter, AuditRow, ChargeRow, CredentialRow, Effects, EventRow, EvidenceRow, JobRow, KeyUseRow, ListFilter,
-        NewJob, NewRow, ProgressRow, Resealed, SealedValue, Unsettled, UsageDay, UsageFilter, VerificationRow,
+        AuditFilter, AuditRow, CardUse, ChargeRow, CredentialRow, Effects, EventRow, EvidenceRow, JobRow, KeyUseRow,
+        ListFilter, NewJob, NewRow, ProgressRow, Resealed, SealedValue, Unsettled, UsageDay, UsageFilter,
+        VerificationRow,
     },
+    signals::{EventKey, EventSignal, EventSignals},
 };
 use crate::domain::store_identity::StoreIdentity;
 use async_trait::async_trait;
@@ -31,12 +33,11 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
-use tokio::sync::watch;
 use verifications::{BY_REQUEST_ID, select_where};
 use watched_file::WatchedFile;
 use writer::Writer;
@@ -56,8 +57,7 @@ pub struct SqliteStore {
     readers: Vec<Mutex<Connection>>,
     next_reader: AtomicUsize,
     writer: Writer,
-    /// Counts the writes that stored events.
-    events: watch::Sender<u64>,
+    events: Arc<EventSignals>,
 }
 
 impl SqliteStore {
@@ -94,7 +94,7 @@ impl SqliteStore {
             .map_err(failed("open"))?;
         let file = WatchedFile::of_open(path).map_err(unusable("watch file"))?;
         let writer = Writer::start(connection, Some(file)).map_err(unusable("start writer"))?;
-        Ok(Self { readers, next_reader: AtomicUsize::new(0), writer, events: watch::Sender::new(0) })
+        Ok(Self { readers, next_reader: AtomicUsize::new(0), writer, events: Arc::default() })
     }
 
     fn read<T>(
@@ -115,12 +115,6 @@ impl SqliteStore {
     ) -> Result<Option<VerificationRow>, Error> {
         self.read(operation, |reader| select_where(reader, condition, params))
     }
-
-    fn signal_events(&self, stored: bool) {
-        if stored {
-            self.events.send_modify(|count| *count += 1);
-        }
-    }
 }
 
 #[async_trait]
@@ -130,7 +124,7 @@ impl Store for SqliteStore {
     }
 
     async fn create_or_find(&self, new: NewRow, effects: Effects) -> Result<Creation, Error> {
-        let has_events = !effects.events.is_empty();
+        let events = EventKey::of(&effects);
         let creation = self
             .writer
             .write("create_or_find", move |connection| {
@@ -144,7 +138,9 @@ impl Store for SqliteStore {
                 Ok(Creation::Created)
             })
             .await?;
-        self.signal_events(has_events);
+        if matches!(creation, Creation::Created) {
+            self.events.notify(&events);
+        }
         Ok(creation)
     }
 
@@ -173,7 +169,7 @@ impl Store for SqliteStore {
         effects: Effects,
     ) -> Result<bool, Error> {
         let id = id.to_owned();
-        let has_events = !effects.events.is_empty();
+        let events = EventKey::of(&effects);
         let advanced = self
             .writer
             .write("advance", move |connection| {
@@ -185,13 +181,15 @@ impl Store for SqliteStore {
                 Ok(advanced)
             })
             .await?;
-        self.signal_events(has_events && advanced);
+        if advanced {
+            self.events.notify(&events);
+        }
         Ok(advanced)
     }
 
     async fn put_evidence(&self, job: &JobRow, rows: Vec<EvidenceRow>, effects: Effects) -> Result<bool, Error> {
         let job = job.clone();
-        let has_events = !effects.events.is_empty();
+        let events = EventKey::of(&effects);
         let stored = self
             .writer
             .write("put_evidence", move |connection| {
@@ -203,7 +201,9 @@ impl Store for SqliteStore {
                 Ok(stored)
             })
             .await?;
-        self.signal_events(has_events && stored);
+        if stored {
+            self.events.notify(&events);
+        }
         Ok(stored)
     }
 
@@ -239,7 +239,7 @@ impl Store for SqliteStore {
         effects: Effects,
     ) -> Result<bool, Error> {
         let id = id.to_owned();
-        let has_events = !effects.events.is_empty();
+        let events = EventKey::of(&effects);
         let redacted = self
             .writer
             .write("redact", move |connection| {
@@ -251,7 +251,9 @@ impl Store for SqliteStore {
                 Ok(redacted)
             })
             .await?;
-        self.signal_events(has_events && redacted);
+        if redacted {
+            self.events.notify(&events);
+        }
         Ok(redacted)
     }
 
@@ -297,8 +299,8 @@ impl Store for SqliteStore {
         })
     }
 
-    fn event_signal(&self) -> watch::Receiver<u64> {
-        self.events.subscribe()
+    fn event_signal(&self, key: EventKey) -> EventSignal {
+        self.events.subscribe(key)
     }
 
     async fn add_job(&self, job: NewJob) -> Result<(), Error> {
@@ -369,8 +371,8 @@ impl Store for SqliteStore {
         self.read("charges", |reader| usage::charges(reader, rule_id, from_ms, before_ms))
     }
 
-    async fn id_card_uses(&self, hashes: Vec<Vec<u8>>, after_ms: i64) -> Result<Vec<i64>, Error> {
-        self.read("id_card_uses", |reader| verifications::id_card_uses(reader, &hashes, after_ms))
+    async fn id_card_uses(&self, hashes: Vec<Vec<u8>>, caller: &str, after_ms: i64) -> Result<Vec<CardUse>, Error> {
+        self.read("id_card_uses", |reader| verifications::id_card_uses(reader, &hashes, caller, after_ms))
     }
 
     async fn forget_id_cards(&self, before_ms: i64) -> Result<u64, Error> {

@@ -1,6 +1,6 @@
 //! Table `verifications`.
 
-use super::super::row::{ListFilter, NewRow, ProgressRow, VerificationRow};
+use super::super::row::{CardUse, ListFilter, NewRow, ProgressRow, VerificationRow};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, named_params, params};
 
 /// Caller, request id.
@@ -108,16 +108,23 @@ pub(super) fn count_charged_attempts(connection: &Connection, id: &str) -> rusql
     Ok(())
 }
 
-pub(super) fn id_card_uses(connection: &Connection, hashes: &[Vec<u8>], after_ms: i64) -> rusqlite::Result<Vec<i64>> {
+pub(super) fn id_card_uses(
+    connection: &Connection,
+    hashes: &[Vec<u8>],
+    caller: &str,
+    after_ms: i64,
+) -> rusqlite::Result<Vec<CardUse>> {
     let sql = format!(
-        "SELECT coalesce(attempts.at_ms, created_at_ms) FROM verifications \
+        "SELECT coalesce(attempts.at_ms, created_at_ms) AS used_at_ms, caller = ? AS is_own FROM verifications \
          LEFT JOIN attempts ON attempts.verification_id = verifications.id \
-         WHERE created_at_ms > ? AND id_card_hash IN ({})",
+         WHERE created_at_ms > ? AND (attempts.seq IS NOT NULL OR (caller = ? AND state = 'pending')) \
+         AND id_card_hash IN ({})",
         vec!["?"; hashes.len()].join(", ")
     );
-    let mut values: Vec<&dyn ToSql> = vec![&after_ms];
+    let mut values: Vec<&dyn ToSql> = vec![&caller, &after_ms, &caller];
     values.extend(hashes.iter().map(|hash| hash as &dyn ToSql));
-    connection.prepare_cached(&sql)?.query_map(values.as_slice(), |row| row.get(0))?.collect()
+    let card_use = |row: &Row<'_>| Ok(CardUse { at_ms: row.get("used_at_ms")?, is_own: row.get("is_own")? });
+    connection.prepare_cached(&sql)?.query_map(values.as_slice(), card_use)?.collect()
 }
 
 pub(super) fn forget_id_cards(connection: &Connection, before_ms: i64) -> rusqlite::Result<u64> {
