@@ -20,6 +20,8 @@ use subtle::ConstantTimeEq;
 pub const MAX_CLOCK_SKEW_S: i64 = 300;
 
 const ALGORITHM: &str = "TC3-HMAC-SHA256";
+/// In `X-TC-Content-SHA256`: the hash of this text is signed in place of the body's.
+const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
 /// The service that a request is for unless another is said.
 const SERVICE: &str = "faceid";
 
@@ -75,8 +77,10 @@ pub fn verify_for(
     let key = keys.iter().find(|key| key.secret_id == authorization.secret_id).ok_or(Refusal::SecretIdNotFound)?;
 
     let expected = SigningInput::expected(service, request, &authorization, timestamp_s)?;
-    if same_signature(&expected.signature(&key.secret_key), authorization.signature) {
-        return Ok(key.secret_id.clone());
+    for signed in [&expected, &expected.without_port()] {
+        if same_signature(&signed.signature(&key.secret_key), authorization.signature) {
+            return Ok(key.secret_id.clone());
+        }
     }
     Err(Refusal::SignatureFailure(diagnosis::diagnose(expected, request, &authorization, &key.secret_key)))
 }
@@ -221,7 +225,10 @@ impl SigningInput {
             headers,
             colon: ":",
             blank_line: "\n",
-            body_hash: sha256_hex(request.body),
+            body_hash: sha256_hex(match text(request.headers, "x-tc-content-sha256") {
+                Some(UNSIGNED_PAYLOAD) => UNSIGNED_PAYLOAD.as_bytes(),
+                _ => request.body,
+            }),
             end: "",
             timestamp_s,
             date_in_key: date.clone(),
@@ -230,6 +237,16 @@ impl SigningInput {
             key_prefix: "TC3",
             keys_in_hex: false,
         })
+    }
+
+    /// The same for a client that leaves the port out of the Host it signs, as the official SDK for Node.js does. The vendor's
+    /// own address has no port, so there it makes no difference.
+    fn without_port(&self) -> Self {
+        let mut input = self.clone();
+        for (_, host) in input.headers.iter_mut().filter(|(name, _)| name == "host") {
+            host.truncate(bare_host(host).len());
+        }
+        input
     }
 
     fn canonical_request(&self) -> String {
@@ -286,6 +303,11 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 fn invalid(reason: &str) -> Refusal {
     Refusal::InvalidAuthorization(reason.to_owned())
+}
+
+/// A host without its port. The part after the last colon is a port only outside the brackets of an IPv6 address.
+fn bare_host(host: &str) -> &str {
+    host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(host, |(name, _)| name)
 }
 
 fn same_signature(expected: &str, given: &str) -> bool {
@@ -427,6 +449,23 @@ mod tests {
             let sample = Sample { credential, signed_headers, ..RIGHT };
             assert_eq!(sample.code(), "AuthFailure.InvalidAuthorization", "{credential} {signed_headers}");
         }
+    }
+
+    #[test]
+    fn a_body_may_be_left_unsigned() {
+        let signed = Sample { signature: "ca81366e0698a4457956d53449b3b80d7bc9dcae68f83ab8db057c46902285e5", ..RIGHT };
+        assert_eq!(signed.code(), "AuthFailure.SignatureFailure", "without the header that says so");
+        let mut headers = signed.headers();
+        headers.insert("x-tc-content-sha256", "UNSIGNED-PAYLOAD".parse().unwrap());
+        assert_eq!(check(&headers, 1_700_000_000), Ok(()));
+    }
+
+    #[test]
+    fn the_port_of_the_host_may_be_left_unsigned() {
+        let mut headers = RIGHT.headers();
+        headers.insert("host", "faceid.tencentcloudapi.com:9000".parse().unwrap());
+        assert_eq!(check(&headers, 1_700_000_000), Ok(()));
+        assert_eq!(["[::1]:9000", "[::1]", "a:1", "a"].map(bare_host), ["[::1]", "[::1]", "a", "a"]);
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! here on purpose, one at a time, and the one that gives the client's signature is named.
 
 use super::{
-    Authorization, BEIJING_OFFSET_S, SigningInput, UnverifiedRequest, joined_names, same_signature, sha256_hex, text,
-    utc_date,
+    Authorization, BEIJING_OFFSET_S, SigningInput, UnverifiedRequest, bare_host, joined_names, same_signature,
+    sha256_hex, text, utc_date,
 };
 
 const VENDOR_HOSTS: [&str; 3] =
@@ -90,7 +90,7 @@ mistakes! {
     Path: "canonical request, line 2 (path)", "the path signed is not the path sent (it is \"/\")";
     QueryString: "canonical request, line 3 (query)", "the query signed is not the query sent (empty for POST)";
     ContentTypeCharset: "canonical request, content-type", "the Content-Type signed and the one sent differ in their charset";
-    HostPort: "canonical request, host", "the Host was signed with a port and sent without it, or the other way round";
+    HostPort: "canonical request, host", "the Host was signed with a port that it was not sent with";
     HostName: "canonical request, host", "a vendor host name was signed, but another Host was sent";
     ValuesNotLowerCased: "canonical request, header values", "header values must be lower-cased before signing";
     ActionNotLowerCased: "canonical request, x-tc-action", "the value of x-tc-action must be lower-cased before signing";
@@ -139,9 +139,8 @@ fn suspects(
         suspect(Mistake::ContentTypeCharset, &|input| set(input, "content-type", content_type));
     }
     let host = sent("host").to_lowercase();
-    // The part after the last colon is a port only outside the brackets of an IPv6 address.
-    let bare_host = host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(&*host, |(name, _)| name);
-    for signed in [bare_host.to_owned(), format!("{bare_host}:443"), format!("{bare_host}:80")] {
+    for port in ["443", "80"] {
+        let signed = format!("{}:{port}", bare_host(&host));
         suspect(Mistake::HostPort, &|input| set(input, "host", &signed));
     }
     for vendor_host in VENDOR_HOSTS {
@@ -396,7 +395,7 @@ mod tests {
             (Mistake::Path, right().replacen("\n/\n", "\n\n", 1)),
             (Mistake::QueryString, right().replacen("/\n\n", "/\nAction=DetectAuth\n", 1)),
             (Mistake::ContentTypeCharset, right().replace("; charset=utf-8", "")),
-            (Mistake::HostPort, right().replace(":9000", "")),
+            (Mistake::HostPort, right().replace(":9000", ":443")),
             (Mistake::HostName, right().replace("localhost:9000", "faceid.tencentcloudapi.com")),
             (Mistake::ValuesNotLowerCased, right().replace("localhost", "LOCALHOST")),
             (Mistake::ActionNotLowerCased, right().replace("detectauth", "DetectAuth")),
