@@ -1,6 +1,6 @@
 //! The answer of GetDetectInfoEnhanced, field for field as the vendor's definition has it [41957].
 //!
-//! Every field is written, with null where the vendor has nothing to say.
+//! Every field is written, with null where the vendor has nothing to say; what that looks like is a matter of the `shape`.
 
 use serde_json::{Value, json};
 
@@ -8,9 +8,10 @@ use super::attempt::Attempt;
 use super::body::{Answer, Attachments};
 use super::codes::{self, Stage};
 use super::findings::{Findings, stage};
-use super::media::{Mark, Medium, media};
+use super::media::{Mark, Medium, Storage, media};
 use super::rule::{Comparison, IntentionMode};
-use super::state::Token;
+use super::shape::Shape;
+use super::state::{State, Token};
 
 /// Which parts of the result the caller asked for (`InfoType` and the options beside it).
 #[derive(Debug, Clone, Default)]
@@ -28,21 +29,35 @@ pub(super) struct Selection {
     pub(super) all_videos: bool,
 }
 
-/// The whole answer, but for the RequestId. `liveness_video` takes the place of the usual one, where there is one.
+/// How answers are given, whatever they are about.
+#[derive(Default)]
+pub(super) struct Delivery<'a> {
+    shape: Shape,
+    storage: Storage,
+    /// In place of the usual one.
+    liveness_video: Option<&'a Medium>,
+}
+
+impl<'a> Delivery<'a> {
+    pub(super) fn of(state: &'a State) -> Self {
+        Self { shape: state.shape, storage: state.storage, liveness_video: state.liveness_video.as_ref() }
+    }
+}
+
+/// The whole answer, but for the RequestId.
 pub(super) fn detect_info(
     token: &Token,
     comparison: Comparison,
     selection: &Selection,
-    liveness_video: Option<&Medium>,
+    delivery: &Delivery<'_>,
 ) -> Answer {
-    let mut attachments = Attachments::default();
-    let mut evidence = Evidence { token, attachments: &mut attachments };
-    let liveness_video = liveness_video.unwrap_or(&media().liveness_video);
-    let content = json!({
+    let mut attachments = Attachments::written(delivery.shape.writings());
+    let mut evidence = Evidence { token, delivery, attachments: &mut attachments };
+    let mut content = json!({
         "Text": selection.text.then(|| text(token, comparison)),
         "IdCardData": selection.id_card.then(|| evidence.id_card_data(selection)),
         "BestFrame": selection.best_frame.then(|| evidence.best_frame(selection)),
-        "VideoData": selection.video.then(|| evidence.video_data(selection, liveness_video)),
+        "VideoData": selection.video.then(|| evidence.video_data(selection)),
         "Encryption": null,
         "IntentionVerifyData": selection.read_aloud.then(|| evidence.read_aloud()),
         "IntentionQuestionResult": selection.questions_or_nods.then(|| evidence.questions()),
@@ -51,6 +66,7 @@ pub(super) fn detect_info(
         "IsVerifyIntention": token.intention.is_some(),
         "IntentionVerifyType": token.intention.map(IntentionMode::vendor_type),
     });
+    delivery.shape.shape_result(&mut content);
     Answer { content, attachments }
 }
 
@@ -123,6 +139,7 @@ fn detail(token: &Token, attempt: &Attempt, comparison: Comparison) -> Value {
 /// verifications, attempts or questions can be told apart by their bytes.
 struct Evidence<'a> {
     token: &'a Token,
+    delivery: &'a Delivery<'a>,
     attachments: &'a mut Attachments,
 }
 
@@ -134,7 +151,8 @@ impl<'a> Evidence<'a> {
 
     fn id_card_data(&mut self, selection: &Selection) -> Value {
         let last = self.token.attempts.last();
-        let Some(last) = last.filter(|last| !matches!(stage(last), Stage::System | Stage::Wechat)) else {
+        let has_card = |last: &&Attempt| self.token.reads_card && !matches!(stage(last), Stage::System | Stage::Wechat);
+        let Some(last) = last.filter(has_card) else {
             return Value::Null;
         };
         let media = media();
@@ -164,19 +182,33 @@ impl<'a> Evidence<'a> {
         json!({ "BestFrame": best, "BestFrames": (!more.is_empty()).then_some(more) })
     }
 
-    fn video_data(&mut self, selection: &Selection, liveness_video: &Medium) -> Value {
+    fn video_data(&mut self, selection: &Selection) -> Value {
         let filmed = |attempt: &&Attempt| matches!(stage(attempt), Stage::Liveness | Stage::Compare | Stage::Final);
+        let liveness_video = self.delivery.liveness_video.unwrap_or(&media().liveness_video);
         let last = self.token.attempts.last().filter(filmed).map(|last| self.piece(liveness_video, last, 0));
         let all = selection.all_videos.then(|| {
             let attempts = self.token.attempts.iter().filter(filmed);
             attempts
-                .map(|attempt| json!({ "Seq": attempt.seq, "Video": self.piece(liveness_video, attempt, 0) }))
+                .map(|attempt| {
+                    let video = self.reference(attempt).unwrap_or_else(|| self.piece(liveness_video, attempt, 0));
+                    json!({ "Seq": attempt.seq, "Video": video })
+                })
                 .collect::<Vec<_>>()
         });
         if last.is_none() && all.as_ref().is_none_or(Vec::is_empty) {
             return Value::Null;
         }
         json!({ "LivenessVideo": last, "LivenessVideos": all })
+    }
+
+    /// Where the video of an attempt is, where it is not in the answer: as a URL, or as a path in the bucket.
+    fn reference(&self, attempt: &Attempt) -> Option<Value> {
+        let path = format!("{}/{}.mp4", self.token.biz_token, attempt.seq);
+        if self.delivery.storage == Storage::Cos {
+            Some(format!("https://faceid-1250000000.cos.ap-guangzhou.myqcloud.com/{path}").into())
+        } else {
+            (self.delivery.shape == Shape::Odd).then(|| path.into())
+        }
     }
 
     /// The attempt that came to the intention step, and the code of that step, if the flow has it in this mode.
@@ -290,7 +322,7 @@ mod tests {
         let token = token(&[301, 1004, 2016]);
         let video = |all_videos: bool| {
             let selection = Selection { video: true, all_videos, ..Selection::default() };
-            detect_info(&token, Comparison::Authority, &selection, None).content["VideoData"].take()
+            detect_info(&token, Comparison::Authority, &selection, &Delivery::default()).content["VideoData"].take()
         };
         let all = video(true);
         let seqs: Vec<_> = all["LivenessVideos"].as_array().unwrap().iter().map(|video| &video["Seq"]).collect();

@@ -1,4 +1,5 @@
-//! The vendor's API: `POST /`, from the signature to the envelope of the answer.
+//! The vendor's API: `POST /`, and `GET /` with the same parameters in its query, from the signature to the envelope of the
+//! answer.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -9,7 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -20,6 +21,7 @@ use super::connection::ResetSwitch;
 use super::detect;
 use super::error::{ApiError, BodyError, read_body};
 use super::faults::{self, Fault};
+use super::query;
 use super::sts;
 use super::verify::{self, Refusal, UnverifiedRequest};
 
@@ -213,6 +215,7 @@ async fn admit(shared: &Shared, request: Request, request_id: &str) -> Result<Ad
     if !shared.state().quota.admits(action.name(), Instant::now()) {
         return Err(ApiError::new("RequestLimitExceeded", "The calls of this action exceed the limit per second."));
     }
+    let body = if head.method == Method::GET { query::to_json(unverified.query).into() } else { body };
     Ok(AdmittedCall { action, body, base_url: shared.base_url(&head.headers) })
 }
 

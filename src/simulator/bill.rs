@@ -41,7 +41,9 @@ pub(super) fn get_wechat_bill_details(shared: &Shared, body: &[u8]) -> Result<Va
         return Err(ApiError::rule_not_exist());
     }
     let day = Day::ready(&request.date, shared.clock.now_ms())?;
-    Ok(page(&state, &day, rule_id, cursor))
+    let mut page = page(&state, &day, rule_id, cursor);
+    state.shape.shape_bill(&mut page);
+    Ok(page)
 }
 
 #[derive(Deserialize)]
@@ -120,9 +122,10 @@ fn charge_detail(token: &Token, charge: &Attempt, comparison: Comparison) -> Val
     let card = found.card.as_ref();
     let id_card = token.order.id_card.as_ref().or(card.map(|card| &card.id_number)).map(|number| mask(number, 1));
     let name = token.order.name.as_ref().or(card.map(|card| &card.name)).map(|name| mask(name, 0));
+    let seq = if token.billed_under_other_seqs { format!("{}-billed", charge.seq) } else { charge.seq.clone() };
     json!({
         "ReqTime": charge.at_ms.to_string(),
-        "Seq": charge.seq,
+        "Seq": seq,
         "IdCard": id_card,
         "Idcard": id_card,
         "Name": name,

@@ -4,7 +4,7 @@
 use axum::body::Bytes;
 use serde_json::Value;
 
-use super::media::{Mark, Medium};
+use super::media::{Mark, Medium, Writing};
 
 /// What an action answers: the content of `Response` without the RequestId, and the media that belong in it.
 pub(super) struct Answer {
@@ -23,11 +23,13 @@ impl From<Value> for Answer {
 pub(super) struct Attachments {
     placeholder: String,
     media: Vec<(Medium, Mark)>,
+    /// In turn, those of the media.
+    writings: &'static [Writing],
 }
 
 impl Default for Attachments {
     fn default() -> Self {
-        Self { placeholder: format!("medium:{}:", super::random_uuid()), media: Vec::new() }
+        Self::written(&[Writing::Plain])
     }
 }
 
@@ -35,6 +37,10 @@ impl Default for Attachments {
 const NUMBER_DIGITS: usize = 4;
 
 impl Attachments {
+    pub(super) fn written(writings: &'static [Writing]) -> Self {
+        Self { placeholder: format!("medium:{}:", super::random_uuid()), media: Vec::new(), writings }
+    }
+
     /// Adds a medium; the string that is returned is to stand in its place.
     pub(super) fn add(&mut self, medium: &Medium, mark: Mark) -> Value {
         let number = self.media.len();
@@ -57,7 +63,8 @@ impl Attachments {
         for (at, number) in places {
             if let Some((medium, mark)) = self.media.get(number) {
                 pieces.push(json.slice(done..at));
-                pieces.extend(medium.marked(*mark));
+                let writing = self.writings.iter().cycle().nth(number).unwrap_or(&Writing::Plain);
+                pieces.extend(medium.written(*mark, *writing));
                 done = at + self.placeholder.len() + NUMBER_DIGITS;
             }
         }

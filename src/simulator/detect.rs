@@ -7,12 +7,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Shared;
-use super::answer::{self, Selection};
+use super::answer::{self, Delivery, Selection};
 use super::body::Answer;
 use super::encryption::{Encryption, Session};
 use super::error::ApiError;
 use super::identity;
-use super::media::MAX_BEST_FRAMES;
+use super::media::{MAX_BEST_FRAMES, Storage};
 use super::rule::{Comparison, IntentionMode, Rule};
 use super::state::{NewToken, State, Token, Transport};
 
@@ -60,7 +60,14 @@ pub(super) fn get_detect_info_enhanced(shared: &Shared, body: &[u8], encrypts: b
     let selection = request.selection()?;
     let mut state = shared.state();
     let (token, comparison) = find_token(&state, &request, shared.clock.now_ms())?;
-    let mut answer = answer::detect_info(token, comparison, &selection, state.liveness_video.as_ref());
+    if selection.all_videos && state.storage == Storage::Unauthorized {
+        return Err(ApiError::new(
+            "FailedOperation.StsUnAuthErrError",
+            "STS is not authorized for the storage of videos.",
+        ));
+    }
+    let mut answer = answer::detect_info(token, comparison, &selection, &Delivery::of(&state));
+    let encrypts_attempts = state.shape.encrypts_attempts();
     if session.is_none() && selection.text {
         state.note_clear_answer(&request.biz_token);
     }
@@ -72,7 +79,7 @@ pub(super) fn get_detect_info_enhanced(shared: &Shared, body: &[u8], encrypts: b
             let body = answer.attachments.fill(answer.content.to_string()).concat();
             answer = Answer::from(session.seal_body(&body));
         }
-        Some(session) => session.seal_fields(&mut answer.content),
+        Some(session) => session.seal_fields(&mut answer.content, encrypts_attempts),
     }
     Ok(answer)
 }

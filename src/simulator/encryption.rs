@@ -158,13 +158,15 @@ impl Session {
         }
     }
 
-    /// Encrypts the personal fields of an answer, where it has them, and says so in its `Encryption`.
-    pub(super) fn seal_fields(&self, content: &mut Value) {
+    /// Encrypts the personal fields of an answer, where it has them, and says so in its `Encryption`. The documented ones are
+    /// those of the text; those of each attempt (`attempts`) have been seen too.
+    pub(super) fn seal_fields(&self, content: &mut Value, attempts: bool) {
         let mut sealing = Sealing::of(self);
-        for field in ["IdCard", "Name", "OcrIdCard", "OcrName"] {
-            let value = content.pointer_mut(&format!("/Text/{field}"));
-            if let Some((value, text)) = value.and_then(|value| value.as_str().map(str::to_owned).map(|t| (value, t))) {
-                *value = json!(sealing.seal(&format!("Response.Text.{field}"), text.as_bytes()));
+        if let Some(text) = content.get_mut("Text") {
+            sealing.seal_in(text, "Response.Text", ["IdCard", "Name", "OcrIdCard", "OcrName"]);
+            let details = text.get_mut("LivenessDetail").and_then(Value::as_array_mut).filter(|_| attempts);
+            for (nth, detail) in details.into_iter().flatten().enumerate() {
+                sealing.seal_in(detail, &format!("Response.Text.LivenessDetail[{nth}]"), ["Idcard", "Name"]);
             }
         }
         content["Encryption"] = sealing.object();
@@ -191,6 +193,16 @@ impl<'a> Sealing<'a> {
         let iv: [u8; 16] = rand::random();
         let length = if session.algorithm == Algorithm::Aes256Cbc { 16 } else { 12 };
         Self { session, iv: iv[..length].to_vec(), encrypt_list: Vec::new(), tags: Vec::new() }
+    }
+
+    /// Encrypts those of the fields that have a text.
+    fn seal_in<const N: usize>(&mut self, part: &mut Value, path: &str, fields: [&str; N]) {
+        for field in fields {
+            let text = part.get(field).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+            if let Some(text) = text {
+                part[field] = json!(self.seal(&format!("{path}.{field}"), text.as_bytes()));
+            }
+        }
     }
 
     fn seal(&mut self, name: &str, clear: &[u8]) -> String {
@@ -226,7 +238,7 @@ impl<'a> Sealing<'a> {
 pub(super) fn spoil(response: &mut Value) {
     let listed = response.pointer("/Encryption/EncryptList").and_then(Value::as_array).cloned().unwrap_or_default();
     for path in listed.iter().filter_map(Value::as_str) {
-        let pointer = format!("/{}", path.trim_start_matches("Response.").replace('.', "/"));
+        let pointer = format!("/{}", path.trim_start_matches("Response.").replace(['.', '['], "/").replace(']', ""));
         if let Some(Value::String(base64)) = response.pointer_mut(&pointer) {
             base64.truncate(base64.len().saturating_sub(4));
         }

@@ -48,6 +48,9 @@ pub(super) fn stage(attempt: &Attempt) -> Stage {
 }
 
 fn card(token: &Token, attempt: &Attempt) -> Option<Card> {
+    if !token.reads_card {
+        return None;
+    }
     let (name, id_card) = (token.order.name.as_deref(), token.order.id_card.as_deref());
     let card = identity::card(name, id_card, token.seed, token.created_ms);
     match (stage(attempt), attempt.outcome.code) {

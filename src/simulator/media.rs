@@ -12,9 +12,10 @@ use std::sync::{Arc, LazyLock};
 use axum::body::Bytes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
 
 use film::{MP4_MARK_AT, WAV_MARK_AT};
-use jpeg::{Picture, card_back, card_front, face};
+use jpeg::{CARD_BACK, CARD_FRONT, FACE};
 pub(super) use mark::Mark;
 use noise::Noise;
 
@@ -48,18 +49,18 @@ pub(super) struct Media {
 /// The media of this process. They are the same for every token but for their marks.
 pub(super) fn media() -> &'static Media {
     static MEDIA: LazyLock<Media> = LazyLock::new(|| Media {
-        card_front: Medium::photo(640, 400, card_front, PHOTO_BYTES, 1),
-        card_back: Medium::photo(640, 400, card_back, PHOTO_BYTES - 20_000, 2),
-        cut_front: Medium::photo(512, 320, card_front, PHOTO_BYTES / 2, 3),
-        cut_back: Medium::photo(512, 320, card_back, PHOTO_BYTES / 2, 4),
-        avatar: Medium::photo(160, 200, face, AVATAR_BYTES, 5),
+        card_front: Medium::photo(CARD_FRONT, PHOTO_BYTES, 1),
+        card_back: Medium::photo(CARD_BACK, PHOTO_BYTES - 20_000, 2),
+        cut_front: Medium::photo(CARD_FRONT, PHOTO_BYTES / 2, 3),
+        cut_back: Medium::photo(CARD_BACK, PHOTO_BYTES / 2, 4),
+        avatar: Medium::photo(FACE, AVATAR_BYTES, 5),
         best_frames: (0..MAX_BEST_FRAMES)
-            .map(|n| Medium::photo(480, 640, face, PHOTO_BYTES - 4_000 * n, 10 + n as u32))
+            .map(|n| Medium::photo(FACE, PHOTO_BYTES - 4_000 * n, 10 + n as u32))
             .collect(),
         liveness_video: Medium::video(VIDEO_BYTES, 30),
         intention_video: Medium::video(VIDEO_BYTES / 2, 31),
-        intention_frame: Medium::photo(480, 640, face, PHOTO_BYTES, 32),
-        intention_audio: Medium::of(&film::wav(2), WAV_MARK_AT),
+        intention_frame: Medium::photo(FACE, PHOTO_BYTES, 32),
+        intention_audio: Medium::of("audio/wav", &film::wav(2), WAV_MARK_AT),
     });
     &MEDIA
 }
@@ -72,6 +73,7 @@ pub(super) fn liveness_video(size: usize) -> Medium {
 /// A file, in base64 as the answer carries it, but for its mark. Copies share its bytes.
 #[derive(Debug, Clone)]
 pub(super) struct Medium {
+    content_type: &'static str,
     before_mark: Bytes,
     after_mark: Arc<[Bytes]>,
 }
@@ -82,13 +84,13 @@ const VIDEO_BLOCK: usize = 49_152;
 
 impl Medium {
     /// A file whose blank mark begins at `mark_at`, a multiple of three.
-    fn of(file: &[u8], mark_at: usize) -> Self {
+    fn of(content_type: &'static str, file: &[u8], mark_at: usize) -> Self {
         let after_mark = encoded(&file[mark_at + mark::LENGTH..]);
-        Self { before_mark: encoded(&file[..mark_at]), after_mark: Arc::new([after_mark]) }
+        Self { content_type, before_mark: encoded(&file[..mark_at]), after_mark: Arc::new([after_mark]) }
     }
 
-    fn photo(width: u16, height: u16, picture: Picture, size: usize, seed: u32) -> Self {
-        Self::of(&jpeg::jpeg(width, height, picture, size, seed), jpeg::MARK_AT)
+    fn photo(drawing: &[u8], size: usize, seed: u32) -> Self {
+        Self::of("image/jpeg", &jpeg::jpeg(drawing, size, seed), jpeg::MARK_AT)
     }
 
     /// A video of `size` bytes, which must be enough for its boxes. One block of content serves it from end to end, so
@@ -102,7 +104,8 @@ impl Medium {
         let after_mark = iter::once(encoded(&opening[MP4_MARK_AT + mark::LENGTH..]))
             .chain(iter::repeat_n(encoded(&content), blocks))
             .chain(iter::once(encoded(&content[..rest])));
-        Self { before_mark: encoded(&opening[..MP4_MARK_AT]), after_mark: after_mark.collect() }
+        let before_mark = encoded(&opening[..MP4_MARK_AT]);
+        Self { content_type: "video/mp4", before_mark, after_mark: after_mark.collect() }
     }
 
     /// The file's base64, piece by piece, with `mark` in its place.
@@ -110,6 +113,56 @@ impl Medium {
         let mark = encoded(mark.as_bytes());
         [self.before_mark.clone(), mark].into_iter().chain(self.after_mark.iter().cloned())
     }
+
+    /// The same as a `writing` has it, fit to stand in a JSON string.
+    pub(super) fn written(&self, mark: Mark, writing: Writing) -> Vec<Bytes> {
+        let pieces = self.marked(mark);
+        match writing {
+            Writing::Plain => pieces.collect(),
+            Writing::Lines => {
+                let base64: Vec<u8> = pieces.flatten().collect();
+                let lines: Vec<&[u8]> = base64.chunks(LINE_LENGTH).collect();
+                vec![lines.join(&b"\\r\\n"[..]).into()]
+            }
+            Writing::Unpadded => pieces.map(unpadded).collect(),
+            Writing::DataUrl => {
+                let prefix = format!("data:{};base64,", self.content_type);
+                iter::once(prefix.into()).chain(pieces).collect()
+            }
+        }
+    }
+}
+
+/// How a medium's base64 is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writing {
+    Plain,
+    /// With line breaks, as in e-mail.
+    Lines,
+    Unpadded,
+    /// With the prefix of a data URL.
+    DataUrl,
+}
+
+/// Where the account keeps the videos of all attempts: the vendor's data storage service [104229].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Storage {
+    /// They are in the answer.
+    #[default]
+    Inline,
+    /// In a bucket of the account; the answer has their places.
+    Cos,
+    /// The account lacks the service, and whoever asks for them is refused.
+    Unauthorized,
+}
+
+/// As long are the lines of base64 in e-mail.
+const LINE_LENGTH: usize = 76;
+
+fn unpadded(base64: Bytes) -> Bytes {
+    let length = base64.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
+    base64.slice(..length)
 }
 
 fn encoded(bytes: &[u8]) -> Bytes {
@@ -128,22 +181,15 @@ mod tests {
         Mark::new("TOKEN", "seq", 7)
     }
 
-    /// The markers of a JPEG in their order; panics where the structure is broken.
+    /// The markers of a JPEG in their order, up to its scan; panics where the structure is broken.
     fn markers(file: &[u8]) -> Vec<u8> {
-        assert_eq!(file[..2], [0xFF, 0xD8]);
-        let (mut markers, mut at) = (vec![0xD8], 2);
-        loop {
+        assert_eq!((&file[..2], &file[file.len() - 2..]), (&[0xFF, 0xD8][..], &[0xFF, 0xD9][..]));
+        let (mut markers, mut at) = (Vec::new(), 2);
+        while markers.last() != Some(&0xDA) {
             assert_eq!(file[at], 0xFF, "a marker at {at}");
-            let marker = file[at + 1];
-            markers.push(marker);
+            markers.push(file[at + 1]);
             at += 2 + usize::from(u16::from_be_bytes([file[at + 2], file[at + 3]]));
-            if marker == 0xDA {
-                break;
-            }
         }
-        let end = (at..file.len() - 1).find(|&n| file[n] == 0xFF && file[n + 1] != 0).unwrap();
-        assert_eq!(end, file.len() - 2, "the scan runs to the last marker");
-        markers.push(file[end + 1]);
         markers
     }
 
@@ -166,9 +212,9 @@ mod tests {
             let file = file(photo, mark());
             assert!((150_000..=250_000).contains(&file.len()), "{}", file.len());
             let mut markers = markers(&file);
-            markers.retain(|marker| *marker != 0xFE);
-            // SOI, APP0, DQT, SOF0, DHT, DHT, SOS, EOI
-            assert_eq!(markers, [0xD8, 0xE0, 0xDB, 0xC0, 0xC4, 0xC4, 0xDA, 0xD9]);
+            markers.dedup();
+            // APP0, comments, DQT, SOF0 (baseline), DHT, SOS
+            assert_eq!(markers, [0xE0, 0xFE, 0xDB, 0xC0, 0xC4, 0xDA]);
         }
         assert_ne!(file(&media.best_frames[0], mark()), file(&media.best_frames[1], mark()));
     }
@@ -195,6 +241,19 @@ mod tests {
             let blanks = file.windows(mark::LENGTH).filter(|window| **window == mark::BLANK).count();
             assert_eq!((places, blanks), (1, 0));
         }
+    }
+
+    #[test]
+    fn each_writing_is_of_the_same_file() {
+        let photo = &media().best_frames[0];
+        let written = |writing| String::from_utf8(photo.written(mark(), writing).concat()).unwrap();
+        let plain = written(Writing::Plain);
+        assert!(plain.ends_with('='), "a file whose padding can be left out");
+        assert_eq!(written(Writing::Unpadded), plain.trim_end_matches('='));
+        assert_eq!(written(Writing::DataUrl), format!("data:image/jpeg;base64,{plain}"));
+        let lines = written(Writing::Lines);
+        assert!(lines.split("\\r\\n").all(|line| line.len() <= LINE_LENGTH));
+        assert_eq!(lines.replace("\\r\\n", ""), plain);
     }
 
     #[test]

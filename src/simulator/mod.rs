@@ -6,7 +6,7 @@
 //! make the vendor fail. The vendor's listener is STS too, and the metadata service of the vendor's machines.
 //!
 //! Reading order: `api` (a call from signature to envelope), `detect` (the two actions of a verification), `answer`
-//! (the full result) with `findings`, `media` and `body`, `encryption`, `bill` (the ledger of a day), `state` (what is remembered),
+//! (the full result) with `findings`, `shape`, `media` and `body`, `encryption`, `bill` (the ledger of a day), `state` (what is remembered),
 //! `attempt` and `quota`, `page`, `control`. Nothing here uses the gateway's code: what the two have in common they have
 //! read in the vendor's documentation, each for itself.
 
@@ -28,8 +28,10 @@ mod identity;
 mod keys;
 mod media;
 mod page;
+mod query;
 mod quota;
 mod rule;
+mod shape;
 mod shop;
 mod state;
 mod sts;
@@ -229,7 +231,7 @@ fn is_loopback(host: &str) -> bool {
 
 fn api_router(shared: &Arc<Shared>) -> Router {
     Router::new()
-        .route("/", post(api::call))
+        .route("/", post(api::call).get(api::call))
         .route("/h5", get(page::h5))
         .route("/h5/outcome", post(page::submit_outcome))
         .route("/product", get(shop::product))

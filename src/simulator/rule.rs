@@ -9,6 +9,8 @@ pub struct Rule {
     pub comparison: Comparison,
     /// Whether DetectAuth must carry both Name and IdCard.
     pub requires_identity: bool,
+    /// Whether the user's ID card is photographed and read (OCR).
+    pub reads_card: bool,
     /// The intention step (意愿核身) after the face, if the flow has one.
     pub intention: Option<IntentionMode>,
 }
@@ -35,12 +37,14 @@ pub enum IntentionMode {
 
 impl Rule {
     /// The flows of a simulator that was told nothing else: "1" authority, identity required; "2" uploaded photo,
-    /// identity optional; "3", "4" and "5" as "1" with intention read aloud, by questions and by nods.
+    /// identity optional; "3", "4" and "5" as "1" with intention read aloud, by questions and by nods; "6" as "1" without
+    /// a photo of the ID card.
     pub fn defaults() -> Vec<Self> {
         let rule = |rule_id: &str, comparison, intention| Self {
             rule_id: rule_id.to_owned(),
             comparison,
             requires_identity: comparison == Comparison::Authority,
+            reads_card: true,
             intention,
         };
         vec![
@@ -49,6 +53,7 @@ impl Rule {
             rule("3", Comparison::Authority, Some(IntentionMode::ReadAloud)),
             rule("4", Comparison::Authority, Some(IntentionMode::Questions)),
             rule("5", Comparison::Authority, Some(IntentionMode::Nods)),
+            Self { reads_card: false, ..rule("6", Comparison::Authority, None) },
         ]
     }
 }

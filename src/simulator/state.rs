@@ -8,9 +8,10 @@ use super::attempt::{Attempt, AttemptRefused, MAX_ATTEMPTS, Outcome};
 use super::codes;
 use super::encryption::Algorithm;
 use super::faults::FaultQueue;
-use super::media::Medium;
+use super::media::{Medium, Storage};
 use super::quota::Quota;
 use super::rule::{IntentionMode, Rule};
+use super::shape::Shape;
 
 /// How long a BizToken can be used for verifying [31816].
 pub(super) const TOKEN_LIFE_MS: i64 = 7_200 * 1000;
@@ -27,8 +28,11 @@ pub(super) struct State {
     next_outcomes: VecDeque<Outcome>,
     pub(super) faults: FaultQueue,
     pub(super) quota: Quota,
+    /// The form of every answer.
+    pub(super) shape: Shape,
     /// In place of the usual liveness video, where a test has asked for another size.
     pub(super) liveness_video: Option<Medium>,
+    pub(super) storage: Storage,
     /// How many tokens a page of the bill holds.
     pub(super) bill_page_tokens: usize,
     /// Action → answer code → number of calls.
@@ -46,6 +50,7 @@ pub(super) struct Token {
     pub(super) biz_token: String,
     pub(super) rule_id: String,
     pub(super) intention: Option<IntentionMode>,
+    pub(super) reads_card: bool,
     pub(super) created_ms: i64,
     pub(super) order: NewToken,
     pub(super) attempts: Vec<Attempt>,
@@ -54,6 +59,8 @@ pub(super) struct Token {
     pub(super) exhausted: bool,
     /// The bill leaves this token out, whatever was charged.
     pub(super) left_off_bill: bool,
+    /// The bill has each charge of this token under a Seq that no result has.
+    pub(super) billed_under_other_seqs: bool,
     /// What the bill has and the result has not: charges without an attempt, each in the shape of one.
     pub(super) extra_charges: Vec<Attempt>,
     /// How many answers with text about it were not encrypted.
@@ -84,6 +91,14 @@ pub(super) struct NewToken {
     pub(super) intention_script: Vec<String>,
 }
 
+/// How the bill of a token is to differ from its attempts; what is not given stays as it is.
+#[derive(Debug, Default)]
+pub(super) struct BillChange {
+    pub(super) leave_off: Option<bool>,
+    pub(super) other_seqs: Option<bool>,
+    pub(super) extra_charges: usize,
+}
+
 impl State {
     pub(super) fn new(rules: Vec<Rule>) -> Self {
         Self {
@@ -93,7 +108,9 @@ impl State {
             next_outcomes: VecDeque::new(),
             faults: FaultQueue::default(),
             quota: Quota::default(),
+            shape: Shape::default(),
             liveness_video: None,
+            storage: Storage::default(),
             bill_page_tokens: BILL_PAGE_TOKENS,
             calls: BTreeMap::new(),
         }
@@ -122,12 +139,14 @@ impl State {
             biz_token,
             rule_id: rule.rule_id.clone(),
             intention: rule.intention,
+            reads_card: rule.reads_card,
             created_ms: now_ms,
             order,
             attempts: Vec::new(),
             gave_up: false,
             exhausted: false,
             left_off_bill: false,
+            billed_under_other_seqs: false,
             extra_charges: Vec::new(),
             clear_answers: 0,
             seed: self.tokens.len() as u64,
@@ -185,18 +204,13 @@ impl State {
 
     /// Lets the bill differ from the attempts of a token; `None` when there is no such token. Extra charges repeat the
     /// last charged attempt with a Seq of their own, or else a pass at `now_ms`; they add up.
-    pub(super) fn change_bill(
-        &mut self,
-        biz_token: &str,
-        leave_off: Option<bool>,
-        extra_charges: usize,
-        now_ms: i64,
-    ) -> Option<&Token> {
+    pub(super) fn change_bill(&mut self, biz_token: &str, change: &BillChange, now_ms: i64) -> Option<&Token> {
         let token = self.tokens.get_mut(*self.index.get(biz_token)?)?;
-        token.left_off_bill = leave_off.unwrap_or(token.left_off_bill);
+        token.left_off_bill = change.leave_off.unwrap_or(token.left_off_bill);
+        token.billed_under_other_seqs = change.other_seqs.unwrap_or(token.billed_under_other_seqs);
         let pass = token.new_attempt(Outcome::PASSED, now_ms);
         let repeated = token.attempts.iter().rfind(|attempt| attempt.charged).cloned().unwrap_or(pass);
-        for _ in 0..extra_charges {
+        for _ in 0..change.extra_charges {
             token.extra_charges.push(Attempt { seq: super::random_uuid().to_string(), ..repeated.clone() });
         }
         Some(token)
@@ -427,7 +441,8 @@ mod tests {
         }
         let charged_seq = state.token("T").unwrap().attempts[1].seq.clone();
         let mut charges = |leave_off, extra_charges| {
-            let token = state.change_bill("T", leave_off, extra_charges, START_MS + 1).unwrap();
+            let change = BillChange { leave_off, extra_charges, ..BillChange::default() };
+            let token = state.change_bill("T", &change, START_MS + 1).unwrap();
             token.charges().map(|charge| (charge.seq.clone(), charge.at_ms)).collect::<Vec<_>>()
         };
         assert_eq!(charges(None, 0), [(charged_seq.clone(), START_MS)]);
@@ -436,7 +451,7 @@ mod tests {
         assert_ne!(both[1].0, charged_seq, "a Seq that no attempt has");
         assert!(charges(Some(true), 0).is_empty());
         assert_eq!(charges(Some(false), 1).len(), 3);
-        assert!(state.change_bill("U", Some(true), 0, START_MS).is_none());
+        assert!(state.change_bill("U", &BillChange::default(), START_MS).is_none());
     }
 
     #[test]
