@@ -4,6 +4,7 @@ import base64
 import time
 import types
 import warnings
+from datetime import datetime, timedelta, timezone
 from unittest import mock
 
 import pytest
@@ -21,10 +22,10 @@ ID_NUMBER = "11010519491231002X"
 EXTRA = "order 42 & more"
 
 
-def sdk(simulate, secret_id=SECRET_ID, secret_key=SECRET_KEY):
-    profile = ClientProfile(
-        httpProfile=HttpProfile(protocol="http", endpoint=simulate.simulator.address, reqTimeout=10)
-    )
+def sdk(simulate, secret_id=SECRET_ID, secret_key=SECRET_KEY, method="POST", unsigned_payload=False):
+    http = HttpProfile(protocol="http", endpoint=simulate.simulator.address, reqTimeout=10, reqMethod=method)
+    profile = ClientProfile(httpProfile=http)
+    profile.unsignedPayload = unsigned_payload
     return FaceidClient(Credential(secret_id, secret_key), "", profile)
 
 
@@ -115,6 +116,28 @@ def test_right_key_goes_the_whole_way(simulate):
     assert result.RequestId != before.RequestId
 
 
+@pytest.mark.parametrize("method", ["POST", "GET"])
+@pytest.mark.parametrize("unsigned_payload", [False, True])
+def test_every_action_is_answered_however_it_is_signed(simulate, method, unsigned_payload):
+    client = sdk(simulate, method=method, unsigned_payload=unsigned_payload)
+    opened = detect_auth(client)
+    seq = simulate.simulator.attempt(opened.BizToken, 0)["seq"]
+    result = get_result(client, opened.BizToken, info_type="1")
+    assert (result.Text.ErrCode, result.Text.Name, result.Text.Extra) == (0, NAME, EXTRA)
+    assert [detail.Seq for detail in result.Text.LivenessDetail] == [seq]
+
+    request = models.GetWeChatBillDetailsRequest()
+    beijing = timezone(timedelta(hours=8))
+    request.Date, request.Cursor = (datetime.now(beijing) - timedelta(days=2)).date().isoformat(), 0
+    bill = client.GetWeChatBillDetails(request)
+    assert (bill.HasNextPage, bill.NextCursor, bill.WeChatBillDetails) == (False, 0, [])
+
+    with pytest.raises(TencentCloudSDKException) as caught:
+        wrong = sdk(simulate, secret_key=SECRET_KEY + "x", method=method, unsigned_payload=unsigned_payload)
+        wrong.GetWeChatBillDetails(request)
+    assert caught.value.code == "AuthFailure.SignatureFailure"
+
+
 def test_evidence_is_in_the_full_answer_only(simulate):
     client = sdk(simulate)
     opened = detect_auth(client)
@@ -176,7 +199,7 @@ def test_moved_timestamp_is_refused(simulate):
 @pytest.mark.parametrize(
     ("signed", "named"),
     [
-        pytest.param({"Host": "127.0.0.1"}, "host", id="host-without-its-port"),
+        pytest.param({"Host": "127.0.0.1:443"}, "host", id="host-with-another-port"),
         pytest.param({"Host": "faceid.tencentcloudapi.com"}, "host", id="host-of-the-vendor"),
         pytest.param({"Content-Type": "application/json; charset=utf-8"}, "content-type", id="charset"),
     ],
