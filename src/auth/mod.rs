@@ -1,6 +1,6 @@
 //! Who calls: found out by what a call shows of its caller, in every mode that is on.
 //!
-//! - A bearer token (mode `tokens`), known by its SHA-256: [`token`].
+//! - A bearer token (mode `tokens`), known by its SHA-256: `token.rs`.
 //! - A JWT as the bearer token (mode `jwt`), verified with the issuer's keys: [`jwt`], [`jwks`].
 //! - The certificate of the connection, or what a trusted proxy says of its own client's (mode `mtls`): [`identity`], [`xfcc`].
 //!

@@ -127,7 +127,7 @@ pub(super) fn checked_name(text: &str) -> Result<String, String> {
     check_name(text).map(|()| text.to_owned())
 }
 
-/// The vendor's form: letters and digits, at most 32 [31816].
+/// The vendor's form: letters and digits, at most 32 (document 31816).
 pub(super) fn rule_id(text: &str) -> Result<String, String> {
     let fits = (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if fits { Ok(text.to_owned()) } else { Err("is not a RuleId: 1 to 32 letters and digits".into()) }

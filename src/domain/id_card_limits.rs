@@ -1,4 +1,4 @@
-//! How often one ID card may be used: the vendor's limits [108625].
+//! How often one ID card may be used: the vendor's limits (document 108625).
 //!
 //! The vendor counts liveness comparisons with an ID card, over all that its customers do, and answers the one too many with code
 //! 2018: the user has then stood before the camera for nothing. We know only of our own: each attempt that the vendor has told of

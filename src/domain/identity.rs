@@ -2,7 +2,7 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-/// A person's name as on the ID card: 1 to 32 characters, as the vendor takes it [31816].
+/// A person's name as on the ID card: 1 to 32 characters, as the vendor takes it (document 31816).
 #[derive(Clone)]
 pub struct PersonName(SecretString);
 
@@ -65,7 +65,7 @@ fn is_invisible(character: char) -> bool {
 }
 
 /// The number of a resident identity card, or of a residence permit for Hong Kong, Macau and Taiwan: 17 digits and a check
-/// character (GB 11643-1999). The vendor takes only a capital X [31816].
+/// character (GB 11643-1999). The vendor takes only a capital X (document 31816).
 #[derive(Clone)]
 pub struct IdNumber(SecretString);
 

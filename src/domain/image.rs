@@ -1,6 +1,6 @@
 //! Reference photos.
 
-/// What the vendor takes: 3 MB after base64 [31816], and base64 makes 4 characters of 3 bytes.
+/// What the vendor takes: 3 MB after base64 (document 31816), and base64 makes 4 characters of 3 bytes.
 const MAX_BYTES: usize = 3 * 1024 * 1024 / 4 * 3;
 
 /// Checks a photo by its content; what a caller says about it is not asked.

@@ -1,4 +1,4 @@
-//! The script of the intention step (意愿核身): what the user confirms [31816].
+//! The script of the intention step (意愿核身): what the user confirms (document 31816).
 
 use super::fault::Faults;
 use schemars::JsonSchema;

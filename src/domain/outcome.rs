@@ -1,4 +1,4 @@
-//! What the vendor's answer means, and when it is final [103606].
+//! What the vendor's answer means, and when it is final (document 103606).
 //!
 //! Four rules that public integrations get wrong: a non-zero code before the token's end is not a failure (the user may
 //! retry with the same token and pass); a missing code is never a verdict, not even at the end where the attempts say that the

@@ -9,7 +9,7 @@ use url::{Url, form_urlencoded};
 
 /// Bytes of the MAC in a bound URL: 128 bits.
 pub const MAC_BYTES: usize = 16;
-/// The longest RedirectUrl that the vendor takes [31816].
+/// The longest RedirectUrl that the vendor takes (document 31816).
 pub const MAX_VENDOR_URL: usize = 1024;
 
 const ID_PARAMETER: &str = "faceid_verification_id";

@@ -1,4 +1,4 @@
-//! The vendor's result codes: what each means and who should do what [103606].
+//! The vendor's result codes: what each means and who should do what (document 103606).
 //!
 //! The codes of `Text.ErrCode`, `LiveStatus`, `Comparestatus` and of the intention step share one number space. Texts of
 //! the vendor change without notice; codes do not. In the intention step a code may depend on the mode.

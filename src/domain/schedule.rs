@@ -3,7 +3,7 @@
 use super::verification::TOKEN_LIFETIME;
 use jiff::{SignedDuration, Timestamp};
 
-/// How long the vendor keeps results, counted from the making of the token [41957].
+/// How long the vendor keeps results, counted from the making of the token (document 41957).
 pub const RESULT_LIFETIME: SignedDuration = SignedDuration::from_hours(72);
 
 /// The first look after the token's end: the answer must have been asked for later than that.

@@ -13,7 +13,7 @@ use super::{
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 
-/// How long a token of the vendor can be used [103606].
+/// How long a token of the vendor can be used (document 103606).
 pub const TOKEN_LIFETIME: SignedDuration = SignedDuration::from_secs(7200);
 
 /// One verification, without personal data and without its token.

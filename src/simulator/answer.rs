@@ -1,4 +1,4 @@
-//! The answer of GetDetectInfoEnhanced, field for field as the vendor's definition has it [41957].
+//! The answer of GetDetectInfoEnhanced, field for field as the vendor's definition has it (document 41957).
 //!
 //! Every field is written, with null where the vendor has nothing to say; what that looks like is a matter of the `shape`.
 

@@ -1,4 +1,4 @@
-//! GetWeChatBillDetails [51442]: the vendor's own ledger of a day, from which an account is billed.
+//! GetWeChatBillDetails (document 51442): the vendor's own ledger of a day, from which an account is billed.
 //!
 //! It has what was charged and nothing else, and unlike results it is kept: it can be asked for 365 days back, long
 //! after the results are deleted.

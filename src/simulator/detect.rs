@@ -1,4 +1,4 @@
-//! The two actions of a verification: DetectAuth [31816] makes a token, GetDetectInfoEnhanced [41957] tells what became
+//! The two actions of a verification: DetectAuth (document 31816) makes a token, GetDetectInfoEnhanced (document 41957) tells what became
 //! of it.
 
 use base64::Engine;
@@ -19,7 +19,7 @@ use super::state::{NewToken, State, Token, Transport};
 const MAX_NAME: usize = 32;
 const MAX_URL: usize = 1024;
 const MAX_EXTRA: usize = 1024;
-/// Of the base64 text, not of the picture [31816].
+/// Of the base64 text, not of the picture (document 31816).
 const MAX_IMAGE_BASE64_BYTES: usize = 3 * 1024 * 1024;
 const MAX_SPOKEN_TEXT: usize = 120;
 const MAX_QUESTIONS: usize = 10;

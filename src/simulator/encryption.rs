@@ -1,4 +1,4 @@
-//! Field encryption [47180], the vendor's side: opens what a client has encrypted, and encrypts answers with its key.
+//! Field encryption (document 47180), the vendor's side: opens what a client has encrypted, and encrypts answers with its key.
 //!
 //! Ciphers and paddings are other code than the gateway's: RSA by aws-lc, AES-CBC by RustCrypto, and SM2 decryption and GCM
 //! written here (`sm`) over the curve and the block cipher alone.

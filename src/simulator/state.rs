@@ -13,9 +13,9 @@ use super::quota::Quota;
 use super::rule::{IntentionMode, Rule};
 use super::shape::Shape;
 
-/// How long a BizToken can be used for verifying [31816].
+/// How long a BizToken can be used for verifying (document 31816).
 pub(super) const TOKEN_LIFE_MS: i64 = 7_200 * 1000;
-/// How long results are kept, counted from the making of the token [41957].
+/// How long results are kept, counted from the making of the token (document 41957).
 pub(super) const RESULT_LIFE_MS: i64 = 259_200 * 1000;
 /// How many tokens a page of the bill holds unless the control port says otherwise. The vendor documents no number.
 const BILL_PAGE_TOKENS: usize = 50;

@@ -1,6 +1,6 @@
 //! Sends a question and reads the answer.
 //!
-//! How a call is tried, until when and where, is in [`super::attempt`]; the class of every failure in [`super::catalogue`].
+//! How a call is tried, until when and where, is in `attempt.rs`; the class of every failure in [`super::catalogue`].
 
 use super::{
     answer::{Answer, read_answer},

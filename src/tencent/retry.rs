@@ -1,8 +1,8 @@
 //! Whether a call that failed is made again, and when.
 //!
 //! Every action that the client knows may be repeated. DetectAuth makes a new BizToken each time: one whose answer was lost is never
-//! shown to a user, ends by itself after 7,200 s, and costs nothing (the vendor bills attempts, not tokens [103606]).
-//! GetDetectInfoEnhanced and GetWeChatBillDetails only read; the vendor allows any number of reads [41957]. So it does not matter
+//! shown to a user, ends by itself after 7,200 s, and costs nothing (the vendor bills attempts, not tokens: document 103606).
+//! GetDetectInfoEnhanced and GetWeChatBillDetails only read; the vendor allows any number of reads (document 41957). So it does not matter
 //! whether the vendor had already worked when a connection broke.
 
 use super::{catalogue::ErrorClass, error::ErrorKind};

@@ -1,4 +1,4 @@
-//! The vendor's codes [103606], and the gateway's own.
+//! The vendor's codes (document 103606), and the gateway's own.
 
 use super::{Advice as A, INTENTION_MODE_DIFFERS, INTENTION_STEP_OFF, Stage as S};
 use crate::domain::intention::IntentionMode;

@@ -56,7 +56,7 @@ impl H5 {
 }
 
 impl Client {
-    /// Asks what became of a BizToken [41957]. May be asked any number of times, for 3 days.
+    /// Asks what became of a BizToken (document 41957). May be asked any number of times, for 3 days.
     pub(super) async fn get_detect_info_enhanced(
         &self,
         pair: &KeyPair,

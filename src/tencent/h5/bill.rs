@@ -50,7 +50,7 @@ impl H5 {
 }
 
 impl Client {
-    /// A page of the ledger of a day [31082].
+    /// A page of the ledger of a day (document 31082).
     async fn get_wechat_bill_details(
         &self,
         pair: &KeyPair,

@@ -1,4 +1,4 @@
-//! From the vendor's JSON to our words: what a verdict depends on, and what is kept as the result [41957].
+//! From the vendor's JSON to our words: what a verdict depends on, and what is kept as the result (document 41957).
 
 use super::tree::{Object, Tree, Undecidable};
 use crate::domain::{

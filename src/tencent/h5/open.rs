@@ -79,7 +79,7 @@ fn check_url(text: &str) -> Result<Url, &'static str> {
 }
 
 impl Client {
-    /// Gives a BizToken and the URL for the user's browser [31816].
+    /// Gives a BizToken and the URL for the user's browser (document 31816).
     pub(super) async fn detect_auth(
         &self,
         pair: &KeyPair,

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Opens a flow [31816].
+/// Opens a flow (document 31816).
 #[derive(Clone, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DetectAuthRequest<'a> {
@@ -66,7 +66,7 @@ pub struct RuleIdConfig {
     pub speed: Option<u32>,
 }
 
-/// Asks about a BizToken [41957].
+/// Asks about a BizToken (document 41957).
 #[derive(Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GetDetectInfoEnhancedRequest<'a> {
@@ -92,7 +92,7 @@ pub struct GetDetectInfoEnhancedRequest<'a> {
     pub is_return_all_video: Option<bool>,
 }
 
-/// Asks for the vendor's own ledger of a day [31082].
+/// Asks for the vendor's own ledger of a day (document 31082).
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GetWeChatBillDetailsRequest<'a> {
@@ -120,7 +120,7 @@ pub struct WeChatBillDetail {
     pub charge_count: Option<u64>,
 }
 
-/// How encrypted fields were encrypted [47180].
+/// How encrypted fields were encrypted (document 47180).
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Encryption {

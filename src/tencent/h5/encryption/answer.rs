@@ -11,7 +11,7 @@ use serde_json::Value;
 
 const BODY: &str = "EncryptedBody";
 const LIST: &str = "EncryptList";
-/// Where the vendor documents that it encrypts personal data [41957]. The answer's own list may name more: `LivenessDetail` repeats names
+/// Where the vendor documents that it encrypts personal data (document 41957). The answer's own list may name more: `LivenessDetail` repeats names
 /// and ID numbers.
 const DOCUMENTED: [&str; 4] = ["Text.IdCard", "Text.Name", "Text.OcrIdCard", "Text.OcrName"];
 /// More than an answer has attempts and fields.

@@ -1,4 +1,4 @@
-//! Field encryption [47180]: names and ID numbers are encrypted inside of the TLS connection, with a key that only this
+//! Field encryption (document 47180): names and ID numbers are encrypted inside of the TLS connection, with a key that only this
 //! call and the vendor know.
 //!
 //! Each call has a key of its own, from the operating system's randomness; it is never used for a second call and is
@@ -156,7 +156,7 @@ impl SealedIdentity {
     }
 }
 
-/// The vendor wants keys of printable characters [47180]. These are the 94 of ASCII without the space, each as likely as the
+/// The vendor wants keys of printable characters (document 47180). These are the 94 of ASCII without the space, each as likely as the
 /// others: 6.55 bits a character, 209 bits for AES-256 and 104 for SM4.
 fn printable_key(length: usize) -> Result<Zeroizing<Vec<u8>>, ErrorKind> {
     let mut key = Zeroizing::new(Vec::with_capacity(length));
