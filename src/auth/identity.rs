@@ -93,6 +93,7 @@ impl TrustedProxies {
         Ok(())
     }
 
+    /// Whether no proxy is trusted.
     pub fn is_empty(&self) -> bool {
         self.networks.is_empty() && self.identities.is_empty()
     }

@@ -35,6 +35,7 @@ pub struct OverQuota {
 }
 
 impl CallerQuota {
+    /// Full buckets for the caller of this name.
     pub fn new(caller: &str, config: QuotaConfig) -> Self {
         let limiter = |limit: Option<NonZeroU32>| limit.map(|limit| RateLimiter::direct(Quota::per_minute(limit)));
         Self {

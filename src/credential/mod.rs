@@ -67,6 +67,7 @@ struct Seen {
 }
 
 impl Credentials {
+    /// Key pairs of the vault, and of the sources of the configuration by name.
     pub fn new(
         vault: CredentialVault,
         store: Arc<dyn Store>,
@@ -145,6 +146,7 @@ impl Credentials {
         self.sources.iter().filter(move |(_, source)| is_base(source)).map(|(role, _)| role.as_str())
     }
 
+    /// Whether a source of the configuration gives the credential, and not the vault.
     pub fn is_external(&self, name: &str) -> bool {
         self.sources.contains_key(name)
     }

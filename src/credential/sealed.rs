@@ -37,6 +37,7 @@ pub enum Put {
 }
 
 impl CredentialVault {
+    /// The credentials of a store, sealed with a keyring.
     pub fn new(keyring: Arc<Keyring>, store: Arc<dyn Store>) -> Self {
         Self { keyring, store }
     }

@@ -25,10 +25,12 @@ impl Caller {
         }
     }
 
+    /// Whether the caller has a right.
     pub fn has(&self, right: Right) -> bool {
         self.rights.contains(&right)
     }
 
+    /// Whether the caller may use a flow.
     pub fn may_use(&self, flow: &str) -> bool {
         match &self.flows {
             FlowGrant::All => true,

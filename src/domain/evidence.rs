@@ -21,6 +21,7 @@ pub enum MediaKind {
 }
 
 impl MediaKind {
+    /// Every kind, in the order in which evidence is listed.
     pub const ALL: [Self; 11] = [
         Self::BestFrame,
         Self::IdCardFront,

@@ -32,6 +32,7 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// The vendor's product that serves it.
     pub fn product(&self) -> Product {
         self.access_mode.product()
     }
@@ -54,6 +55,7 @@ pub struct EvidenceWish {
 }
 
 impl EvidenceWish {
+    /// Whether nothing is to be fetched.
     pub fn is_nothing(self) -> bool {
         self == Self::default()
     }

@@ -36,6 +36,7 @@ impl PersonName {
         Ok(Self(text.into()))
     }
 
+    /// The name in the clear.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
@@ -96,6 +97,7 @@ impl IdNumber {
         Ok(Self(text.into()))
     }
 
+    /// The number in the clear.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }

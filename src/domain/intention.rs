@@ -68,6 +68,7 @@ impl IntentionScript {
     const MAX_ANSWER: usize = 10;
     const MAX_SPEED: u32 = 3;
 
+    /// The mode that the script is written for.
     pub fn mode(&self) -> IntentionMode {
         match self {
             Self::ReadAloud { .. } => IntentionMode::ReadAloud,

@@ -54,14 +54,17 @@ impl KeyPair {
         Self { secret_id: secret_id.into(), secret_key: secret_key.into(), session_token: None }
     }
 
+    /// Names the pair to the vendor.
     pub fn secret_id(&self) -> &SecretString {
         &self.secret_id
     }
 
+    /// Signs.
     pub fn secret_key(&self) -> &SecretString {
         &self.secret_key
     }
 
+    /// Goes with a temporary pair.
     pub fn session_token(&self) -> Option<&SecretString> {
         self.session_token.as_ref()
     }

@@ -32,6 +32,7 @@ pub struct VerificationResult {
     pub vendor_raw: BTreeMap<String, String>,
 }
 
+/// The person whom the vendor verified.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
     pub name: Option<String>,
@@ -42,6 +43,7 @@ pub struct Identity {
     pub visa_number: Option<String>,
 }
 
+/// What was read from the photos of the ID card.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct IdCardText {
     pub name: Option<String>,
@@ -59,6 +61,7 @@ pub struct IdCardText {
     pub back_warnings: Vec<i64>,
 }
 
+/// Whether a living person stood before the camera.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Liveness {
     pub code: Option<i64>,
@@ -68,6 +71,7 @@ pub struct Liveness {
     pub risk_tags: Vec<String>,
 }
 
+/// Whether it was the right person.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     pub code: Option<i64>,
@@ -76,6 +80,7 @@ pub struct Comparison {
     pub source: Option<String>,
 }
 
+/// One attempt of the user, as the vendor lists it.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LivenessAttempt {
     pub sequence_id: Option<String>,
@@ -94,6 +99,7 @@ pub struct LivenessAttempt {
     pub id_number: Option<String>,
 }
 
+/// What came of the consent step.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Intention {
     pub code: Option<i64>,

@@ -324,6 +324,7 @@ impl BlobKey {
         Ok(Self(Path::from(text)))
     }
 
+    /// The key as the store knows it.
     pub fn as_str(&self) -> &str {
         self.0.as_ref()
     }

@@ -280,53 +280,64 @@ pub static UNKNOWN: Entry = entry(
     "网关不认识该错误码：请查阅腾讯云错误码文档；向客服咨询时请提供 RequestId。",
 );
 
-/// No answer, or none that can be read.
+/// No answer in time.
 #[rustfmt::skip]
 pub static TIMEOUT: Entry = entry("timeout", Transient, Vendor,
     "The vendor did not answer in time: try again. If it lasts, the operator runs `doctor`.",
     "腾讯云未在限定时间内应答：请重试。若持续出现，请运维运行 `doctor`。");
+/// No connection.
 #[rustfmt::skip]
 pub static UNREACHABLE: Entry = entry("unreachable", Transient, Operator,
     "The vendor cannot be reached: try again. If it lasts, the operator runs `doctor` and checks DNS, firewall and proxy.",
     "无法连接腾讯云：请重试。若持续出现，请运维运行 `doctor`，并检查 DNS、防火墙和代理。");
+/// An HTTP status other than 200.
 #[rustfmt::skip]
 pub static HTTP_STATUS: Entry = entry("http_status", Transient, Vendor,
     "Something before the vendor answered in its place: try again. If it lasts, the operator looks for a proxy in between.",
     "请求未到达腾讯云接口，由中间环节应答：请重试。若持续出现，请运维检查中间代理。");
+/// An answer over the limit.
 #[rustfmt::skip]
 pub static TOO_LARGE: Entry = entry("too_large", Transient, Operator,
     "The vendor's answer is larger than any that is documented: try again. If it lasts, have the flow fetch less evidence.",
     "腾讯云的响应超出文档所述大小：请重试。若持续出现，请减少流程抓取的存证种类。");
+/// An answer that is not the documented JSON.
 #[rustfmt::skip]
 pub static UNINTELLIGIBLE: Entry = entry("unintelligible", Transient, Vendor,
     "The vendor's answer cannot be read: try again. If it lasts, the operator looks for a proxy in between, or reports a changed API.",
     "无法解析腾讯云的响应：请重试。若持续出现，请运维检查中间代理，或上报接口变更。");
+/// No signature could be made.
 #[rustfmt::skip]
 pub static SIGNING: Entry = entry("signing", Clock, Operator,
     "The gateway's clock is so far off that nothing can be signed: set it (NTP).",
     "网关所在机器的时钟偏差过大，无法签名：请校准时钟（NTP）。");
 
+/// No token of the bucket within the caller's deadline.
 #[rustfmt::skip]
 pub static QUOTA_EXHAUSTED: Entry = entry("quota_exhausted", Quota, Caller,
     "The gateway's own quota of calls to this Tencent account is used up: try again after the time that is told. If it lasts, the operator raises tencent.quotas as far as Tencent allows.",
     "网关对该腾讯云账号的调用配额已用尽：请在提示的时间后重试。若持续出现，请运维在腾讯云允许的范围内调高 tencent.quotas。");
+/// No permit: too many calls are in flight.
 #[rustfmt::skip]
 pub static OVERLOADED: Entry = entry("overloaded", Overload, Caller,
     "The gateway has as many calls to the vendor under way as it may: try again later. If it lasts, the operator adds replicas or raises tencent.max_in_flight.",
     "网关同时进行的腾讯云调用已达上限：请稍后重试。若持续出现，请运维增加副本或调高 tencent.max_in_flight。");
+/// Every endpoint has failed just now.
 #[rustfmt::skip]
 pub static CIRCUIT_OPEN: Entry = entry("circuit_open", Transient, Vendor,
     "The vendor failed just now and is left alone for a moment: try again after the time that is told. If it lasts, the operator runs `doctor`.",
     "腾讯云刚刚连续出错，网关暂停了调用：请在提示的时间后重试。若持续出现，请运维运行 `doctor`。");
 
+/// An answer in the clear that should be encrypted.
 #[rustfmt::skip]
 pub static NOT_ENCRYPTED: Entry = entry("not_encrypted", Flow, Operator,
     "The vendor answered in the clear although the flow has [flows.encryption]: nothing is decided by it. The operator compares the setting with the console, or turns it off.",
     "该流程配置了 [flows.encryption]，腾讯云却返回了明文：网关不据此作任何结论。请运维对照控制台检查该配置，或将其关闭。");
+/// An encrypted answer that does not open.
 #[rustfmt::skip]
 pub static UNDECIPHERABLE: Entry = entry("undecipherable", Flow, Operator,
     "The vendor's encrypted answer does not open: the operator compares the flow's [flows.encryption] (algorithm, public key) with the console.",
     "腾讯云返回的密文无法解开：请运维对照控制台检查该流程的 [flows.encryption]（算法、公钥）。");
+/// No key for an encrypted request could be made.
 #[rustfmt::skip]
 pub static UNENCRYPTABLE: Entry = entry("unencryptable", Transient, Operator,
     "The gateway's machine gave no randomness for a key: try again. If it lasts, the operator looks at the machine.",

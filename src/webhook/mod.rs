@@ -33,6 +33,7 @@ impl Endpoint {
         Ok(Self { target, secrets })
     }
 
+    /// Where events are sent.
     pub fn target(&self) -> &Target {
         &self.target
     }
