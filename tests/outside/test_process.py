@@ -161,6 +161,8 @@ def test_the_simulator_is_for_this_machine_unless_told(binary, tmp_path, command
 
 def test_a_simulator_makes_up_its_keys_and_logs_none(binary, run, tmp_path):
     with run(SimulateProcess, binary, tmp_path, None, None, env={"RUST_LOG": "trace"}) as simulate:
+        # They are printed after the ports are open.
+        simulate.wait_until("its keys", lambda: re.search(r"^SecretKey +\S+$", simulate.log_text(), re.MULTILINE))
         told = {name: re.search(rf"^{name} +(\S+)$", simulate.log_text(), re.MULTILINE)[1] for name in ("SecretId", "SecretKey")}
         config = ServeConfig(tmp_path, simulate.simulator, told["SecretId"], told["SecretKey"])
         with run(ServeProcess, binary, tmp_path, config) as serve, serve.channel() as channel:
