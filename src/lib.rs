@@ -18,25 +18,27 @@
 //! doctor     → app, config, credential, tencent, vault, store, evidence, domain
 //! config     → grpc, auth, listen, reload, telemetry, credential, tencent, vault, evidence, webhook, domain
 //! grpc       → app, auth, listen, shares, reload, domain
-//! http       → app, listen
+//! http       → app, listen, domain
 //! worker     → app, store, domain
 //! app        → credential, tencent, vault, store, evidence, webhook, domain
 //! credential → tencent, vault, store, domain
-//! tencent    → tc3, domain
+//! tencent    → tc3, bounded_body, domain
 //! evidence   → vault, domain
 //! store      → domain
 //! vault      → domain
-//! auth       → reload, domain
-//! domain, tc3, webhook, listen, shares, process, reload, telemetry, simulator → nothing of ours
+//! auth       → reload, bounded_body, domain
+//! webhook    → bounded_body
+//! domain, tc3, listen, shares, process, reload, bounded_body, telemetry, simulator → nothing of ours
 //! ```
 //!
 //! The modules in reading order: [`domain`], [`app`], [`tencent`], [`tc3`], [`credential`], [`vault`], [`store`], [`evidence`],
-//! [`webhook`], [`auth`], [`reload`], [`shares`], [`listen`], [`grpc`], [`http`], [`worker`], [`config`], [`process`], [`serve`], [`doctor`], [`telemetry`], [`cli`],
-//! and, apart from all of them,
+//! [`webhook`], [`auth`], [`reload`], [`bounded_body`], [`shares`], [`listen`], [`grpc`], [`http`], [`worker`], [`config`],
+//! [`process`], [`serve`], [`doctor`], [`telemetry`], [`cli`], and, apart from all of them,
 //! [`simulator`].
 
 pub mod app;
 pub mod auth;
+pub mod bounded_body;
 pub mod cli;
 pub mod config;
 pub mod credential;

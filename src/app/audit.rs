@@ -3,9 +3,11 @@
 use super::{App, Error};
 use crate::{
     domain::{
+        audit::AuditAction,
         caller::{Caller, Right},
         fault::Faults,
         ids::VerificationId,
+        named,
     },
     store::row::{AuditFilter, AuditRow},
 };
@@ -62,9 +64,8 @@ impl App {
         } else {
             faults.check("verification_id", VerificationId::parse(&request.verification_id)).map(|id| id.to_string())
         };
-        if !request.action.is_empty() && AuditAction::parse(&request.action).is_none() {
-            let names: Vec<&str> = AuditAction::ALL.iter().map(|action| action.name()).collect();
-            faults.add("action", format!("is not an action; the actions are: {}", names.join(", ")));
+        if !request.action.is_empty() {
+            faults.check("action", named::parse::<AuditAction>(&request.action));
         }
         let mut filter = AuditFilter {
             verification_id: verification_id.unwrap_or_default(),
@@ -146,93 +147,5 @@ impl App {
             action: action.name().to_owned(),
             ..AuditRow::default()
         }
-    }
-}
-
-/// What the audit trail tells of.
-#[derive(Clone, Copy)]
-pub(super) enum AuditAction {
-    /// A verification was created.
-    Created,
-    /// A callback was not bound to its verification.
-    CallbackRefused,
-    /// A result was read with its personal data.
-    ViewedFull,
-    /// A verification was canceled.
-    Canceled,
-    /// Its personal data was erased.
-    Redacted,
-    /// A photo, video or sound was downloaded.
-    EvidenceDownloaded,
-    /// Its evidence was erased.
-    EvidenceErased,
-    /// A credential was added.
-    CredentialCreated,
-    /// It got a new first key pair.
-    CredentialRotated,
-    /// Its key pairs were tested.
-    CredentialTested,
-    /// It was disabled.
-    CredentialDisabled,
-    /// One of its key pairs was erased.
-    KeyPairDisabled,
-    /// It was erased.
-    CredentialDeleted,
-    /// Somebody had everything sealed anew with the vault's first key.
-    RewrapStarted,
-    /// The credentials were listed, without their secrets.
-    CredentialsListed,
-    /// The audit trail was read.
-    AuditRead,
-    /// The callers were taken out of the changed configuration.
-    CallersReloaded,
-}
-
-impl AuditAction {
-    const ALL: [Self; 17] = [
-        Self::Created,
-        Self::CallbackRefused,
-        Self::ViewedFull,
-        Self::Canceled,
-        Self::Redacted,
-        Self::EvidenceDownloaded,
-        Self::EvidenceErased,
-        Self::CredentialCreated,
-        Self::CredentialRotated,
-        Self::CredentialTested,
-        Self::CredentialDisabled,
-        Self::KeyPairDisabled,
-        Self::CredentialDeleted,
-        Self::RewrapStarted,
-        Self::CredentialsListed,
-        Self::AuditRead,
-        Self::CallersReloaded,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::CallbackRefused => "callback_refused",
-            Self::ViewedFull => "viewed_full",
-            Self::Canceled => "canceled",
-            Self::Redacted => "redacted",
-            Self::EvidenceDownloaded => "evidence_downloaded",
-            Self::EvidenceErased => "evidence_erased",
-            // Also written by the vault, when the configuration brings one.
-            Self::CredentialCreated => "credential_created",
-            Self::CredentialRotated => "credential_rotated",
-            Self::CredentialTested => "credential_tested",
-            Self::CredentialDisabled => "credential_disabled",
-            Self::KeyPairDisabled => "key_pair_disabled",
-            Self::CredentialDeleted => "credential_deleted",
-            Self::RewrapStarted => "rewrap_started",
-            Self::CredentialsListed => "credentials_listed",
-            Self::AuditRead => "audit_read",
-            Self::CallersReloaded => "callers_reloaded",
-        }
-    }
-
-    fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|action| action.name() == name)
     }
 }

@@ -1,9 +1,11 @@
 //! CancelVerification: the caller has lost interest.
 
-use super::{App, AuditAction, Error, event::EventKind, record::Record, settle::note_change};
+use super::{App, Error, record::Record, settle::note_change};
 use crate::{
     domain::{
+        audit::AuditAction,
         caller::Caller,
+        event::EventKind,
         fault::Fault,
         ids::VerificationId,
         verification::{State, Verification},

@@ -1,13 +1,14 @@
 //! CreateVerification: open a flow with the vendor, and keep what comes of it.
 
 use super::{
-    App, AuditAction, Error,
-    event::EventKind,
+    App, Error,
     record::{Record, Session, VendorSession, new_row},
 };
 use crate::{
     domain::{
+        audit::AuditAction,
         caller::Caller,
+        event::EventKind,
         flow::{AccessMode, Flow},
         ids::{BizToken, VerificationId},
         key_pair::KeyPair,

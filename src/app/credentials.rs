@@ -3,10 +3,11 @@
 //! A credential has up to two live key pairs. The first is used; the second is there for when the first is refused. What is
 //! changed is changed over the version that was read, so two operators do not undo each other.
 
-use super::{App, AuditAction, Error};
+use super::{App, Error};
 use crate::{
     credential::{CredentialError, FROM_API},
     domain::{
+        audit::AuditAction,
         caller::{Caller, Right},
         fault::Faults,
         ids::check_name,

@@ -1,19 +1,13 @@
 //! The webhook dispatcher's use case: push a verification's events to its caller, in order.
 
-use super::{
-    App, Error,
-    event::{EventKind, new_event},
-};
+use super::{App, Error, event::new_event};
 use crate::{
-    domain::{schedule::backoff, verification::Verification},
+    domain::{event::EventKind, job::JobKind, schedule::backoff, verification::Verification},
     store::row::{Effects, EventRow, JobRow, NewJob},
     webhook::{Admission, Endpoint, Message},
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-
-/// Kind of the jobs that [`App::deliver_due`] does. Their subject is a verification's id.
-pub const WEBHOOK_JOB: &str = "webhook";
 
 /// How long an event is tried for.
 const PATIENCE: SignedDuration = SignedDuration::from_hours(24);
@@ -117,7 +111,7 @@ impl App {
         let event = new_event(verification, kind, at);
         if self.webhooks.contains_key(&event.caller) {
             effects.jobs.push(NewJob {
-                kind: WEBHOOK_JOB,
+                kind: JobKind::Webhook,
                 subject: event.verification_id.clone(),
                 due_at_ms: event.at_ms,
                 rank_ms: event.at_ms,

@@ -1,11 +1,12 @@
 //! DownloadEvidence: a photo, video or sound, verified while it streams.
 
 use super::{
-    App, AuditAction, Error,
+    App, Error,
     fetch_evidence::{blob_key, place},
 };
 use crate::{
     domain::{
+        audit::AuditAction,
         caller::{Caller, Right},
         fault::Faults,
         ids::VerificationId,

@@ -3,7 +3,7 @@
 use super::sweep_evidence::ClaimError;
 use crate::{
     credential::{CallError, CredentialError},
-    domain::{caller::Right, fault::Fault, id_card_limits::LimitReached, verification::AlreadyFinal},
+    domain::{caller::Right, fault::Fault, id_card_limits::LimitReached, reason::Reason, verification::AlreadyFinal},
     evidence,
     store::{self, ErrorKind},
     tencent::{self, ErrorClass, catalogue},
@@ -100,42 +100,7 @@ impl Error {
 
     /// Whether the same call may succeed a little later, without anybody changing anything.
     pub(super) fn is_worth_a_retry(&self) -> bool {
-        match self.reason() {
-            Reason::VendorUnavailable
-            | Reason::VendorThrottled
-            | Reason::VendorQuotaExhausted
-            | Reason::Overloaded
-            | Reason::StoreUnavailable
-            | Reason::CredentialUnavailable
-            | Reason::ClockSkewed
-            | Reason::JwtKeysUnavailable
-            | Reason::CallerQuotaExceeded
-            | Reason::PersonLimitReached
-            | Reason::Stopping
-            | Reason::DeadlineExceeded => true,
-            Reason::InvalidFields
-            | Reason::CallbackNotBound
-            | Reason::Unauthenticated
-            | Reason::FlowNotGranted
-            | Reason::RightMissing
-            | Reason::VerificationNotFound
-            | Reason::RequestIdReused
-            | Reason::AlreadyFinal
-            | Reason::Redacted
-            | Reason::StillPending
-            | Reason::CredentialExists
-            | Reason::CredentialNotFound
-            | Reason::CredentialInUse
-            | Reason::CredentialExternal
-            | Reason::CredentialAbsent
-            | Reason::CredentialDisabled
-            | Reason::CredentialRefused
-            | Reason::VendorAccountBlocked
-            | Reason::FlowMisconfigured
-            | Reason::VendorTokenGone
-            | Reason::VendorRefused
-            | Reason::Internal => false,
-        }
+        self.reason().passes_by_itself()
     }
 
     /// The bad fields, if that is what happened.
@@ -249,87 +214,6 @@ pub struct VendorFailure<'a> {
     pub retry_after: Option<Duration>,
     /// Who should do what.
     pub known: &'static catalogue::Entry,
-}
-
-/// What happened, by name. The names are part of the contract (`ErrorInfo.reason`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    InvalidFields,
-    CallbackNotBound,
-    Unauthenticated,
-    FlowNotGranted,
-    RightMissing,
-    VerificationNotFound,
-    RequestIdReused,
-    CallerQuotaExceeded,
-    PersonLimitReached,
-    JwtKeysUnavailable,
-    AlreadyFinal,
-    Redacted,
-    StillPending,
-    Stopping,
-    DeadlineExceeded,
-    ClockSkewed,
-    CredentialExists,
-    CredentialNotFound,
-    CredentialInUse,
-    CredentialExternal,
-    CredentialAbsent,
-    CredentialDisabled,
-    CredentialUnavailable,
-    CredentialRefused,
-    VendorAccountBlocked,
-    FlowMisconfigured,
-    VendorTokenGone,
-    VendorThrottled,
-    VendorQuotaExhausted,
-    VendorUnavailable,
-    Overloaded,
-    VendorRefused,
-    StoreUnavailable,
-    Internal,
-}
-
-impl Reason {
-    /// The name on the wire.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::InvalidFields => "INVALID_FIELDS",
-            Self::CallbackNotBound => "CALLBACK_NOT_BOUND",
-            Self::Unauthenticated => "UNAUTHENTICATED",
-            Self::FlowNotGranted => "FLOW_NOT_GRANTED",
-            Self::RightMissing => "RIGHT_MISSING",
-            Self::VerificationNotFound => "VERIFICATION_NOT_FOUND",
-            Self::RequestIdReused => "REQUEST_ID_REUSED",
-            Self::CallerQuotaExceeded => "CALLER_QUOTA_EXCEEDED",
-            Self::PersonLimitReached => "PERSON_LIMIT_REACHED",
-            Self::JwtKeysUnavailable => "JWT_KEYS_UNAVAILABLE",
-            Self::AlreadyFinal => "ALREADY_FINAL",
-            Self::Redacted => "REDACTED",
-            Self::StillPending => "STILL_PENDING",
-            Self::Stopping => "STOPPING",
-            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
-            Self::ClockSkewed => "CLOCK_SKEWED",
-            Self::CredentialExists => "CREDENTIAL_EXISTS",
-            Self::CredentialNotFound => "CREDENTIAL_NOT_FOUND",
-            Self::CredentialInUse => "CREDENTIAL_IN_USE",
-            Self::CredentialExternal => "CREDENTIAL_EXTERNAL",
-            Self::CredentialAbsent => "CREDENTIAL_ABSENT",
-            Self::CredentialDisabled => "CREDENTIAL_DISABLED",
-            Self::CredentialUnavailable => "CREDENTIAL_UNAVAILABLE",
-            Self::CredentialRefused => "CREDENTIAL_REFUSED",
-            Self::VendorAccountBlocked => "VENDOR_ACCOUNT_BLOCKED",
-            Self::FlowMisconfigured => "FLOW_MISCONFIGURED",
-            Self::VendorTokenGone => "VENDOR_TOKEN_GONE",
-            Self::VendorThrottled => "VENDOR_THROTTLED",
-            Self::VendorQuotaExhausted => "VENDOR_QUOTA_EXHAUSTED",
-            Self::VendorUnavailable => "VENDOR_UNAVAILABLE",
-            Self::Overloaded => "OVERLOADED",
-            Self::VendorRefused => "VENDOR_REFUSED",
-            Self::StoreUnavailable => "STORE_UNAVAILABLE",
-            Self::Internal => "INTERNAL",
-        }
-    }
 }
 
 fn list(faults: &[Fault]) -> String {

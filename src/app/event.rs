@@ -1,48 +1,13 @@
 //! What is told of a verification's life.
 
-use super::record::state_name;
 use crate::{
-    domain::verification::Verification,
+    domain::{
+        event::EventKind,
+        verification::{StateName, Verification},
+    },
     store::row::{EventRow, NewEvent},
 };
 use jiff::Timestamp;
-
-/// What can happen to a verification.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventKind {
-    Created,
-    /// The user made an attempt and may make another.
-    Attempted,
-    /// It became passed, failed or expired.
-    Settled,
-    /// Its caller canceled it.
-    Canceled,
-    /// Its personal data was erased.
-    Redacted,
-    /// Its evidence was stored.
-    EvidenceStored,
-}
-
-impl EventKind {
-    /// The name that is stored.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Attempted => "attempted",
-            Self::Settled => "settled",
-            Self::Canceled => "canceled",
-            Self::Redacted => "redacted",
-            Self::EvidenceStored => "evidence_stored",
-        }
-    }
-
-    /// Reads a stored name.
-    fn parse(name: &str) -> Option<Self> {
-        [Self::Created, Self::Attempted, Self::Settled, Self::Canceled, Self::Redacted, Self::EvidenceStored]
-            .into_iter()
-            .find(|kind| kind.name() == name)
-    }
-}
 
 /// Something that happened to a verification.
 pub struct Event {
@@ -52,22 +17,22 @@ pub struct Event {
     pub kind: EventKind,
     pub verification_id: String,
     pub flow: String,
-    /// Stored name of the state after it.
-    pub state: String,
+    /// The state after it.
+    pub state: StateName,
     pub last_attempt_code: Option<i64>,
 }
 
 impl Event {
-    /// None for a kind that a newer version of the gateway wrote.
+    /// None for a kind or a state that a newer version of the gateway wrote.
     pub(super) fn of(row: EventRow) -> Option<Self> {
         let EventRow { seq, event } = row;
         Some(Self {
             sequence: seq,
             at: Timestamp::from_millisecond(event.at_ms).ok(),
-            kind: EventKind::parse(&event.kind)?,
+            kind: event.kind.parse().ok()?,
             verification_id: event.verification_id,
             flow: event.flow,
-            state: event.state,
+            state: event.state.parse().ok()?,
             last_attempt_code: event.last_attempt_code,
         })
     }
@@ -81,7 +46,7 @@ pub(super) fn new_event(verification: &Verification, kind: EventKind, at: Timest
         verification_id: verification.id.to_string(),
         flow: verification.flow.clone(),
         kind: kind.name().to_owned(),
-        state: state_name(verification.state).to_owned(),
+        state: verification.state.name().as_str().to_owned(),
         last_attempt_code: verification.last_attempt.map(|attempt| attempt.code),
     }
 }

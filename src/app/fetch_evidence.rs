@@ -1,11 +1,14 @@
 //! The evidence fetcher's use case: photos, videos and sounds, taken before the vendor deletes them.
 
-use super::{App, AuditAction, Error, event::EventKind, record::Record};
+use super::{App, Error, record::Record};
 use crate::{
     domain::{
+        audit::AuditAction,
+        event::EventKind,
         evidence::{MediaKind, sniff},
         flow::EvidenceWish,
         ids::VerificationId,
+        job::JobKind,
         key_pair::KeyPair,
         schedule::{backoff, is_forgotten},
         verification::{State, Verification},
@@ -17,13 +20,6 @@ use crate::{
 };
 use futures_util::{StreamExt, stream};
 use std::{pin::pin, sync::Arc};
-
-/// Kind of the jobs that [`App::fetch_evidence_due`] does.
-pub const EVIDENCE_JOB: &str = "evidence";
-/// Kind of the jobs that [`App::erase_evidence_due`] does.
-pub const EVIDENCE_RETENTION_JOB: &str = "erase_evidence";
-/// Kind of the jobs that [`App::delete_blobs_due`] does.
-pub const BLOBS_JOB: &str = "delete_blobs";
 
 /// How often an answer without any media is asked for again: over some minutes.
 const TRIES_FOR_NOTHING: u32 = 5;
@@ -222,7 +218,7 @@ impl App {
             return None;
         }
         Some(NewJob {
-            kind: EVIDENCE_JOB,
+            kind: JobKind::FetchEvidence,
             subject: verification.id.to_string(),
             due_at_ms: ended_at.as_millisecond(),
             // What the vendor forgets first goes first.
@@ -232,7 +228,7 @@ impl App {
 
     pub(super) fn blobs_job(&self, verification_id: &str) -> NewJob {
         let now_ms = self.clock.now().as_millisecond();
-        NewJob { kind: BLOBS_JOB, subject: verification_id.to_owned(), due_at_ms: now_ms, rank_ms: now_ms }
+        NewJob { kind: JobKind::DeleteBlobs, subject: verification_id.to_owned(), due_at_ms: now_ms, rank_ms: now_ms }
     }
 }
 
@@ -259,10 +255,10 @@ pub(super) fn verification_of(key: &BlobKey) -> Option<String> {
     let (verification_id, name) = key.as_str().split_once('/')?;
     let kind = name.split('-').next()?;
     VerificationId::parse(verification_id).ok()?;
-    MediaKind::parse(kind)?;
+    kind.parse::<MediaKind>().ok()?;
     Some(verification_id.to_owned())
 }
 
 fn evidence_retention_job(verification_id: &str, due_at_ms: i64) -> NewJob {
-    NewJob { kind: EVIDENCE_RETENTION_JOB, subject: verification_id.to_owned(), due_at_ms, rank_ms: due_at_ms }
+    NewJob { kind: JobKind::EraseEvidence, subject: verification_id.to_owned(), due_at_ms, rank_ms: due_at_ms }
 }

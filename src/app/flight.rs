@@ -1,13 +1,11 @@
-//! One call for all who want the same at once.
+//! Single-flight: concurrent callers for one key share one call.
 
 use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+use parking_lot::Mutex;
+use std::collections::HashMap;
 
 /// Work that is under way, by what it is about.
 pub struct Flights<T: Clone>(Mutex<HashMap<String, Flight<T>>>);
@@ -25,7 +23,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     /// The work about `subject` that is under way; else what `begin` makes, and whether it was made now: then the caller must
     /// drive it to its end, and [`Flights::land`] it, also when it panics.
     pub(super) fn join(&self, subject: &str, begin: impl FnOnce() -> BoxFuture<'static, T>) -> (Flight<T>, bool) {
-        let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flights = self.0.lock();
         if let Some(flight) = flights.get(subject) {
             return (flight.clone(), false);
         }
@@ -34,8 +32,8 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         (flight, true)
     }
 
-    /// Whoever comes after this begins anew.
+    /// Removes the flight; the next caller starts a new one.
     pub(super) fn land(&self, subject: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(subject);
+        self.0.lock().remove(subject);
     }
 }

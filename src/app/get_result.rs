@@ -1,9 +1,11 @@
 //! GetResult: where a verification stands and what the vendor found.
 
-use super::{App, AuditAction, Error, fetch_evidence::EVIDENCE_JOB, record::Record};
+use super::{App, Error, record::Record};
 use crate::domain::{
+    audit::AuditAction,
     caller::{Caller, Right},
     ids::{BizToken, VerificationId},
+    job::JobKind,
     result::VerificationResult,
     verification::{State, Verification},
 };
@@ -82,7 +84,7 @@ impl App {
         record = self.told(record).await?;
         let id = record.verification.id.to_string();
         let evidence = self.store.evidence_of(&id).await?;
-        let evidence_pending = self.store.has_job(EVIDENCE_JOB, &id).await?;
+        let evidence_pending = self.store.has_job(JobKind::FetchEvidence, &id).await?;
         let result = match view {
             ResultView::Basic => None,
             ResultView::Masked => record.result.map(VerificationResult::masked),

@@ -1,7 +1,8 @@
 //! HandleCallback: the browser is back. The redirect is a hint; the vendor is asked.
 
-use super::{App, AuditAction, Error, record::Record};
+use super::{App, Error, record::Record};
 use crate::domain::{
+    audit::AuditAction,
     caller::Caller,
     fault::{Fault, Faults},
     ids::{BizToken, VerificationId},

@@ -5,7 +5,7 @@ use crate::{
     domain::{
         caller::Caller,
         fault::{Fault, Faults},
-        verification::Verification,
+        verification::{StateName, Verification},
     },
     store::row::ListFilter,
 };
@@ -20,8 +20,7 @@ const TOKEN_FIELD: &str = "page_token";
 /// What to list. Empty lists and texts mean all.
 #[derive(Default)]
 pub struct ListRequest {
-    /// Stored names of states.
-    pub states: Vec<&'static str>,
+    pub states: Vec<StateName>,
     pub flow: String,
     pub reference: String,
     pub created_from: Option<Timestamp>,
@@ -52,7 +51,7 @@ impl App {
         let page_size = if request.page_size == 0 { DEFAULT_PAGE } else { request.page_size };
         let mut filter = ListFilter {
             caller: caller.name.clone(),
-            states: request.states.into_iter().map(str::to_owned).collect(),
+            states: request.states.into_iter().map(|state| state.as_str().to_owned()).collect(),
             flow: request.flow,
             reference: request.reference,
             created_from_ms: request.created_from.map(Timestamp::as_millisecond),

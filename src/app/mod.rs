@@ -28,19 +28,15 @@ mod watch_verifications;
 pub use audit::{AuditEvent, AuditPage, AuditRequest};
 pub use create_verification::CreatedVerification;
 pub use credentials::{Credential, CredentialKeyPair, CredentialOrigin, KeyPairTest};
-pub use deliver_due::WEBHOOK_JOB;
 pub use download_evidence::EvidenceBytes;
-pub use error::{Error, Reason, VendorFailure};
-pub use event::{Event, EventKind};
-pub use fetch_evidence::{BLOBS_JOB, EVIDENCE_JOB, EVIDENCE_RETENTION_JOB};
+pub use error::{Error, VendorFailure};
+pub use event::Event;
 pub use get_result::{ResultKey, ResultView, VerificationWithResult};
 pub use handle_callback::{CallbackOutcome, CallbackSource, Visitor};
 pub use key_use::{KeyFault, KeyUse, key_faults, key_use, remember_keys};
 pub use list_verifications::{ListRequest, Page};
-pub use redact_verification::REDACT_JOB;
-pub use rewrap_vault::{REWRAP_JOB, VaultKeys};
-pub use settle_due::SETTLE_JOB;
-pub use sweep_evidence::{ClaimError, Orphans, SWEEP_JOB, Sweep, claim_evidence};
+pub use rewrap_vault::VaultKeys;
+pub use sweep_evidence::{ClaimError, Orphans, Sweep, claim_evidence};
 pub use usage::{Reconciliation, UsageDifference, UsagePage, UsageRequest, UsageRow};
 pub use visits::Visits;
 pub use watch_verifications::Watched;
@@ -57,7 +53,6 @@ use crate::{
     vault::Keyring,
     webhook::{self, Endpoint},
 };
-use audit::AuditAction;
 use std::{collections::BTreeMap, sync::Arc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;

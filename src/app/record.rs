@@ -123,7 +123,7 @@ impl Record {
         let verification = &self.verification;
         let id = verification.id.to_string();
         ProgressRow {
-            state: state_name(verification.state).to_owned(),
+            state: verification.state.name().as_str().to_owned(),
             settled_at_ms: verification.state.settled_at().map(Timestamp::as_millisecond),
             checked_at_ms: verification.checked_at.map(Timestamp::as_millisecond),
             check_request_id: self.check_request_id.clone(),
@@ -234,33 +234,12 @@ fn parse<T: DeserializeOwned>(id: &str, column: &'static str, json: &[u8]) -> Re
     })
 }
 
-/// The name that is stored.
-pub(super) fn state_name(state: State) -> &'static str {
-    match state {
-        State::Pending => "pending",
-        State::Passed { .. } => "passed",
-        State::Failed { .. } => "failed",
-        State::Expired { .. } => "expired",
-        State::Canceled { .. } => "canceled",
-    }
-}
-
 fn state(progress: &ProgressRow) -> Result<State, String> {
-    let at = optional_time(progress.settled_at_ms)?;
-    match (progress.state.as_str(), at) {
-        ("pending", None) => Ok(State::Pending),
-        ("passed", Some(at)) => Ok(State::Passed { at }),
-        ("failed", Some(at)) => Ok(State::Failed { at }),
-        ("expired", Some(at)) => Ok(State::Expired { at }),
-        ("canceled", Some(at)) => Ok(State::Canceled { at }),
-        (name, _) => Err(format!("state {name:?} does not go with settled_at_ms {:?}", progress.settled_at_ms)),
-    }
+    State::of(&progress.state, optional_time(progress.settled_at_ms)?)
 }
 
 fn intention(name: Option<&str>) -> Result<Option<IntentionMode>, String> {
-    let modes = [IntentionMode::Questions, IntentionMode::Nods, IntentionMode::ReadAloud];
-    name.map(|name| modes.into_iter().find(|mode| mode.name() == name).ok_or_else(|| format!("{name:?} is no mode")))
-        .transpose()
+    name.map(|name| IntentionMode::parse(name).map_err(|_| format!("{name:?} is no mode"))).transpose()
 }
 
 fn last_attempt(progress: &ProgressRow) -> Result<Option<Attempt>, String> {

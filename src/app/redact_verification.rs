@@ -1,19 +1,19 @@
 //! RedactVerification: erase a person, keep the skeleton. The flow's retention does the same by itself.
 
-use super::{App, AuditAction, Error, event::EventKind, settle_due::SETTLE_JOB};
+use super::{App, Error};
 use crate::{
     domain::{
+        audit::AuditAction,
         caller::Caller,
+        event::EventKind,
         fault::Fault,
         ids::VerificationId,
+        job::JobKind,
         verification::{State, Verification},
     },
     store::row::{Effects, JobRow, NewJob},
 };
 use jiff::SignedDuration;
-
-/// Kind of the jobs that [`App::redact_due`] does. Their subject is a verification's id.
-pub const REDACT_JOB: &str = "redact";
 
 /// Who redacts when the retention is over.
 const RETENTION: &str = "retention";
@@ -51,7 +51,7 @@ impl App {
             let verification = record.verification;
             if verification.redacted_at.is_some() {
                 // Whoever did it may have died before this; and the last look may have ended while it was done.
-                if record.session.is_some() && !self.store.has_job(SETTLE_JOB, id).await? {
+                if record.session.is_some() && !self.store.has_job(JobKind::Settle, id).await? {
                     self.erase_session(id).await?;
                 }
                 self.store.scrub().await?;
@@ -63,7 +63,7 @@ impl App {
             self.announce(&mut effects, &verification, EventKind::Redacted, at);
             // A canceled verification is still asked about for the ledger, until its last look.
             let is_canceled = matches!(verification.state, State::Canceled { .. });
-            let keep_session = is_canceled && self.store.has_job(SETTLE_JOB, id).await?;
+            let keep_session = is_canceled && self.store.has_job(JobKind::Settle, id).await?;
             self.store.redact(id, verification.version, at.as_millisecond(), keep_session, effects).await?;
         }
     }
@@ -90,6 +90,6 @@ impl App {
         let flow = self.flows.get(&verification.flow);
         let retention = flow.map_or(RETENTION_WITHOUT_FLOW, |flow| flow.result_retention);
         let due_at_ms = (ended_at + retention).as_millisecond();
-        Some(NewJob { kind: REDACT_JOB, subject: verification.id.to_string(), due_at_ms, rank_ms: due_at_ms })
+        Some(NewJob { kind: JobKind::Redact, subject: verification.id.to_string(), due_at_ms, rank_ms: due_at_ms })
     }
 }

@@ -1,22 +1,24 @@
 //! RewrapVault and ListVaultKeys: everything that is sealed, sealed anew with the first key of the keyring.
 
 use super::{
-    App, AuditAction, Error,
+    App, Error,
     fetch_evidence::{blob_key, place as evidence_place},
     key_use::{KeyUse, key_use},
     record::{SESSION, place as verification_place, token_of_session},
 };
 use crate::{
     credential::place as key_pair_place,
-    domain::caller::{Caller, Right},
+    domain::{
+        audit::AuditAction,
+        caller::{Caller, Right},
+        job::JobKind,
+    },
     store::row::{JobRow, NewJob, Resealed, SealedValue},
     vault::{Keyring, Place, keyring::OpenError},
 };
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Kind of the jobs that [`App::rewrap_due`] does. There is one at most.
-pub const REWRAP_JOB: &str = "rewrap";
 const VAULT: &str = "vault";
 
 /// Few enough that other writes do not wait long for one batch, many enough that a flush to the disk is shared.
@@ -41,10 +43,10 @@ impl App {
     /// See [`Error`].
     pub async fn rewrap_vault(&self, caller: &Caller) -> Result<VaultKeys, Error> {
         self.require(caller, Right::Admin)?;
-        if !self.store.has_job(REWRAP_JOB, VAULT).await? {
+        if !self.store.has_job(JobKind::Rewrap, VAULT).await? {
             self.store.append_audit(self.new_event(&caller.name, AuditAction::RewrapStarted)).await?;
             let now_ms = self.clock.now().as_millisecond();
-            let job = NewJob { kind: REWRAP_JOB, subject: VAULT.to_owned(), due_at_ms: now_ms, rank_ms: now_ms };
+            let job = NewJob { kind: JobKind::Rewrap, subject: VAULT.to_owned(), due_at_ms: now_ms, rank_ms: now_ms };
             self.store.add_job(job).await?;
             tracing::info!(caller = %caller.name, key_id = self.keyring.first_id(), "everything is being sealed anew");
         }
@@ -62,7 +64,7 @@ impl App {
 
     async fn vault_keys(&self) -> Result<VaultKeys, Error> {
         // Seen before the values are counted: an end in between is not mistaken for a stop on the way.
-        let rewrapping = self.store.has_job(REWRAP_JOB, VAULT).await?;
+        let rewrapping = self.store.has_job(JobKind::Rewrap, VAULT).await?;
         let keys = key_use(&self.keyring, &*self.store).await?;
         let remaining_values = keys.iter().filter(|key| !key.is_first).map(KeyUse::sealed_values).sum();
         Ok(VaultKeys { keys, remaining_values, rewrapping })

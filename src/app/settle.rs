@@ -1,14 +1,12 @@
 //! Settle: ask the vendor, apply the answer. Shared by the callback, the result and the reconciler.
 
-use super::{
-    App, Error, Reason,
-    event::EventKind,
-    record::{Record, state_name},
-};
+use super::{App, Error, record::Record};
 use crate::{
     domain::{
+        event::EventKind,
         key_pair::KeyPair,
         outcome::{Judgement, Report, Verdict, judge},
+        reason::Reason,
         result::LivenessAttempt,
         result_code::{INTENTION_MODE_DIFFERS, INTENTION_STEP_OFF, ResultCode},
         verification::{State, Verification},
@@ -103,7 +101,7 @@ impl App {
             // Somebody else's newer answer stands, unless ours is the one that cannot change any more.
             let outdated = before.checked_at.is_some_and(|checked_at| checked_at > asked_at)
                 && judgement.verdict != Verdict::Passed;
-            if is_decided(before.state) || outdated {
+            if before.state.is_decided() || outdated {
                 return Ok(());
             }
             let settled = Record {
@@ -145,11 +143,6 @@ impl App {
     }
 }
 
-/// Whether the vendor has nothing more to tell. A canceled verification still learns of attempts.
-pub(super) fn is_decided(state: State) -> bool {
-    matches!(state, State::Passed { .. } | State::Failed { .. } | State::Expired { .. })
-}
-
 /// The ledger's rows. The vendor's `Seq` names an attempt; where it is missing or empty, its place in the list must do.
 fn ledger_rows(verification_id: &str, attempts: &[LivenessAttempt]) -> Vec<AttemptRow> {
     let row = |(i, attempt): (usize, &LivenessAttempt)| AttemptRow {
@@ -179,7 +172,7 @@ pub(super) fn note_change(before: &Verification, after: &Verification) {
     if before.state == after.state {
         return;
     }
-    let outcome = state_name(after.state);
+    let outcome = after.state.name().as_str();
     metrics::counter!("faceid_verifications_settled_total", "flow" => after.flow.clone(), "outcome" => outcome)
         .increment(1);
     tracing::info!(verification_id = %after.id, flow = %after.flow, outcome, "settled");

@@ -1,13 +1,11 @@
 //! The reconciler's use case: settle what nobody asks for, well before the vendor forgets it.
 
-use super::{
-    App, Error, Reason,
-    event::EventKind,
-    record::Record,
-    settle::{is_decided, note_change},
-};
+use super::{App, Error, record::Record, settle::note_change};
 use crate::{
     domain::{
+        event::EventKind,
+        job::JobKind,
+        reason::Reason,
         schedule::{backoff, is_forgotten},
         verification::{State, Verification},
     },
@@ -16,9 +14,6 @@ use crate::{
 };
 use jiff::Timestamp;
 use std::sync::Arc;
-
-/// Kind of the jobs that [`App::settle_due`] does. Their subject is a verification's id.
-pub const SETTLE_JOB: &str = "settle";
 
 impl App {
     /// Looks at a verification, and ends the job or puts it off to the next look.
@@ -31,11 +26,11 @@ impl App {
     pub async fn settle_due(self: &Arc<Self>, job: &JobRow) -> Result<(), Error> {
         let record = self.find(&job.subject).await?;
         let created_at = record.verification.created_at;
-        if is_decided(record.verification.state) || record.session.is_none() {
+        if record.verification.state.is_decided() || record.session.is_none() {
             return self.end_of_looks(job).await;
         }
         match self.check(record, Urgency::Background).await.map(|checked| checked.record) {
-            Ok(record) if is_decided(record.verification.state) => self.end_of_looks(job).await,
+            Ok(record) if record.verification.state.is_decided() => self.end_of_looks(job).await,
             // Canceled, and the user can make no more attempts.
             Ok(record)
                 if record.verification.state != State::Pending && was_asked_after_the_end(&record.verification) =>
@@ -107,7 +102,7 @@ impl App {
     /// The job that settles a verification made at `created_at`.
     pub(super) fn settle_job(&self, id: &str, created_at: Timestamp) -> NewJob {
         NewJob {
-            kind: SETTLE_JOB,
+            kind: JobKind::Settle,
             subject: id.to_owned(),
             due_at_ms: self.poll_schedule.next(created_at, created_at).as_millisecond(),
             // What the vendor forgets first goes first.

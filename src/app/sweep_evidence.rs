@@ -6,18 +6,17 @@
 
 use super::{
     App, Error,
-    fetch_evidence::{EVIDENCE_JOB, blob_path, verification_of},
+    fetch_evidence::{blob_path, verification_of},
 };
 use crate::{
+    domain::job::JobKind,
     evidence::{BlobKey, EvidenceStore, OwnerError, Ownership, StoreError},
     store::{self, Store, row::JobRow},
 };
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
-use std::{collections::BTreeSet, mem, sync::Mutex, sync::PoisonError};
-
-/// Kind of the job that [`App::sweep_evidence_due`] does; there is one of it.
-pub const SWEEP_JOB: &str = "sweep_evidence";
+use parking_lot::Mutex;
+use std::{collections::BTreeSet, mem};
 
 /// A blob this old whose row has not come will have none.
 const ORPHAN_AGE: SignedDuration = SignedDuration::from_hours(24);
@@ -131,7 +130,7 @@ impl App {
         claim_evidence(&*self.store, &self.evidence).await?;
         let cutoff = self.clock.now() - ORPHAN_AGE;
         let (mut sweep, found) = self.find_orphans(cutoff).await?;
-        let announced = mem::take(&mut *self.orphans.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let announced = mem::take(&mut *self.orphans.0.lock());
         if sweep.orphans > FEW_ORPHANS.max(sweep.blobs / ORPHANS_SHARE) {
             sweep.held_back = true;
         } else {
@@ -143,7 +142,7 @@ impl App {
             for key in &new {
                 tracing::warn!(blob = %key, "no row tells of this blob: the next sweep deletes it");
             }
-            *self.orphans.0.lock().unwrap_or_else(PoisonError::into_inner) = new;
+            *self.orphans.0.lock() = new;
             self.evidence.remove_unfinished(cutoff).await?;
         }
         tell(&sweep);
@@ -163,7 +162,7 @@ impl App {
                 continue;
             }
             // In this order: a fetch that ends in between has its rows by then.
-            if self.store.has_job(EVIDENCE_JOB, &verification_id).await? {
+            if self.store.has_job(JobKind::FetchEvidence, &verification_id).await? {
                 continue;
             }
             let rows = self.store.evidence_of(&verification_id).await?;

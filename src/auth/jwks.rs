@@ -2,7 +2,10 @@
 //!
 //! Keys that could be fetched once are kept until others come: an issuer that is down for an hour stops nobody.
 
-use crate::reload::FileWatch;
+use crate::{
+    bounded_body::{self, ReadError},
+    reload::FileWatch,
+};
 use arc_swap::ArcSwap;
 use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey,
@@ -30,7 +33,7 @@ pub enum JwksSource {
     Url(Url),
 }
 
-/// Keys that could not be had.
+/// The key set could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{path}: {source}", path = path.display())]
@@ -114,7 +117,7 @@ impl Jwks {
             let just_asked = asked_at.is_some_and(|at| at.elapsed() < UNKNOWN_KEY_INTERVAL);
             if Arc::ptr_eq(known, &self.keys()) && !just_asked {
                 self.try_refresh().await;
-                // From the end of it: who waited while the issuer was silent does not ask it once more.
+                // Stamped after the fetch, so that waiters do not repeat it.
                 *asked_at = Some(Instant::now());
             }
         }
@@ -146,18 +149,14 @@ impl Jwks {
     }
 
     async fn fetch(&self, url: Url) -> Result<Vec<u8>, Error> {
-        let mut answer = self.http.get(url).send().await?;
+        let answer = self.http.get(url).send().await?;
         if answer.status() != reqwest::StatusCode::OK {
             return Err(Error::Status(answer.status().as_u16()));
         }
-        let mut json = Vec::new();
-        while let Some(piece) = answer.chunk().await? {
-            if json.len() + piece.len() > MAX_BYTES {
-                return Err(Error::TooLong);
-            }
-            json.extend_from_slice(&piece);
-        }
-        Ok(json)
+        bounded_body::read(answer, MAX_BYTES).await.map_err(|error| match error {
+            ReadError::TooLarge { .. } => Error::TooLong,
+            ReadError::Broken(error) => Error::Fetch(error),
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::{Finding, Status};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -10,7 +11,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 use rustls_platform_verifier::Verifier;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -51,7 +52,7 @@ pub(super) async fn handshake(
         .with_custom_certificate_verifier(Arc::clone(&recorder) as _)
         .with_no_client_auth();
     let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-    let shown = recorder.shown.lock().unwrap_or_else(PoisonError::into_inner).take().and_then(|der| read(&der));
+    let shown = recorder.shown.lock().take().and_then(|der| read(&der));
     match (handshake, shown) {
         (Ok(stream), Some(certificate)) => {
             let version = match stream.get_ref().1.protocol_version() {
@@ -113,7 +114,7 @@ impl ServerCertVerifier for Recorder {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(end_entity.to_vec());
+        *self.shown.lock() = Some(end_entity.to_vec());
         self.verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 

@@ -1,7 +1,8 @@
 //! Who can do something about what went wrong.
 
 /// Who can do something about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Acts {
     /// The person who is being verified.
     User,
@@ -16,11 +17,6 @@ pub enum Acts {
 impl Acts {
     /// The name on the wire.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Caller => "caller",
-            Self::Operator => "operator",
-            Self::Vendor => "vendor",
-        }
+        self.into()
     }
 }

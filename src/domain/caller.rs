@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use strum::{EnumIter, IntoEnumIterator, IntoStaticStr};
 
 /// An authenticated internal service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,11 +19,7 @@ impl Caller {
 
     /// The caller when authentication is off: may do everything.
     pub fn anonymous() -> Self {
-        Self {
-            name: Self::ANONYMOUS.into(),
-            flows: FlowGrant::All,
-            rights: BTreeSet::from([Right::FullView, Right::Evidence, Right::Admin, Right::Audit]),
-        }
+        Self { name: Self::ANONYMOUS.into(), flows: FlowGrant::All, rights: Right::iter().collect() }
     }
 
     /// Whether the caller has a right.
@@ -47,8 +44,11 @@ pub enum FlowGrant {
 }
 
 /// What a caller may do beyond using its flows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, EnumIter, IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Right {
     /// See results with personal data.
     FullView,
@@ -63,11 +63,6 @@ pub enum Right {
 impl Right {
     /// The name in the configuration and in error messages.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::FullView => "full_view",
-            Self::Evidence => "evidence",
-            Self::Admin => "admin",
-            Self::Audit => "audit",
-        }
+        self.into()
     }
 }

@@ -1,7 +1,10 @@
 //! Evidence: the photos, videos and sounds of a verification.
 
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
 /// What a medium shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum MediaKind {
     /// The face, as it was compared.
     BestFrame,
@@ -21,49 +24,20 @@ pub enum MediaKind {
 }
 
 impl MediaKind {
-    /// Every kind, in the order in which evidence is listed.
-    pub const ALL: [Self; 11] = [
-        Self::BestFrame,
-        Self::IdCardFront,
-        Self::IdCardBack,
-        Self::IdCardFrontProcessed,
-        Self::IdCardBackProcessed,
-        Self::IdCardAvatar,
-        Self::LivenessVideo,
-        Self::IntentionVideo,
-        Self::IntentionPhoto,
-        Self::IntentionAudio,
-        Self::IntentionScreenshot,
-    ];
-
     /// The name that is stored.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::BestFrame => "best_frame",
-            Self::IdCardFront => "id_card_front",
-            Self::IdCardBack => "id_card_back",
-            Self::IdCardFrontProcessed => "id_card_front_processed",
-            Self::IdCardBackProcessed => "id_card_back_processed",
-            Self::IdCardAvatar => "id_card_avatar",
-            Self::LivenessVideo => "liveness_video",
-            Self::IntentionVideo => "intention_video",
-            Self::IntentionPhoto => "intention_photo",
-            Self::IntentionAudio => "intention_audio",
-            Self::IntentionScreenshot => "intention_screenshot",
-        }
-    }
-
-    /// The kind of a stored name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
+        self.into()
     }
 }
+
+pub const JPEG: &str = "image/jpeg";
+pub const PNG: &str = "image/png";
 
 /// The content type that the first bytes of a medium (a dozen is enough) give it; what anyone says of it is not asked.
 pub fn sniff(first: &[u8]) -> &'static str {
     match first {
-        [0xFF, 0xD8, 0xFF, ..] => "image/jpeg",
-        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => "image/png",
+        [0xFF, 0xD8, 0xFF, ..] => JPEG,
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => PNG,
         [_, _, _, _, b'f', b't', b'y', b'p', ..] => "video/mp4",
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => "audio/wav",
         [b'#', b'!', b'A', b'M', b'R', b'-', b'W', b'B', ..] => "audio/amr-wb",
@@ -83,16 +57,14 @@ fn is_mp3_sync(second: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
 
     #[test]
     fn every_kind_has_a_name_that_reads_back() {
-        for kind in MediaKind::ALL {
-            assert_eq!(MediaKind::parse(kind.name()), Some(kind));
+        for kind in MediaKind::VARIANTS {
+            assert_eq!(kind.name().parse(), Ok(*kind));
         }
-        assert_eq!(BTreeSet::from(MediaKind::ALL.map(MediaKind::name)).len(), MediaKind::ALL.len());
         for unknown in ["", "Best_Frame", "best_frame ", "video"] {
-            assert_eq!(MediaKind::parse(unknown), None, "{unknown}");
+            assert!(unknown.parse::<MediaKind>().is_err(), "{unknown}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! Reference photos.
 
+use super::evidence::{JPEG, PNG, sniff};
+
 /// What the vendor takes: 3 MB after base64 (document 31816), and base64 makes 4 characters of 3 bytes.
 const MAX_BYTES: usize = 3 * 1024 * 1024 / 4 * 3;
 
@@ -8,12 +10,13 @@ const MAX_BYTES: usize = 3 * 1024 * 1024 / 4 * 3;
 /// # Errors
 /// What is wrong.
 pub fn check_photo(bytes: &[u8]) -> Result<(), String> {
-    const JPEG: &[u8] = &[0xFF, 0xD8, 0xFF];
-    const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
     if bytes.len() > MAX_BYTES {
         return Err(format!("has {} bytes; the limit is {MAX_BYTES} (3 MiB as base64)", bytes.len()));
     }
-    if bytes.starts_with(JPEG) || bytes.starts_with(PNG) { Ok(()) } else { Err("is neither JPEG nor PNG".into()) }
+    match sniff(bytes) {
+        JPEG | PNG => Ok(()),
+        _ => Err("is neither JPEG nor PNG".into()),
+    }
 }
 
 #[cfg(test)]

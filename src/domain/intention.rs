@@ -1,8 +1,9 @@
 //! The script of the intention step (意愿核身): what the user confirms (document 31816).
 
-use super::fault::Faults;
+use super::{fault::Faults, named};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantNames};
 
 /// One mode with its texts.
 #[derive(Clone, PartialEq, Serialize)]
@@ -30,8 +31,11 @@ pub struct Question {
 }
 
 /// Which mode a script has, or the vendor says it had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, EnumString, IntoStaticStr, VariantNames,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum IntentionMode {
     Questions,
     Nods,
@@ -44,19 +48,12 @@ impl IntentionMode {
     /// # Errors
     /// What is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
-        [Self::Questions, Self::Nods, Self::ReadAloud]
-            .into_iter()
-            .find(|mode| mode.name() == text)
-            .ok_or_else(|| "is not one of: read_aloud, questions, nods".into())
+        named::parse(text)
     }
 
     /// The name in the configuration and in the store.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Questions => "questions",
-            Self::Nods => "nods",
-            Self::ReadAloud => "read_aloud",
-        }
+        self.into()
     }
 }
 

@@ -2,9 +2,11 @@
 //! I/O, nothing async, and nothing of ours above it.
 
 pub mod acts;
+pub mod audit;
 pub mod bill_day;
 pub mod caller;
 pub mod clock;
+pub mod event;
 pub mod evidence;
 pub mod fault;
 pub mod flow;
@@ -13,9 +15,12 @@ pub mod identity;
 pub mod ids;
 pub mod image;
 pub mod intention;
+pub mod job;
 pub mod key_pair;
+pub mod named;
 pub mod new_verification;
 pub mod outcome;
+pub mod reason;
 pub mod redirect;
 pub mod result;
 pub mod result_code;

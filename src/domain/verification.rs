@@ -12,6 +12,7 @@ use super::{
 };
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
+use strum::{EnumDiscriminants, EnumString, IntoStaticStr, VariantArray};
 
 /// How long a token of the vendor can be used (document 103606).
 pub const TOKEN_LIFETIME: SignedDuration = SignedDuration::from_secs(7200);
@@ -50,7 +51,13 @@ pub struct Verification {
 }
 
 /// Where a verification stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumDiscriminants)]
+#[strum_discriminants(
+    doc = "A state without its time. The names are stored, and sent in webhooks.",
+    name(StateName),
+    derive(EnumString, IntoStaticStr, VariantArray),
+    strum(serialize_all = "snake_case")
+)]
 pub enum State {
     Pending,
     Passed { at: Timestamp },
@@ -60,12 +67,44 @@ pub enum State {
 }
 
 impl State {
+    /// The state that was stored as a name, with the time when it became final.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn of(name: &str, settled_at: Option<Timestamp>) -> Result<Self, String> {
+        let known: StateName = name.parse().map_err(|_| format!("{name:?} is not a state"))?;
+        match (known, settled_at) {
+            (StateName::Pending, None) => Ok(Self::Pending),
+            (StateName::Passed, Some(at)) => Ok(Self::Passed { at }),
+            (StateName::Failed, Some(at)) => Ok(Self::Failed { at }),
+            (StateName::Expired, Some(at)) => Ok(Self::Expired { at }),
+            (StateName::Canceled, Some(at)) => Ok(Self::Canceled { at }),
+            (_, None) => Err(format!("state {name} needs the time when it became final")),
+            (StateName::Pending, Some(_)) => Err("state pending has a time when it became final".into()),
+        }
+    }
+
+    pub fn name(self) -> StateName {
+        self.into()
+    }
+
+    /// Whether the vendor has nothing more to tell. A canceled verification still learns of attempts.
+    pub fn is_decided(self) -> bool {
+        matches!(self, Self::Passed { .. } | Self::Failed { .. } | Self::Expired { .. })
+    }
+
     /// When the state became final; absent while it is not.
     pub fn settled_at(self) -> Option<Timestamp> {
         match self {
             Self::Pending => None,
             Self::Passed { at } | Self::Failed { at } | Self::Expired { at } | Self::Canceled { at } => Some(at),
         }
+    }
+}
+
+impl StateName {
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

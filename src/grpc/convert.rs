@@ -7,11 +7,12 @@ use super::{
 };
 use crate::{
     app::{
-        CallbackOutcome, CallbackSource, CreatedVerification, Error, Event, EventKind, EvidenceRow, ListRequest, Page,
+        CallbackOutcome, CallbackSource, CreatedVerification, Error, Event, EvidenceRow, ListRequest, Page,
         Reconciliation, ResultKey, ResultView, UsageDifference, UsagePage, UsageRequest, UsageRow,
         VerificationWithResult, Watched,
     },
     domain::{
+        event::EventKind,
         evidence::MediaKind,
         fault::Faults,
         flow::AccessMode,
@@ -20,11 +21,12 @@ use crate::{
         new_verification::UnverifiedRequest,
         outcome::Attempt,
         result_code::{Advice, ResultCode, Stage},
-        verification::{State, Verification},
+        verification::{StateName, Verification},
     },
 };
 use jiff::Timestamp;
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
+use strum::VariantArray;
 use tonic::Status;
 
 /// More than there are, for callers that know of later ones.
@@ -155,7 +157,7 @@ pub(super) fn result_response(told: VerificationWithResult) -> pb::GetResultResp
 
 /// Also the first message of a download.
 pub(super) fn evidence(row: EvidenceRow) -> pb::Evidence {
-    let kind = match MediaKind::parse(&row.kind) {
+    let kind = match row.kind.parse::<MediaKind>().ok() {
         None => pb::EvidenceKind::Unspecified,
         Some(MediaKind::BestFrame) => pb::EvidenceKind::BestFrame,
         Some(MediaKind::IdCardFront) => pb::EvidenceKind::IdCardFront,
@@ -189,20 +191,21 @@ pub(super) fn download_response(part: pb::download_evidence_response::Part) -> p
 
 pub(super) fn list_request(request: pb::ListVerificationsRequest) -> Result<ListRequest, Status> {
     let mut faults = Faults::default();
-    let mut states = BTreeSet::new();
+    let mut states = Vec::new();
     if request.states.len() > MAX_STATES {
         faults.add("states", format!("has {} entries; the limit is {MAX_STATES}", request.states.len()));
     }
     for (i, state) in request.states.into_iter().enumerate().take(MAX_STATES) {
-        match pb::VerificationState::try_from(state).ok().and_then(stored_state) {
-            Some(state) => drop(states.insert(state)),
+        match pb::VerificationState::try_from(state).ok().and_then(state_of) {
+            Some(state) if states.contains(&state) => {}
+            Some(state) => states.push(state),
             None => faults.add(format!("states[{i}]"), "is not a state"),
         }
     }
     let created_from = optional_time("create_time_from", request.create_time_from, &mut faults);
     let created_before = optional_time("create_time_before", request.create_time_before, &mut faults);
     let list = ListRequest {
-        states: states.into_iter().collect(),
+        states,
         flow: request.flow,
         reference: request.reference,
         created_from,
@@ -245,7 +248,7 @@ fn event(event: Event) -> pb::VerificationEvent {
         kind: kind.into(),
         verification_id: event.verification_id,
         flow: event.flow,
-        state: state_of_name(&event.state).into(),
+        state: state(event.state).into(),
         last_attempt_code: event.last_attempt_code,
     }
 }
@@ -299,35 +302,24 @@ pub(super) fn reconciliation_response(compared: Reconciliation) -> pb::Reconcile
     }
 }
 
-/// States of the contract and their stored names.
-const STATES: [(pb::VerificationState, &str); 5] = [
-    (pb::VerificationState::Pending, "pending"),
-    (pb::VerificationState::Passed, "passed"),
-    (pb::VerificationState::Failed, "failed"),
-    (pb::VerificationState::Expired, "expired"),
-    (pb::VerificationState::Canceled, "canceled"),
-];
-
-fn stored_state(state: pb::VerificationState) -> Option<&'static str> {
-    STATES.into_iter().find(|(known, _)| *known == state).map(|(_, name)| name)
+fn state(state: StateName) -> pb::VerificationState {
+    match state {
+        StateName::Pending => pb::VerificationState::Pending,
+        StateName::Passed => pb::VerificationState::Passed,
+        StateName::Failed => pb::VerificationState::Failed,
+        StateName::Expired => pb::VerificationState::Expired,
+        StateName::Canceled => pb::VerificationState::Canceled,
+    }
 }
 
-fn state_of_name(name: &str) -> pb::VerificationState {
-    let known = STATES.into_iter().find(|(_, known)| *known == name);
-    known.map_or(pb::VerificationState::Unspecified, |(state, _)| state)
+fn state_of(asked: pb::VerificationState) -> Option<StateName> {
+    StateName::VARIANTS.iter().copied().find(|known| state(*known) == asked)
 }
 
 fn verification(verification: Verification) -> pb::Verification {
-    let state = match verification.state {
-        State::Pending => pb::VerificationState::Pending,
-        State::Passed { .. } => pb::VerificationState::Passed,
-        State::Failed { .. } => pb::VerificationState::Failed,
-        State::Expired { .. } => pb::VerificationState::Expired,
-        State::Canceled { .. } => pb::VerificationState::Canceled,
-    };
     pb::Verification {
         verification_id: verification.id.to_string(),
-        state: state.into(),
+        state: state(verification.state.name()).into(),
         create_time: Some(timestamp(verification.created_at)),
         expire_time: Some(timestamp(verification.expires_at())),
         settle_time: verification.state.settled_at().map(timestamp),

@@ -1,9 +1,12 @@
 //! From errors to gRPC statuses, with google.rpc details. The one place that logs a failed call.
 
 use crate::{
-    app::{Error, Reason, VendorFailure},
+    app::{Error, VendorFailure},
     auth::{Refused, quota::OverQuota},
-    domain::fault::Fault,
+    domain::{
+        fault::Fault,
+        reason::{Category, Reason},
+    },
     shares::Full,
 };
 use std::{
@@ -191,54 +194,27 @@ pub(super) fn invalid(field: &str, problem: &str) -> Status {
 }
 
 fn code(reason: Reason) -> Code {
-    match reason {
-        Reason::InvalidFields | Reason::CallbackNotBound => Code::InvalidArgument,
-        Reason::Unauthenticated => Code::Unauthenticated,
-        Reason::FlowNotGranted | Reason::RightMissing => Code::PermissionDenied,
-        Reason::VerificationNotFound | Reason::CredentialNotFound => Code::NotFound,
-        Reason::RequestIdReused | Reason::CredentialExists => Code::AlreadyExists,
-        Reason::AlreadyFinal
-        | Reason::Redacted
-        | Reason::StillPending
-        | Reason::CredentialInUse
-        | Reason::CredentialExternal
-        | Reason::CredentialAbsent
-        | Reason::CredentialDisabled
-        | Reason::CredentialRefused
-        | Reason::VendorAccountBlocked
-        | Reason::FlowMisconfigured
-        | Reason::VendorTokenGone
-        | Reason::VendorRefused => Code::FailedPrecondition,
-        Reason::VendorThrottled
-        | Reason::VendorQuotaExhausted
-        | Reason::CallerQuotaExceeded
-        | Reason::PersonLimitReached => Code::ResourceExhausted,
-        Reason::ClockSkewed
-        | Reason::CredentialUnavailable
-        | Reason::VendorUnavailable
-        | Reason::Overloaded
-        | Reason::StoreUnavailable
-        | Reason::JwtKeysUnavailable
-        | Reason::Stopping => Code::Unavailable,
-        Reason::DeadlineExceeded => Code::DeadlineExceeded,
-        Reason::Internal => Code::Internal,
+    match reason.category() {
+        Category::InvalidArgument => Code::InvalidArgument,
+        Category::Unauthenticated => Code::Unauthenticated,
+        Category::PermissionDenied => Code::PermissionDenied,
+        Category::NotFound => Code::NotFound,
+        Category::AlreadyExists => Code::AlreadyExists,
+        Category::FailedPrecondition => Code::FailedPrecondition,
+        Category::ResourceExhausted => Code::ResourceExhausted,
+        Category::Unavailable => Code::Unavailable,
+        Category::DeadlineExceeded => Code::DeadlineExceeded,
+        Category::Internal => Code::Internal,
     }
 }
 
 /// What the caller reads, in English. Internals stay in the log.
 fn message(error: &Error, reason: Reason) -> String {
-    match (reason, error.vendor_failure()) {
-        (Reason::Internal, _) => "internal error: see the gateway's log".into(),
-        // Its words may name files of the machine.
-        (Reason::CredentialRefused, None) => {
-            "the source of the flow's credential refuses to give a key pair: the gateway's log says why".into()
-        }
-        (Reason::CredentialUnavailable, _) => {
-            "the credential of the flow has no key pair now: try again; the gateway's log says why".into()
-        }
-        (Reason::StoreUnavailable, _) => error.store_message(),
-        (_, Some(vendor)) => format!("{error}. {}", vendor.known.hint_en),
-        (_, None) => error.to_string(),
+    match (error.vendor_failure(), reason.row().public_text) {
+        (Some(vendor), _) => format!("{error}. {}", vendor.known.hint_en),
+        (None, Some(text)) => text.to_owned(),
+        (None, None) if reason == Reason::StoreUnavailable => error.store_message(),
+        (None, None) => error.to_string(),
     }
 }
 

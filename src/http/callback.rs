@@ -1,6 +1,9 @@
 //! `GET /callback`: the user's browser comes back from the vendor, and is sent on.
 
-use crate::app::{App, CallbackSource, Error, Reason, Urgency, Visitor};
+use crate::{
+    app::{App, CallbackSource, Error, Urgency, Visitor},
+    domain::reason::Page,
+};
 use axum::{
     extract::{RawQuery, State},
     http::{
@@ -33,7 +36,7 @@ pub(super) async fn callback(State(app): State<Arc<App>>, RawQuery(query): RawQu
     let answer = match app.handle_callback(Visitor::Browser, source, Urgency::Visitor).await {
         Ok(outcome) => match outcome.redirect_url {
             Some(url) => (StatusCode::SEE_OTHER, [(LOCATION, String::from(url))]).into_response(),
-            None => page(StatusCode::OK, "已完成，请返回原页面。", "Done. You can go back."),
+            None => html(StatusCode::OK, "", "已完成，请返回原页面。", "Done. You can go back."),
         },
         Err(error) => refusal(&error),
     };
@@ -43,65 +46,24 @@ pub(super) async fn callback(State(app): State<Arc<App>>, RawQuery(query): RawQu
 
 fn refusal(error: &Error) -> Response {
     let reason = error.reason();
-    match reason {
-        Reason::InvalidFields | Reason::CallbackNotBound => {
-            tracing::debug!(reason = reason.name(), error = %error, "callback refused");
-            page(StatusCode::BAD_REQUEST, "链接无效，请返回原页面重新发起核身。", "This link is not valid.")
-        }
-        Reason::VerificationNotFound | Reason::VendorTokenGone | Reason::Redacted => {
-            tracing::debug!(reason = reason.name(), "callback refused");
-            page(
-                StatusCode::NOT_FOUND,
-                "该核身流程不存在或已过期。",
-                "This verification does not exist or has expired.",
-            )
-        }
-        Reason::VendorUnavailable
-        | Reason::VendorThrottled
-        | Reason::VendorQuotaExhausted
-        | Reason::Overloaded
-        | Reason::StoreUnavailable
-        | Reason::ClockSkewed
-        | Reason::CredentialUnavailable
-        | Reason::Stopping => {
-            tracing::warn!(reason = reason.name(), error = %error, "callback could not be settled yet");
-            ([(RETRY_AFTER, RETRY_AFTER_S)], waiting_page()).into_response()
-        }
-        Reason::Unauthenticated
-        | Reason::FlowNotGranted
-        | Reason::RightMissing
-        | Reason::RequestIdReused
-        | Reason::CallerQuotaExceeded
-        | Reason::PersonLimitReached
-        | Reason::JwtKeysUnavailable
-        | Reason::AlreadyFinal
-        | Reason::StillPending
-        | Reason::CredentialExists
-        | Reason::CredentialNotFound
-        | Reason::CredentialInUse
-        | Reason::CredentialExternal
-        | Reason::CredentialAbsent
-        | Reason::CredentialDisabled
-        | Reason::CredentialRefused
-        | Reason::VendorAccountBlocked
-        | Reason::FlowMisconfigured
-        | Reason::VendorRefused
-        | Reason::DeadlineExceeded
-        | Reason::Internal => {
-            tracing::error!(reason = reason.name(), error = %error, "callback could not be settled");
-            page(StatusCode::BAD_GATEWAY, "暂时无法确认核身结果，请返回原页面。", "The result cannot be confirmed.")
+    let page = reason.row().page;
+    match page {
+        Page::BadLink | Page::Gone => tracing::debug!(reason = reason.name(), "callback refused"),
+        Page::Waiting => tracing::warn!(reason = reason.name(), error = %error, "callback could not be settled yet"),
+        Page::Unconfirmed => tracing::error!(reason = reason.name(), error = %error, "callback could not be settled"),
+    }
+    let (chinese, english) = page.texts();
+    match page {
+        Page::BadLink => html(StatusCode::BAD_REQUEST, "", chinese, english),
+        Page::Gone => html(StatusCode::NOT_FOUND, "", chinese, english),
+        Page::Unconfirmed => html(StatusCode::BAD_GATEWAY, "", chinese, english),
+        // The result could not be asked for just now. Nothing is lost: the page asks again by itself.
+        Page::Waiting => {
+            let refresh = format!("<meta http-equiv=\"refresh\" content=\"{RETRY_AFTER_S}\">");
+            let page = html(StatusCode::SERVICE_UNAVAILABLE, &refresh, chinese, english);
+            ([(RETRY_AFTER, RETRY_AFTER_S)], page).into_response()
         }
     }
-}
-
-fn page(status: StatusCode, chinese: &str, english: &str) -> Response {
-    html(status, "", chinese, english)
-}
-
-/// The result could not be asked for just now. Nothing is lost: the page asks again by itself.
-fn waiting_page() -> Response {
-    let refresh = format!("<meta http-equiv=\"refresh\" content=\"{RETRY_AFTER_S}\">");
-    html(StatusCode::SERVICE_UNAVAILABLE, &refresh, "正在确认核身结果，请稍候……", "Confirming the result, please wait.")
 }
 
 fn html(status: StatusCode, head: &str, chinese: &str, english: &str) -> Response {

@@ -10,7 +10,7 @@ pub mod sqlite;
 
 pub use error::{Error, ErrorKind, Refusal};
 
-use crate::domain::store_identity::StoreIdentity;
+use crate::domain::{job::JobKind, store_identity::StoreIdentity};
 use async_trait::async_trait;
 use row::{
     AuditFilter, AuditRow, CardUse, ChargeRow, CredentialRow, Effects, EventRow, EvidenceRow, JobRow, KeyUseRow,
@@ -63,7 +63,7 @@ pub trait Store: Send + Sync {
     async fn note_blobs_deleted(&self, verification_id: &str) -> Result<(), Error>;
 
     /// Whether there is such a job.
-    async fn has_job(&self, kind: &'static str, subject: &str) -> Result<bool, Error>;
+    async fn has_job(&self, kind: JobKind, subject: &str) -> Result<bool, Error>;
 
     /// Empties the sealed columns of a verification and of its evidence, with effects, if it still has this version. `keep_session`: the token is
     /// still needed to ask the vendor for the ledger. False: it has another version.
@@ -106,7 +106,7 @@ pub trait Store: Send + Sync {
     /// Leases up to `limit` jobs of a kind that are due at `now_ms` and not leased, lowest rank first.
     async fn claim_jobs(
         &self,
-        kind: &'static str,
+        kind: JobKind,
         now_ms: i64,
         lease_until_ms: i64,
         limit: u32,

@@ -1,5 +1,7 @@
 //! Rows as they are stored. Times are milliseconds since the UNIX epoch.
 
+use crate::domain::{job::JobKind, verification::StateName};
+
 /// What a new verification stores.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRow {
@@ -32,7 +34,7 @@ pub struct NewRow {
 /// What changes in the life of a verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgressRow {
-    /// `pending`, `passed`, `failed`, `expired` or `canceled`.
+    /// Name of a [`StateName`].
     pub state: String,
     pub settled_at_ms: Option<i64>,
     pub checked_at_ms: Option<i64>,
@@ -50,7 +52,7 @@ impl ProgressRow {
     /// How every verification begins.
     pub fn pending() -> Self {
         Self {
-            state: "pending".into(),
+            state: StateName::Pending.as_str().to_owned(),
             settled_at_ms: None,
             checked_at_ms: None,
             check_request_id: None,
@@ -164,7 +166,7 @@ pub struct AttemptRow {
 /// Work to be done at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewJob {
-    pub kind: &'static str,
+    pub kind: JobKind,
     /// What it is about: one job of a kind for each subject.
     pub subject: String,
     pub due_at_ms: i64,
@@ -175,7 +177,7 @@ pub struct NewJob {
 /// Work that was claimed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobRow {
-    pub kind: String,
+    pub kind: JobKind,
     pub subject: String,
     /// How often it has failed.
     pub failures: u32,

@@ -1,9 +1,7 @@
 //! Keeps calls away from an endpoint that is down, and finds out when it is back.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use parking_lot::{Mutex, MutexGuard};
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// So many failures in a row open it, whatever was before. An endpoint that fails every other call, which is worth asking while there
@@ -92,7 +90,7 @@ impl Breaker {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn enter(&self, state: &mut State, phase: Phase) {

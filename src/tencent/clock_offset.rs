@@ -7,8 +7,9 @@
 use crate::domain::clock::Clock;
 use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822::DateTimeParser};
+use parking_lot::Mutex;
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc,
     atomic::{AtomicI64, Ordering},
 };
 use tokio::time::Instant;
@@ -90,7 +91,7 @@ impl VendorClock {
         let Some(told_ms) = self.told_ms(departure, date) else { return };
         let offset_ms = self.offset_ms.load(Ordering::SeqCst);
         let deviation_ms = told_ms - offset_ms;
-        let mut deviations_ms = self.deviations_ms.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut deviations_ms = self.deviations_ms.lock();
         let agrees = deviations_ms.first().is_none_or(|first| (first - deviation_ms).abs() <= NOISE_MS);
         if deviation_ms.abs() <= NOISE_MS || !agrees {
             deviations_ms.clear();

@@ -10,9 +10,10 @@
 //! limit between them goes into [`State::limit`], which is asked anew for every token.
 
 use super::{error::ErrorKind, options::Urgency};
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -86,7 +87,7 @@ impl Quotas {
     }
 
     pub(super) fn bucket(&self, credential: &str, action: &'static str) -> Arc<Bucket> {
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buckets = self.buckets.lock();
         let bucket = buckets
             .entry((credential.to_owned(), action))
             .or_insert_with(|| Arc::new(Bucket::new(credential, action, self.per_second.per_second(action))));
@@ -213,7 +214,7 @@ impl Bucket {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -397,7 +398,7 @@ mod tests {
                     if Instant::now() > end {
                         return;
                     }
-                    let mut served = served.lock().unwrap();
+                    let mut served = served.lock();
                     if i < callers { served.0 += 1 } else { served.1 += 1 }
                 }
             }));
@@ -405,7 +406,7 @@ mod tests {
         for task in tasks {
             task.await.unwrap();
         }
-        let served = served.lock().unwrap();
+        let served = served.lock();
         *served
     }
 

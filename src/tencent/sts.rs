@@ -10,7 +10,10 @@ use super::{
     options::ClientConfig,
     signer::{Signer, Unsigned},
 };
-use crate::domain::key_pair::{KeyPair, UnverifiedKeyPair};
+use crate::{
+    bounded_body::{self, ReadError},
+    domain::key_pair::{KeyPair, UnverifiedKeyPair},
+};
 use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::header::{DATE, HeaderMap, HeaderName, HeaderValue};
@@ -260,15 +263,11 @@ impl StsClient {
     }
 }
 
-async fn read_bounded(mut answer: reqwest::Response) -> Result<Vec<u8>, ErrorKind> {
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-            return Err(ErrorKind::TooLarge { limit_bytes: MAX_ANSWER_BYTES });
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
+async fn read_bounded(answer: reqwest::Response) -> Result<Vec<u8>, ErrorKind> {
+    bounded_body::read(answer, MAX_ANSWER_BYTES).await.map_err(|error| match error {
+        ReadError::TooLarge { limit_bytes } => ErrorKind::TooLarge { limit_bytes },
+        ReadError::Broken(error) => failed(error),
+    })
 }
 
 fn failed(error: reqwest::Error) -> ErrorKind {

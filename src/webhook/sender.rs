@@ -5,6 +5,7 @@ use super::{
     sign::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign},
     target::{NoPublicAddress, PublicOnly, SystemResolver},
 };
+use crate::bounded_body;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{
     StatusCode,
@@ -176,7 +177,8 @@ impl Sender {
             .map_err(transport_error)?;
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        drain(response).await;
+        // The status has decided: a body that breaks off, is too long or comes too late changes nothing.
+        drop(bounded_body::read(response, MAX_ANSWER_BYTES).await);
         judge(status, retry_after)
     }
 }
@@ -201,17 +203,6 @@ fn judge(status: StatusCode, retry_after: Option<String>) -> Result<(), SendErro
         410 => Err(SendError::Gone),
         code @ 300..=399 => Err(SendError::Redirected(code)),
         code => Err(SendError::Status { code, retry_after }),
-    }
-}
-
-/// The status has decided: a body that breaks off, is too long or comes too late changes nothing.
-async fn drain(mut response: reqwest::Response) {
-    let mut left = MAX_ANSWER_BYTES;
-    while let Ok(Some(chunk)) = response.chunk().await {
-        match left.checked_sub(chunk.len()) {
-            Some(rest) => left = rest,
-            None => break,
-        }
     }
 }
 

@@ -6,14 +6,13 @@
 mod gauges;
 
 use crate::{
-    app::{
-        App, BLOBS_JOB, EVIDENCE_JOB, EVIDENCE_RETENTION_JOB, Error, REDACT_JOB, REWRAP_JOB, SETTLE_JOB, SWEEP_JOB,
-        WEBHOOK_JOB,
-    },
+    app::{App, Error},
+    domain::job::JobKind,
     store::row::{JobRow, NewJob},
 };
 use jiff::SignedDuration;
 use std::{sync::Arc, time::Duration};
+use strum::VariantArray;
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::task::TaskTracker;
 
@@ -41,19 +40,24 @@ pub struct Workers(Vec<JoinHandle<()>>);
 impl Workers {
     /// Starts them; they stop when the app does. `settle_concurrency`: how many verifications are settled at once.
     pub fn start(app: &Arc<App>, settle_concurrency: usize) -> Self {
-        Self(vec![
-            tokio::spawn(work_off(Arc::clone(app), Work::Settle, settle_concurrency)),
-            tokio::spawn(work_off(Arc::clone(app), Work::Redact, 1)),
-            tokio::spawn(work_off(Arc::clone(app), Work::Webhook, WEBHOOK_CONCURRENCY)),
-            tokio::spawn(work_off(Arc::clone(app), Work::FetchEvidence, EVIDENCE_CONCURRENCY)),
-            tokio::spawn(work_off(Arc::clone(app), Work::EraseEvidence, 1)),
-            tokio::spawn(work_off(Arc::clone(app), Work::DeleteBlobs, 1)),
-            tokio::spawn(work_off(Arc::clone(app), Work::Rewrap, 1)),
+        let of_kind = |kind: JobKind, concurrency| tokio::spawn(run_jobs(Arc::clone(app), kind, concurrency));
+        let runs = JobKind::VARIANTS.iter().filter_map(|kind| match kind {
+            JobKind::Settle => Some(of_kind(*kind, settle_concurrency)),
+            JobKind::Webhook => Some(of_kind(*kind, WEBHOOK_CONCURRENCY)),
+            JobKind::FetchEvidence => Some(of_kind(*kind, EVIDENCE_CONCURRENCY)),
+            JobKind::Redact | JobKind::EraseEvidence | JobKind::DeleteBlobs | JobKind::Rewrap => {
+                Some(of_kind(*kind, 1))
+            }
+            // Planned before it runs.
+            JobKind::SweepEvidence => None,
+        });
+        let others = [
             tokio::spawn(sweep_evidence(Arc::clone(app))),
             tokio::spawn(forget_id_cards(Arc::clone(app))),
             tokio::spawn(renew(Arc::clone(app))),
             tokio::spawn(gauges::keep(Arc::clone(app))),
-        ])
+        ];
+        Self(runs.chain(others).collect())
     }
 
     /// Waits until all that was begun is done.
@@ -68,78 +72,32 @@ impl Workers {
     }
 }
 
-/// A kind of jobs.
-#[derive(Clone, Copy)]
-enum Work {
-    /// The reconciler: settles what nobody asks for.
-    Settle,
-    /// Retention: erases what is kept no longer.
-    Redact,
-    /// The dispatcher: pushes events to callers.
-    Webhook,
-    /// Fetches photos, videos and sounds.
-    FetchEvidence,
-    /// Retention of those.
-    EraseEvidence,
-    /// Removes what was erased.
-    DeleteBlobs,
-    /// Seals everything anew with the first key of the keyring.
-    Rewrap,
-    /// Deletes blobs that no row tells of.
-    Sweep,
-}
-
-impl Work {
-    fn kind(self) -> &'static str {
-        match self {
-            Self::Settle => SETTLE_JOB,
-            Self::Redact => REDACT_JOB,
-            Self::Webhook => WEBHOOK_JOB,
-            Self::FetchEvidence => EVIDENCE_JOB,
-            Self::EraseEvidence => EVIDENCE_RETENTION_JOB,
-            Self::DeleteBlobs => BLOBS_JOB,
-            Self::Rewrap => REWRAP_JOB,
-            Self::Sweep => SWEEP_JOB,
-        }
-    }
-
-    /// Whether it is of no use while the vendor cannot be asked.
-    fn asks_vendor(self) -> bool {
-        match self {
-            Self::Settle | Self::FetchEvidence => true,
-            Self::Redact | Self::Webhook | Self::EraseEvidence | Self::DeleteBlobs | Self::Rewrap | Self::Sweep => {
-                false
-            }
-        }
-    }
-
-    async fn run(self, app: &Arc<App>, job: &JobRow) -> Result<(), Error> {
-        match self {
-            Self::Settle => app.settle_due(job).await,
-            Self::Redact => app.redact_due(job).await,
-            Self::Webhook => app.deliver_due(job).await,
-            Self::FetchEvidence => app.fetch_evidence_due(job).await,
-            Self::EraseEvidence => app.erase_evidence_due(job).await,
-            Self::DeleteBlobs => app.delete_blobs_due(job).await,
-            Self::Rewrap => app.rewrap_due(job).await,
-            Self::Sweep => app.sweep_evidence_due(job).await,
-        }
+async fn do_job(app: &Arc<App>, job: &JobRow) -> Result<(), Error> {
+    match job.kind {
+        JobKind::Settle => app.settle_due(job).await,
+        JobKind::Redact => app.redact_due(job).await,
+        JobKind::Webhook => app.deliver_due(job).await,
+        JobKind::FetchEvidence => app.fetch_evidence_due(job).await,
+        JobKind::EraseEvidence => app.erase_evidence_due(job).await,
+        JobKind::DeleteBlobs => app.delete_blobs_due(job).await,
+        JobKind::Rewrap => app.rewrap_due(job).await,
+        JobKind::SweepEvidence => app.sweep_evidence_due(job).await,
     }
 }
 
 /// Claims and does jobs until the app stops, `concurrency` at once, and lets those that run finish.
-async fn work_off(app: Arc<App>, work: Work, concurrency: usize) {
+async fn run_jobs(app: Arc<App>, kind: JobKind, concurrency: usize) {
     let slots = Arc::new(Semaphore::new(concurrency));
     let running = TaskTracker::new();
     while !app.stopping.is_cancelled() {
         let free = u32::try_from(slots.available_permits()).unwrap_or(u32::MAX);
-        let jobs = if free == 0 { Vec::new() } else { claim(&app, work, free).await };
+        let jobs = if free == 0 { Vec::new() } else { claim(&app, kind, free).await };
         let found_all = free > 0 && jobs.len() < free as usize;
         for job in jobs {
             let slot = Arc::clone(&slots).acquire_owned().await;
             let app = Arc::clone(&app);
             running.spawn(async move {
-                run(&app, work, &job).await;
+                run(&app, &job).await;
                 drop(slot);
             });
         }
@@ -157,29 +115,29 @@ async fn work_off(app: Arc<App>, work: Work, concurrency: usize) {
     running.wait().await;
 }
 
-async fn claim(app: &App, work: Work, limit: u32) -> Vec<JobRow> {
+async fn claim(app: &App, kind: JobKind, limit: u32) -> Vec<JobRow> {
     // While no endpoint is up, jobs stay where they are: claimed, they would only be put off, over and over.
-    if work.asks_vendor() && app.tencent.is_down() {
+    if kind.asks_vendor() && app.tencent.is_down() {
         return Vec::new();
     }
     let now = app.clock.now();
-    let claimed = app.store.claim_jobs(work.kind(), now.as_millisecond(), (now + LEASE).as_millisecond(), limit).await;
+    let claimed = app.store.claim_jobs(kind, now.as_millisecond(), (now + LEASE).as_millisecond(), limit).await;
     claimed.unwrap_or_else(|error| {
-        tracing::warn!(kind = work.kind(), error = %error, "no jobs could be claimed");
+        tracing::warn!(kind = kind.name(), error = %error, "no jobs could be claimed");
         Vec::new()
     })
 }
 
-async fn run(app: &Arc<App>, work: Work, job: &JobRow) {
-    let outcome = match work.run(app, job).await {
+async fn run(app: &Arc<App>, job: &JobRow) {
+    let kind = job.kind.name();
+    let outcome = match do_job(app, job).await {
         Ok(()) => "ok",
         Err(error) => {
-            let kind = work.kind();
             tracing::error!(kind, subject = %job.subject, error = %error, "a job failed; its lease will end");
             "failed"
         }
     };
-    metrics::counter!("faceid_jobs_total", "kind" => work.kind(), "outcome" => outcome).increment(1);
+    metrics::counter!("faceid_jobs_total", "kind" => kind, "outcome" => outcome).increment(1);
 }
 
 /// Temporary key pairs are renewed ahead of their end, whether or not somebody calls.
@@ -195,11 +153,11 @@ async fn sweep_evidence(app: Arc<App>) {
         return;
     }
     let now_ms = app.clock.now().as_millisecond();
-    let job = NewJob { kind: SWEEP_JOB, subject: String::new(), due_at_ms: now_ms, rank_ms: now_ms };
+    let job = NewJob { kind: JobKind::SweepEvidence, subject: String::new(), due_at_ms: now_ms, rank_ms: now_ms };
     if let Err(error) = app.store.add_job(job).await {
         tracing::warn!(error = %error, "the sweep of the evidence could not be planned: the next start tries again");
     }
-    work_off(app, Work::Sweep, 1).await;
+    run_jobs(app, JobKind::SweepEvidence, 1).await;
 }
 
 async fn forget_id_cards(app: Arc<App>) {

@@ -1,13 +1,16 @@
 //! The conformance suite of [`Store`]: what every implementation must do. One more implementation is one more function here.
 
-use faceid_gateway::store::{
-    Creation, Store,
-    row::{
-        AttemptRow, AuditFilter, AuditRow, ChargeRow, CredentialRow, Effects, KeyPairRow, KeyUseRow, ListFilter,
-        NewEvent, NewJob, NewRow, ProgressRow, Resealed, SealedValue, UsageDay, UsageFilter,
+use faceid_gateway::{
+    domain::job::JobKind,
+    store::{
+        Creation, Store,
+        row::{
+            AttemptRow, AuditFilter, AuditRow, ChargeRow, CredentialRow, Effects, KeyPairRow, KeyUseRow, ListFilter,
+            NewEvent, NewJob, NewRow, ProgressRow, Resealed, SealedValue, UsageDay, UsageFilter,
+        },
+        signals::{EventKey, EventSignal},
+        sqlite::SqliteStore,
     },
-    signals::{EventKey, EventSignal},
-    sqlite::SqliteStore,
 };
 use std::{path::Path, sync::Arc};
 use tempfile::TempDir;
@@ -224,7 +227,7 @@ async fn keeps_credentials(store: &dyn Store) {
     let actions: Vec<&str> = trail.iter().map(|(_, event)| event.action.as_str()).collect();
     assert_eq!(actions, ["credential_tested", "credential_rotated", "credential_created"], "only what was done");
 
-    let settle = NewJob { kind: "settle", subject: "with-main".into(), due_at_ms: i64::MAX, rank_ms: i64::MAX };
+    let settle = NewJob { kind: JobKind::Settle, subject: "with-main".into(), due_at_ms: i64::MAX, rank_ms: i64::MAX };
     let made = NewRow { credential: "counted".into(), ..row("with-main", None) };
     let effects = Effects { jobs: vec![settle], ..Effects::default() };
     assert!(matches!(store.create_or_find(made, effects).await.expect("answers"), Creation::Created));
@@ -381,12 +384,18 @@ async fn pages_are_stable_under_writes(store: &dyn Store) {
 }
 
 async fn leases_jobs_once_and_gives_them_back(store: &Arc<dyn Store>) {
-    let job = |subject: &str, due_at_ms, rank_ms| NewJob { kind: "test", subject: subject.into(), due_at_ms, rank_ms };
+    let job = |subject: &str, due_at_ms, rank_ms| NewJob {
+        kind: JobKind::DeleteBlobs,
+        subject: subject.into(),
+        due_at_ms,
+        rank_ms,
+    };
     let jobs = vec![job("late", 100, 1), job("young", 10, 30), job("old", 20, 20), job("old", 999, 0)];
     let effects = Effects { jobs, ..Effects::default() };
     assert!(matches!(store.create_or_find(row("jobs", None), effects).await.expect("answers"), Creation::Created));
 
-    let claim = async |now, until, limit| store.claim_jobs("test", now, until, limit).await.expect("answers");
+    let claim =
+        async |now, until, limit| store.claim_jobs(JobKind::DeleteBlobs, now, until, limit).await.expect("answers");
     let subjects = |jobs: &[faceid_gateway::store::row::JobRow]| -> Vec<String> {
         jobs.iter().map(|job| job.subject.clone()).collect()
     };
@@ -410,7 +419,7 @@ async fn leases_jobs_once_and_gives_them_back(store: &Arc<dyn Store>) {
     assert!(claim(999, 1100, 10).await.is_empty());
     let put_off = claim(1000, 1100, 10).await;
     assert_eq!((put_off[0].subject.as_str(), put_off[0].failures), ("old", 3));
-    assert!(store.claim_jobs("other", 9999, 10_000, 10).await.expect("answers").is_empty());
+    assert!(store.claim_jobs(JobKind::Rewrap, 9999, 10_000, 10).await.expect("answers").is_empty());
 
     let jobs = (0..50).map(|i| job(&format!("rush-{i}"), 0, 0)).collect();
     let effects = Effects { jobs, ..Effects::default() };
@@ -418,7 +427,7 @@ async fn leases_jobs_once_and_gives_them_back(store: &Arc<dyn Store>) {
     let claims: Vec<_> = (0..8)
         .map(|_| {
             let store = Arc::clone(store);
-            tokio::spawn(async move { store.claim_jobs("test", 1, 2, 10).await.expect("answers") })
+            tokio::spawn(async move { store.claim_jobs(JobKind::DeleteBlobs, 1, 2, 10).await.expect("answers") })
         })
         .collect();
     let mut claimed = Vec::new();

@@ -1,6 +1,7 @@
 //! Tables `credentials` and `key_pairs`.
 
 use super::super::row::{CredentialRow, KeyPairRow};
+use crate::domain::job::JobKind;
 use rusqlite::{Connection, Row, params};
 
 /// False: the name is taken.
@@ -75,9 +76,9 @@ pub(super) fn unsettled(connection: &Connection, name: &str) -> rusqlite::Result
     connection
         .prepare_cached(
             "SELECT count(DISTINCT subject) FROM jobs JOIN verifications ON id = subject \
-             WHERE kind IN ('settle', 'evidence') AND credential = ?1",
+             WHERE kind IN (?2, ?3) AND credential = ?1",
         )?
-        .query_row([name], |row| row.get(0))
+        .query_row([name, JobKind::Settle.name(), JobKind::FetchEvidence.name()], |row| row.get(0))
 }
 
 pub(super) fn note_used(connection: &Connection, id: &str, at_ms: i64) -> rusqlite::Result<()> {

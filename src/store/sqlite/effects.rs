@@ -38,7 +38,7 @@ pub(super) fn insert_job(connection: &Connection, job: &NewJob) -> rusqlite::Res
             "INSERT INTO jobs (kind, subject, due_at_ms, rank_ms) VALUES (?1, ?2, ?3, ?4) \
              ON CONFLICT (kind, subject) DO NOTHING",
         )?
-        .execute(params![job.kind, job.subject, job.due_at_ms, job.rank_ms])?;
+        .execute(params![job.kind.name(), job.subject, job.due_at_ms, job.rank_ms])?;
     Ok(())
 }
 

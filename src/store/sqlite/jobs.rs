@@ -1,26 +1,27 @@
 //! Table `jobs`: claimed by lease.
 
 use super::super::row::{JobRow, Unsettled};
+use crate::domain::job::JobKind;
 use rusqlite::{Connection, params};
 
-pub(super) fn any_due(connection: &Connection, kind: &str, now_ms: i64) -> rusqlite::Result<bool> {
+pub(super) fn any_due(connection: &Connection, kind: JobKind, now_ms: i64) -> rusqlite::Result<bool> {
     connection
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM jobs WHERE kind = ?1 AND due_at_ms <= ?2 \
              AND (lease_until_ms IS NULL OR lease_until_ms <= ?2))",
         )?
-        .query_row(params![kind, now_ms], |row| row.get(0))
+        .query_row(params![kind.name(), now_ms], |row| row.get(0))
 }
 
-pub(super) fn exists(connection: &Connection, kind: &str, subject: &str) -> rusqlite::Result<bool> {
+pub(super) fn exists(connection: &Connection, kind: JobKind, subject: &str) -> rusqlite::Result<bool> {
     connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM jobs WHERE kind = ?1 AND subject = ?2)")?
-        .query_row(params![kind, subject], |row| row.get(0))
+        .query_row(params![kind.name(), subject], |row| row.get(0))
 }
 
 pub(super) fn claim(
     connection: &Connection,
-    kind: &str,
+    kind: JobKind,
     now_ms: i64,
     lease_until_ms: i64,
     limit: u32,
@@ -31,11 +32,11 @@ pub(super) fn claim(
             "UPDATE jobs SET lease_token = ?4, lease_until_ms = ?3 WHERE kind = ?1 AND subject IN \
              (SELECT subject FROM jobs WHERE kind = ?1 AND due_at_ms <= ?2 \
               AND (lease_until_ms IS NULL OR lease_until_ms <= ?2) ORDER BY rank_ms LIMIT ?5) \
-             RETURNING rank_ms, kind, subject, failures, lease_token",
+             RETURNING rank_ms, subject, failures, lease_token",
         )?
-        .query_map(params![kind, now_ms, lease_until_ms, lease_token, limit], |row| {
+        .query_map(params![kind.name(), now_ms, lease_until_ms, lease_token, limit], |row| {
             let job = JobRow {
-                kind: row.get("kind")?,
+                kind,
                 subject: row.get("subject")?,
                 failures: row.get("failures")?,
                 lease_token: row.get("lease_token")?,
@@ -52,25 +53,31 @@ pub(super) fn claim(
 pub(super) fn is_held(connection: &Connection, job: &JobRow) -> rusqlite::Result<bool> {
     connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM jobs WHERE kind = ?1 AND subject = ?2 AND lease_token = ?3)")?
-        .query_row(params![job.kind, job.subject, job.lease_token], |row| row.get(0))
+        .query_row(params![job.kind.name(), job.subject, job.lease_token], |row| row.get(0))
 }
 
 pub(super) fn finish(connection: &Connection, job: &JobRow) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM jobs WHERE kind = ?1 AND subject = ?2 AND lease_token = ?3")?
-        .execute(params![job.kind, job.subject, job.lease_token])?;
+        .execute(params![job.kind.name(), job.subject, job.lease_token])?;
     Ok(())
 }
 
 pub(super) fn put_off(connection: &Connection, job: &JobRow, due_at_ms: i64, failures: u32) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            // A receiver that does not answer must not stand before all others for ever.
             "UPDATE jobs SET due_at_ms = ?4, failures = ?5, lease_token = NULL, lease_until_ms = NULL, \
-             rank_ms = CASE WHEN kind = 'webhook' THEN ?4 ELSE rank_ms END \
+             rank_ms = CASE WHEN ?6 THEN ?4 ELSE rank_ms END \
              WHERE kind = ?1 AND subject = ?2 AND lease_token = ?3",
         )?
-        .execute(params![job.kind, job.subject, job.lease_token, due_at_ms, failures])?;
+        .execute(params![
+            job.kind.name(),
+            job.subject,
+            job.lease_token,
+            due_at_ms,
+            failures,
+            job.kind.yields_after_failure()
+        ])?;
     Ok(())
 }
 
@@ -79,18 +86,21 @@ pub(super) fn unsettled(connection: &Connection, now_ms: i64) -> rusqlite::Resul
     connection
         .prepare_cached(
             "SELECT count(*) FILTER (WHERE rank_ms > ?1), count(*) FILTER (WHERE rank_ms > ?2), \
-             count(*) FILTER (WHERE rank_ms > ?3), count(*), min(rank_ms) FROM jobs WHERE kind = 'settle'",
+             count(*) FILTER (WHERE rank_ms > ?3), count(*), min(rank_ms) FROM jobs WHERE kind = ?4",
         )?
-        .query_row(params![now_ms - 2 * HOUR_MS, now_ms - 24 * HOUR_MS, now_ms - 48 * HOUR_MS], |row| {
-            let younger_than: [u64; 4] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
-            Ok(Unsettled {
-                by_age: [
-                    younger_than[0],
-                    younger_than[1] - younger_than[0],
-                    younger_than[2] - younger_than[1],
-                    younger_than[3] - younger_than[2],
-                ],
-                oldest_created_at_ms: row.get(4)?,
-            })
-        })
+        .query_row(
+            params![now_ms - 2 * HOUR_MS, now_ms - 24 * HOUR_MS, now_ms - 48 * HOUR_MS, JobKind::Settle.name()],
+            |row| {
+                let younger_than: [u64; 4] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
+                Ok(Unsettled {
+                    by_age: [
+                        younger_than[0],
+                        younger_than[1] - younger_than[0],
+                        younger_than[2] - younger_than[1],
+                        younger_than[3] - younger_than[2],
+                    ],
+                    oldest_created_at_ms: row.get(4)?,
+                })
+            },
+        )
 }

@@ -24,7 +24,7 @@ use super::{
     },
     signals::{EventKey, EventSignal, EventSignals},
 };
-use crate::domain::store_identity::StoreIdentity;
+use crate::domain::{job::JobKind, store_identity::StoreIdentity};
 use async_trait::async_trait;
 use failure::failed;
 use rusqlite::{Connection, OpenFlags, params, params_from_iter};
@@ -226,7 +226,7 @@ impl Store for SqliteStore {
         self.writer.write("note_blobs_deleted", move |connection| evidence::note_blobs_deleted(connection, &id)).await
     }
 
-    async fn has_job(&self, kind: &'static str, subject: &str) -> Result<bool, Error> {
+    async fn has_job(&self, kind: JobKind, subject: &str) -> Result<bool, Error> {
         self.read("has_job", |reader| jobs::exists(reader, kind, subject))
     }
 
@@ -309,7 +309,7 @@ impl Store for SqliteStore {
 
     async fn claim_jobs(
         &self,
-        kind: &'static str,
+        kind: JobKind,
         now_ms: i64,
         lease_until_ms: i64,
         limit: u32,

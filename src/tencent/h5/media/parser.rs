@@ -14,6 +14,7 @@ use crate::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use std::mem;
+use strum::VariantArray;
 
 /// The longest answer that is read.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
@@ -65,7 +66,7 @@ pub(super) struct MediaParser {
     /// Base64 that is not decoded yet. One block is held back, because only the last may have padding.
     block: Vec<u8>,
     /// How many media of each kind there were.
-    counts: [u32; MediaKind::ALL.len()],
+    counts: [u32; MediaKind::VARIANTS.len()],
 }
 
 enum State {
@@ -112,7 +113,7 @@ impl MediaParser {
             whole: ANSWER,
             rest: Vec::new(),
             block: Vec::new(),
-            counts: [0; MediaKind::ALL.len()],
+            counts: [0; MediaKind::VARIANTS.len()],
         }
     }
 

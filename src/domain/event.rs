@@ -1,0 +1,26 @@
+//! What can happen to a verification.
+
+use strum::{EnumString, IntoStaticStr};
+
+/// What happened to a verification. The names are stored, and sent in webhooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum EventKind {
+    Created,
+    /// The user made an attempt and may make another.
+    Attempted,
+    /// It became passed, failed or expired.
+    Settled,
+    /// Its caller canceled it.
+    Canceled,
+    /// Its personal data was erased.
+    Redacted,
+    /// Its evidence was stored.
+    EvidenceStored,
+}
+
+impl EventKind {
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}

@@ -1,0 +1,50 @@
+//! Work that nobody waits for.
+
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
+/// A kind of jobs. The names are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum JobKind {
+    /// Settles a verification that nobody asks for.
+    Settle,
+    /// Erases the personal data of a verification that is kept no longer.
+    Redact,
+    /// Pushes a verification's events to its caller.
+    Webhook,
+    /// Fetches the photos, videos and sounds of a verification.
+    #[strum(serialize = "evidence")]
+    FetchEvidence,
+    /// Erases evidence that is kept no longer.
+    EraseEvidence,
+    /// Deletes the blobs of erased evidence.
+    DeleteBlobs,
+    /// Re-encrypts everything with the first key of the keyring. There is one at most.
+    Rewrap,
+    /// Deletes blobs that no row refers to. There is one.
+    SweepEvidence,
+}
+
+impl JobKind {
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// Whether it is of no use while the vendor cannot be asked.
+    pub fn asks_vendor(self) -> bool {
+        match self {
+            Self::Settle | Self::FetchEvidence => true,
+            Self::Redact
+            | Self::Webhook
+            | Self::EraseEvidence
+            | Self::DeleteBlobs
+            | Self::Rewrap
+            | Self::SweepEvidence => false,
+        }
+    }
+
+    /// Whether a job that failed goes behind the others: a receiver that does not answer must not stand before all others for ever.
+    pub fn yields_after_failure(self) -> bool {
+        self == Self::Webhook
+    }
+}
