@@ -24,6 +24,7 @@ use crate::{
 use std::sync::Arc;
 use tracing::Instrument;
 use url::Url;
+use zeroize::Zeroizing;
 
 /// A verification that was opened, and what the user's browser needs.
 pub struct CreatedVerification {
@@ -50,7 +51,8 @@ impl App {
         if let Some(flow) = flow.filter(|flow| !caller.may_use(&flow.name)) {
             return Err(Error::FlowNotGranted { caller: caller.name.clone(), flow: flow.name.clone() });
         }
-        let body = request.body_bytes();
+        // Only a request id asks for the fingerprint: else no photo is copied for it.
+        let body = if request.request_id.is_empty() { Zeroizing::default() } else { request.body_bytes() };
         if !request.request_id.is_empty()
             && let Some(row) = self.store.find_by_request_id(&caller.name, &request.request_id).await?
         {

@@ -9,7 +9,7 @@ use crate::{
         audit::AuditAction,
         caller::{Caller, Right},
         fault::Faults,
-        ids::VerificationId,
+        ids::{EvidenceId, VerificationId},
     },
     evidence::GetError,
     store::row::EvidenceRow,
@@ -34,7 +34,7 @@ impl App {
         self.require(caller, Right::Evidence)?;
         let mut faults = Faults::default();
         let verification_id = faults.check("verification_id", VerificationId::parse(unverified_verification_id));
-        let evidence_id = faults.check("evidence_id", VerificationId::parse(unverified_evidence_id));
+        let evidence_id = faults.check("evidence_id", EvidenceId::parse(unverified_evidence_id));
         let (Some(verification_id), Some(evidence_id)) = (verification_id, evidence_id) else {
             return Err(Error::InvalidFields(faults.into_vec()));
         };

@@ -7,7 +7,7 @@ use crate::{
         event::EventKind,
         evidence::{MediaKind, sniff},
         flow::EvidenceWish,
-        ids::VerificationId,
+        ids::{EvidenceId, VerificationId},
         job::JobKind,
         key_pair::KeyPair,
         schedule::{backoff, is_forgotten},
@@ -152,7 +152,7 @@ impl App {
         };
         let at = self.clock.now();
         let mut row = EvidenceRow {
-            id: VerificationId::generate(at).to_string(),
+            id: EvidenceId::generate(at).to_string(),
             verification_id: verification_id.to_owned(),
             kind: kind.name().to_owned(),
             position,

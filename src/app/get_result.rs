@@ -81,7 +81,7 @@ impl App {
         if !wait.is_zero() {
             record = self.wait_until_settled(record, wait, urgency).await?;
         }
-        record = self.told(record).await?;
+        record = self.mark_result_fetched(record).await?;
         let id = record.verification.id.to_string();
         let evidence = self.store.evidence_of(&id).await?;
         let evidence_pending = self.store.has_job(JobKind::FetchEvidence, &id).await?;
@@ -147,8 +147,8 @@ impl App {
         }
     }
 
-    /// Notes that a final state was told.
-    pub(super) async fn told(&self, mut record: Record) -> Result<Record, Error> {
+    /// Notes that the caller has a final state.
+    pub(super) async fn mark_result_fetched(&self, mut record: Record) -> Result<Record, Error> {
         let verification = &mut record.verification;
         if verification.state != State::Pending && verification.fetched_at.is_none() {
             let at = self.clock.now();

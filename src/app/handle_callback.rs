@@ -75,7 +75,7 @@ impl App {
     ) -> Result<CallbackOutcome, Error> {
         let claim = Claim::read(source)?;
         let record = self.bound_record(visitor, &claim).await?;
-        let record = self.told(self.settle_return(visitor, record, urgency).await?).await?;
+        let record = self.mark_result_fetched(self.settle_return(visitor, record, urgency).await?).await?;
         let passed = matches!(record.verification.state, State::Passed { .. });
         let redirect_url = record
             .session

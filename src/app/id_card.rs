@@ -1,14 +1,14 @@
 //! Holds the uses of each ID card against the vendor's limits, before the vendor does.
 
 use super::{App, Error};
-use crate::domain::{caller::Caller, id_card_limits::DAY, identity::IdNumber, verification::TOKEN_LIFETIME};
+use crate::domain::{caller::Caller, id_card_limits::DAY, identity::IdDocument, verification::TOKEN_LIFETIME};
 use jiff::Timestamp;
 
 impl App {
     /// Refuses a person whose next attempt the vendor would refuse. What other callers have begun and not finished counts nothing
     /// here: else one could bar a person at all of them. Two creates at the same moment may both be the last one: then the vendor
     /// refuses an attempt, which is what would have happened anyway.
-    pub(super) async fn check_id_card(&self, caller: &Caller, number: Option<&IdNumber>) -> Result<(), Error> {
+    pub(super) async fn check_id_card(&self, caller: &Caller, number: Option<&IdDocument>) -> Result<(), Error> {
         let Some(number) = number.filter(|_| self.id_card_limits.are_on()) else { return Ok(()) };
         let now = self.clock.now();
         let hashes = self.keyring.id_card_hashes(number);
@@ -23,7 +23,7 @@ impl App {
     }
 
     /// By what a use is counted. None: nothing is.
-    pub(super) fn id_card_hash(&self, number: Option<&IdNumber>) -> Option<Vec<u8>> {
+    pub(super) fn id_card_hash(&self, number: Option<&IdDocument>) -> Option<Vec<u8>> {
         number.filter(|_| self.id_card_limits.are_on()).map(|number| self.keyring.id_card_hash(number))
     }
 

@@ -22,11 +22,11 @@ use tracing::Instrument;
 /// Where a verification stands after the vendor was asked.
 pub(super) struct Checked {
     pub(super) record: Record,
-    /// The question had left before this one was put: what happened in between may be missing.
-    pub(super) question_was_under_way: bool,
+    /// The answer is to a request that was in flight already: what happened since may be missing.
+    pub(super) joined_in_flight: bool,
 }
 
-/// Ends a question for those who come later, whatever becomes of it.
+/// Ends a flight, whatever becomes of it.
 struct Landing {
     app: Arc<App>,
     id: String,
@@ -45,18 +45,18 @@ impl App {
             return Ok(record);
         }
         let checked = self.check(record, urgency).await?;
-        // Who asks may know of something that has just happened: a question that had left before may not have heard of it.
-        if checked.question_was_under_way && checked.record.verification.state == State::Pending {
+        // The caller may have just seen the user finish; a request sent earlier cannot reflect that, so ask once more.
+        if checked.joined_in_flight && checked.record.verification.state == State::Pending {
             return Ok(self.check(checked.record, urgency).await?.record);
         }
         Ok(checked.record)
     }
 
-    /// Asks the vendor and applies the answer. All who ask about one verification at once share one call and what comes of it; it
-    /// goes on when they hang up, and what it learns is kept.
+    /// Asks the vendor and applies the answer. Single-flight per verification: concurrent callers share one call and its outcome.
+    /// It goes on when they hang up, and what it learns is kept.
     pub(super) async fn check(self: &Arc<Self>, mut record: Record, urgency: Urgency) -> Result<Checked, Error> {
         let id = record.verification.id.to_string();
-        let mut has_patience = urgency != Urgency::Background;
+        let mut may_retry = urgency != Urgency::Background;
         loop {
             let (flight, is_new) = self.checks.join(&id, || {
                 let landing = Landing { app: Arc::clone(self), id: id.clone() };
@@ -68,12 +68,12 @@ impl App {
             let outcome = flight.await;
             record = self.find(&id).await?;
             match outcome {
-                Ok(()) => return Ok(Checked { record, question_was_under_way: !is_new }),
-                // What was refused here may have been background work, which goes last: not a caller's turn.
+                Ok(()) => return Ok(Checked { record, joined_in_flight: !is_new }),
+                // What was refused here may have been background work, which has the lower priority.
                 Err(error) if !is_new && error.was_not_asked() && urgency != Urgency::Background => {}
-                // Or was given up for the deadline of whoever began it: once more, by our own.
-                Err(error) if !is_new && error.reason() == Reason::VendorUnavailable && has_patience => {
-                    has_patience = false;
+                // Or the leader hit its own deadline: retry under ours.
+                Err(error) if !is_new && error.reason() == Reason::VendorUnavailable && may_retry => {
+                    may_retry = false;
                 }
                 Err(error) => return Err(Error::Shared(error)),
             }
@@ -98,7 +98,7 @@ impl App {
         let attempts = result.as_ref().map(|result| ledger_rows(&id, &result.attempts)).unwrap_or_default();
         loop {
             let before = record.verification.clone();
-            // Somebody else's newer answer stands, unless ours is the one that cannot change any more.
+            // A newer answer of another call stands, unless ours is the one that cannot change any more.
             let outdated = before.checked_at.is_some_and(|checked_at| checked_at > asked_at)
                 && judgement.verdict != Verdict::Passed;
             if before.state.is_decided() || outdated {

@@ -65,42 +65,67 @@ fn is_invisible(character: char) -> bool {
         )
 }
 
-/// The number of a resident identity card, or of a residence permit for Hong Kong, Macau and Taiwan: 17 digits and a check
-/// character (GB 11643-1999). The vendor takes only a capital X (document 31816).
+/// The number of a document that proves who a person is. Each kind has a check of its own.
 #[derive(Clone)]
-pub struct IdNumber(SecretString);
+pub struct IdDocument {
+    pub kind: IdDocumentKind,
+    number: SecretString,
+}
 
-impl IdNumber {
-    const WEIGHTS: [u32; 17] = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
-    const CHECK_CHARACTERS: [u8; 11] = *b"10X98765432";
+/// A kind of document that the vendor compares (document 31816).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdDocumentKind {
+    /// 居民身份证.
+    ResidentCard,
+    /// 港澳台居民居住证: the region is 81, 82 or 83.
+    HkMacauTaiwanPermit,
+    /// 外国人永久居留身份证, since 2023: begins with 9.
+    ForeignerPermit,
+}
 
-    /// Checks an ID number.
+impl IdDocument {
+    /// Checks the number of a document.
     ///
     /// # Errors
     /// What is wrong, without the number.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let length = text.chars().count();
-        let (digits, check) = match text.as_bytes() {
-            [digits @ .., check] if length == 18 => (digits, *check),
-            _ => return Err(format!("has {length} characters; an ID number has 18")),
+        // All kinds so far have the number of a citizen (GB 11643-1999); a passport would have a check of its own.
+        check_citizen_number(text)?;
+        let kind = match text.as_bytes() {
+            [b'8', b'1'..=b'3', ..] => IdDocumentKind::HkMacauTaiwanPermit,
+            [b'9', ..] => IdDocumentKind::ForeignerPermit,
+            _ => IdDocumentKind::ResidentCard,
         };
-        if !digits.iter().all(u8::is_ascii_digit) || !(check.is_ascii_digit() || matches!(check, b'X' | b'x')) {
-            return Err("is not 17 digits and a check character (a digit or X)".into());
-        }
-        if check == b'x' {
-            return Err("ends in a lower-case x; the vendor takes only a capital X".into());
-        }
-        let sum: u32 = digits.iter().zip(Self::WEIGHTS).map(|(digit, weight)| u32::from(digit - b'0') * weight).sum();
-        if Self::CHECK_CHARACTERS[sum as usize % 11] != check {
-            return Err("has a wrong check character (GB 11643-1999): a digit is mistyped".into());
-        }
-        Ok(Self(text.into()))
+        Ok(Self { kind, number: text.into() })
     }
 
     /// The number in the clear.
     pub fn expose(&self) -> &str {
-        self.0.expose_secret()
+        self.number.expose_secret()
     }
+}
+
+const WEIGHTS: [u32; 17] = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
+const CHECK_CHARACTERS: [u8; 11] = *b"10X98765432";
+
+/// 17 digits and a check character (GB 11643-1999). The vendor takes only a capital X (document 31816).
+fn check_citizen_number(text: &str) -> Result<(), String> {
+    let length = text.chars().count();
+    let (digits, check) = match text.as_bytes() {
+        [digits @ .., check] if length == 18 => (digits, *check),
+        _ => return Err(format!("has {length} characters; an ID number has 18")),
+    };
+    if !digits.iter().all(u8::is_ascii_digit) || !(check.is_ascii_digit() || matches!(check, b'X' | b'x')) {
+        return Err("is not 17 digits and a check character (a digit or X)".into());
+    }
+    if check == b'x' {
+        return Err("ends in a lower-case x; the vendor takes only a capital X".into());
+    }
+    let sum: u32 = digits.iter().zip(WEIGHTS).map(|(digit, weight)| u32::from(digit - b'0') * weight).sum();
+    if CHECK_CHARACTERS[sum as usize % 11] != check {
+        return Err("has a wrong check character (GB 11643-1999): a digit is mistyped".into());
+    }
+    Ok(())
 }
 
 /// A name with all but its first and last character hidden; of two characters, only the first stays.
@@ -160,9 +185,9 @@ mod tests {
 
     #[test]
     fn takes_id_numbers_with_a_right_check_character() {
-        assert!(IdNumber::parse("11010519491231002X").is_ok());
-        assert!(IdNumber::parse("440524188001010014").is_ok());
-        let problem = |text| IdNumber::parse(text).err().unwrap();
+        assert!(IdDocument::parse("11010519491231002X").is_ok());
+        assert!(IdDocument::parse("440524188001010014").is_ok());
+        let problem = |text| IdDocument::parse(text).err().unwrap();
         assert!(problem("11010519491231002x").contains("capital X"));
         assert!(problem("110105194912310021").contains("check character"));
         assert!(problem("1101051949123100").contains("18"));
@@ -171,15 +196,28 @@ mod tests {
         assert!(problem("11010519491231O02X").contains("17 digits"));
     }
 
+    #[test]
+    fn tells_the_kinds_of_documents_apart() {
+        let kind = |seventeen: &str| {
+            let numbers = CHECK_CHARACTERS.map(|check| format!("{seventeen}{}", char::from(check)));
+            numbers.iter().find_map(|number| IdDocument::parse(number).ok()).unwrap().kind
+        };
+        assert_eq!(kind("11010519491231002"), IdDocumentKind::ResidentCard);
+        for region in ["810000", "820000", "830000"] {
+            assert_eq!(kind(&format!("{region}19900307001")), IdDocumentKind::HkMacauTaiwanPermit);
+        }
+        assert_eq!(kind("91184019900307001"), IdDocumentKind::ForeignerPermit);
+    }
+
     proptest! {
         #[test]
         fn one_mistyped_digit_is_always_found(prefix in "[0-9]{17}", position in 0usize..17, shift in 1u8..10) {
-            let check = (0..11).map(|i| IdNumber::CHECK_CHARACTERS[i] as char)
-                .find(|check| IdNumber::parse(&format!("{prefix}{check}")).is_ok()).unwrap();
+            let check = (0..11).map(|i| CHECK_CHARACTERS[i] as char)
+                .find(|check| IdDocument::parse(&format!("{prefix}{check}")).is_ok()).unwrap();
             let mut typed = prefix.into_bytes();
             typed[position] = b'0' + (typed[position] - b'0' + shift) % 10;
             let typed = format!("{}{check}", String::from_utf8(typed).unwrap());
-            prop_assert!(IdNumber::parse(&typed).is_err());
+            prop_assert!(IdDocument::parse(&typed).is_err());
         }
     }
 

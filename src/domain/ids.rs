@@ -20,11 +20,14 @@ pub fn check_name(text: &str) -> Result<(), String> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VerificationId(Uuid);
 
+/// Names a photo, video or sound: a UUID of version 7.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EvidenceId(Uuid);
+
 impl VerificationId {
     /// A new id, made at `now`.
     pub fn generate(now: Timestamp) -> Self {
-        let unix_ms = u64::try_from(now.as_millisecond()).unwrap_or(0);
-        Self(uuid::Builder::from_unix_timestamp_millis(unix_ms, &rand::random()).into_uuid())
+        Self(uuid_at(now))
     }
 
     /// Reads an id in the one form that we write: 36 characters, lower case, with hyphens.
@@ -32,9 +35,22 @@ impl VerificationId {
     /// # Errors
     /// What is wrong, for the caller.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let malformed = || "is not a verification id: a UUID of 36 characters in lower case".to_owned();
-        let id = Uuid::try_parse(text).map_err(|_| malformed())?;
-        if id.hyphenated().to_string() == text { Ok(Self(id)) } else { Err(malformed()) }
+        parse_uuid(text).map(Self).ok_or_else(|| format!("is not a verification id: {FORM}"))
+    }
+}
+
+impl EvidenceId {
+    /// A new id, made at `now`.
+    pub fn generate(now: Timestamp) -> Self {
+        Self(uuid_at(now))
+    }
+
+    /// Reads an id in the one form that we write.
+    ///
+    /// # Errors
+    /// What is wrong, for the caller.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        parse_uuid(text).map(Self).ok_or_else(|| format!("is not an evidence id: {FORM}"))
     }
 }
 
@@ -42,6 +58,23 @@ impl fmt::Display for VerificationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.hyphenated().fmt(f)
     }
+}
+
+impl fmt::Display for EvidenceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+const FORM: &str = "a UUID of 36 characters in lower case";
+
+fn uuid_at(now: Timestamp) -> Uuid {
+    let unix_ms = u64::try_from(now.as_millisecond()).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(unix_ms, &rand::random()).into_uuid()
+}
+
+fn parse_uuid(text: &str) -> Option<Uuid> {
+    Uuid::try_parse(text).ok().filter(|id| id.hyphenated().to_string() == text)
 }
 
 /// The vendor's token of a verification. Whoever has it can read the result from the vendor's page: a secret.
@@ -97,7 +130,8 @@ mod tests {
     #[test]
     fn only_our_own_form_of_an_id_is_read() {
         for text in ["", "1", "0190B5F0-0000-7000-8000-000000000000", "{0190b5f0-0000-7000-8000-000000000000}", "漢"] {
-            assert!(VerificationId::parse(text).is_err(), "{text}");
+            assert!(VerificationId::parse(text).unwrap_err().contains("verification id"), "{text}");
+            assert!(EvidenceId::parse(text).unwrap_err().contains("evidence id"), "{text}");
         }
     }
 

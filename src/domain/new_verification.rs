@@ -3,7 +3,7 @@
 use super::{
     fault::{Fault, Faults},
     flow::{ComparisonSource, Flow},
-    identity::{IdNumber, PersonName},
+    identity::{IdDocument, PersonName},
     ids::VerificationId,
     image::check_photo,
     intention::IntentionScript,
@@ -72,7 +72,7 @@ pub struct NewVerification {
     pub id: VerificationId,
     pub request_id: Option<String>,
     pub name: Option<PersonName>,
-    pub id_number: Option<IdNumber>,
+    pub id_number: Option<IdDocument>,
     pub reference_photo: Option<Vec<u8>>,
     pub intention: Option<IntentionScript>,
     /// Where the vendor sends the browser, bound to this verification. None: the vendor's product page.
@@ -116,7 +116,7 @@ impl NewVerification {
         let name = demanded("subject.name", non_empty(request.name), requires.name, &mut faults)
             .and_then(|name| faults.check("subject.name", PersonName::parse(&name)));
         let id_number = demanded("subject.id_number", non_empty(request.id_number), requires.id_number, &mut faults)
-            .and_then(|number| faults.check("subject.id_number", IdNumber::parse(&number)));
+            .and_then(|number| faults.check("subject.id_number", IdDocument::parse(&number)));
         let reference_photo = check_reference_photo(request.reference_photo, flow, &mut faults);
         if request.intention_lacks_mode {
             faults.add("intention", "has no mode; set read_aloud, questions or nods");

@@ -1,19 +1,19 @@
 //! The format of a sealed blob.
 //!
 //! ```text
-//! blob  = sealed chunk | sealed chunk | …          each of 64 KiB of plaintext, only the last may be shorter
+//! blob  = version 1 | sealed chunk | sealed chunk | …      each of 64 KiB of plaintext, only the last may be shorter
 //! chunk = AES-256-GCM under the blob's data key: ciphertext, tag
-//! nonce = number of the chunk, 8 bytes | 1 for the last one, else 0 | 0 0 0
+//! nonce = 7 zeros | number of the chunk, 4 bytes | 1 for the last one, else 0
 //! aad   = "faceid-gateway evidence" 0 | key of the blob
 //! ```
 //!
-//! This is the STREAM construction: a chunk opens only in its place, and only the true last one opens as the last. A
-//! blob that was cut, extended or reordered does not open, nor does one that lies under another blob's key. Nonces need
-//! no randomness because a data key seals one blob only. The version of the format is sealed together with the data
-//! key.
+//! This is the STREAM construction of RustCrypto's `aead-stream` (BE32): a chunk opens only in its place, and only the true last
+//! one opens as the last. A blob that was cut, extended or reordered does not open, nor does one that lies under another blob's
+//! key. Nonces need no randomness because a data key seals one blob only.
 
 use crate::vault::{Keyring, Place, keyring};
-use aes_gcm::{Aes256Gcm, KeyInit, aead::AeadInOut};
+use aead_stream::{NewStream, StreamBE32, StreamPrimitive};
+use aes_gcm::{Aes256Gcm, KeyInit};
 use bytes::Bytes;
 use std::mem;
 use zeroize::Zeroizing;
@@ -23,9 +23,9 @@ pub(super) const CHUNK_BYTES: usize = 64 * 1024;
 /// A chunk as it is stored.
 pub(super) const SEALED_CHUNK_BYTES: usize = CHUNK_BYTES + TAG_BYTES;
 
-const FORMAT: u8 = 1;
+/// The first byte of a blob.
+pub(super) const FORMAT: u8 = 1;
 const KEY_BYTES: usize = 32;
-const NONCE_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
 
 /// The key of one blob.
@@ -33,9 +33,10 @@ pub(super) struct DataKey(Zeroizing<[u8; KEY_BYTES]>);
 
 /// Seals or opens the chunks of one blob, in order.
 pub(super) struct ChunkCipher {
-    cipher: Aes256Gcm,
+    stream: StreamBE32<Aes256Gcm>,
     aad: Vec<u8>,
-    number: u64,
+    /// None: there were as many as a blob may have, 256 TiB of them.
+    next: Option<u32>,
 }
 
 /// A chunk does not open: altered, out of place, or of another blob.
@@ -56,15 +57,12 @@ impl DataKey {
 
     /// Seals the key for its place in the store.
     pub(super) fn seal(&self, keyring: &Keyring, place: Place<'_>) -> Vec<u8> {
-        let mut plain = Zeroizing::new([FORMAT; 1 + KEY_BYTES]);
-        plain[1..].copy_from_slice(self.0.as_slice());
-        keyring.seal(place, plain.as_slice())
+        keyring.seal(place, self.0.as_slice())
     }
 
     pub(super) fn open(keyring: &Keyring, place: Place<'_>, sealed: &[u8]) -> Result<Self, keyring::OpenError> {
         let plain = keyring.open(place, sealed)?;
-        let [FORMAT, key @ ..] = plain.as_slice() else { return Err(keyring::OpenError::Malformed) };
-        Ok(Self(Zeroizing::new(key.try_into().map_err(|_| keyring::OpenError::Malformed)?)))
+        Ok(Self(Zeroizing::new(plain.as_slice().try_into().map_err(|_| keyring::OpenError::Malformed)?)))
     }
 }
 
@@ -72,29 +70,28 @@ impl ChunkCipher {
     /// For the blob of this key.
     pub(super) fn new(data_key: &DataKey, blob_key: &str) -> Self {
         let aad = [b"faceid-gateway evidence\0", blob_key.as_bytes()].concat();
-        Self { cipher: Aes256Gcm::new((&*data_key.0).into()), aad, number: 0 }
+        let cipher = Aes256Gcm::new((&*data_key.0).into());
+        Self { stream: StreamBE32::from_aead(cipher, &Default::default()), aad, next: Some(0) }
     }
 
     pub(super) fn seal(&mut self, mut chunk: Vec<u8>, is_last: bool) -> Bytes {
-        let nonce = self.next_nonce(is_last);
-        self.cipher
-            .encrypt_in_place(&nonce.into(), &self.aad, &mut chunk)
+        let number = self.take_number().expect("a blob has fewer than 2^32 chunks");
+        self.stream
+            .encrypt_in_place(number, is_last, &self.aad, &mut chunk)
             .expect("AES-GCM encrypts up to 64 GiB into a growing buffer");
         chunk.into()
     }
 
     pub(super) fn open(&mut self, mut chunk: Vec<u8>, is_last: bool) -> Result<Bytes, DoesNotOpen> {
-        let nonce = self.next_nonce(is_last);
-        self.cipher.decrypt_in_place(&nonce.into(), &self.aad, &mut chunk).map_err(|_| DoesNotOpen)?;
+        let number = self.take_number().ok_or(DoesNotOpen)?;
+        self.stream.decrypt_in_place(number, is_last, &self.aad, &mut chunk).map_err(|_| DoesNotOpen)?;
         Ok(chunk.into())
     }
 
-    fn next_nonce(&mut self, is_last: bool) -> [u8; NONCE_BYTES] {
-        let mut nonce = [0; NONCE_BYTES];
-        nonce[..8].copy_from_slice(&self.number.to_be_bytes());
-        nonce[8] = u8::from(is_last);
-        self.number += 1;
-        nonce
+    fn take_number(&mut self) -> Option<u32> {
+        let number = self.next?;
+        self.next = number.checked_add(1);
+        Some(number)
     }
 }
 
@@ -179,11 +176,11 @@ mod tests {
     }
 
     #[test]
-    fn a_data_key_of_another_format_does_not_open() {
+    fn a_data_key_of_another_length_does_not_open() {
         let ring = Keyring::parse(&format!("k1:{}", BASE64_STANDARD.encode([1; 32]))).unwrap();
         let key = DataKey::generate();
         assert_eq!(DataKey::open(&ring, PLACE, &key.seal(&ring, PLACE)).unwrap().0, key.0);
-        for plain in [vec![], vec![FORMAT], vec![FORMAT; 34], vec![FORMAT + 1; 33]] {
+        for plain in [vec![], vec![1; 31], vec![1; 33]] {
             let sealed = ring.seal(PLACE, &plain);
             assert!(matches!(DataKey::open(&ring, PLACE, &sealed), Err(keyring::OpenError::Malformed)), "{plain:?}");
         }

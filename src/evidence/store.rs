@@ -1,7 +1,7 @@
 //! The evidence store: puts, gets, deletes and finds sealed blobs.
 
 use super::{
-    seal::{CHUNK_BYTES, ChunkCipher, Cutter, DataKey, DoesNotOpen, SEALED_CHUNK_BYTES},
+    seal::{CHUNK_BYTES, ChunkCipher, Cutter, DataKey, DoesNotOpen, FORMAT, SEALED_CHUNK_BYTES},
     upload::Upload,
 };
 use crate::vault::{Keyring, Place, keyring};
@@ -83,6 +83,8 @@ pub enum GetError {
     Absent,
     #[error("evidence: the key of the blob: {0}")]
     Key(#[from] keyring::OpenError),
+    #[error("evidence: the blob has format {0}, and this version of the gateway reads format {FORMAT}")]
+    Format(u8),
     #[error("evidence: the blob was cut or altered, or is another one than the key is for")]
     Altered,
     #[error(transparent)]
@@ -208,7 +210,9 @@ impl EvidenceStore {
             Err(object_store::Error::NotFound { .. }) => return Err(GetError::Absent),
             Err(error) => return Err(get_failed(error)),
         };
-        let reading = Reading { sealed, piece: Bytes::new(), cutter: Some(Cutter::new(SEALED_CHUNK_BYTES)), cipher };
+        let mut reading =
+            Reading { sealed, piece: Bytes::new(), cutter: Some(Cutter::new(SEALED_CHUNK_BYTES)), cipher };
+        reading.check_format().await?;
         let next = |mut reading: Reading| async move {
             let chunk = reading.next_chunk().await?;
             Ok(chunk.map(|chunk| (chunk, reading)))
@@ -265,6 +269,7 @@ async fn send_sealed<E: Error + 'static>(
 ) -> Result<(u64, [u8; 32]), PutError<E>> {
     let mut source = pin!(source);
     let (mut size, mut hash) = (0, Sha256::new());
+    upload.write(Bytes::from_static(&[FORMAT])).await.map_err(put_failed)?;
     let mut cutter = Cutter::new(CHUNK_BYTES);
     while let Some(piece) = source.next().await {
         let mut piece = piece.map_err(PutError::Source)?;
@@ -288,6 +293,14 @@ struct Reading {
 }
 
 impl Reading {
+    async fn check_format(&mut self) -> Result<(), GetError> {
+        while self.piece.is_empty() {
+            self.piece = self.sealed.try_next().await.map_err(get_failed)?.ok_or(GetError::Altered)?;
+        }
+        let format = self.piece.split_to(1)[0];
+        if format == FORMAT { Ok(()) } else { Err(GetError::Format(format)) }
+    }
+
     async fn next_chunk(&mut self) -> Result<Option<Bytes>, GetError> {
         let altered = |DoesNotOpen| GetError::Altered;
         while let Some(cutter) = &mut self.cutter {
@@ -496,16 +509,19 @@ mod tests {
         let size = 2 * CHUNK_BYTES + 1000;
         let stored = put(&store, "v1/1", &content(size)).await;
         let whole = sealed(&store, "v1/1").await;
-        let in_chunk = [0, CHUNK_BYTES / 2, CHUNK_BYTES - 1, CHUNK_BYTES, SEALED_CHUNK_BYTES - 1];
+        // The format stands before the first chunk.
+        let in_chunk = [1, CHUNK_BYTES / 2, CHUNK_BYTES - 1, CHUNK_BYTES, SEALED_CHUNK_BYTES - 1];
         let regions = in_chunk.iter().flat_map(|at| [*at, SEALED_CHUNK_BYTES + at]);
-        for at in regions.chain([2 * SEALED_CHUNK_BYTES, whole.len() - 17, whole.len() - 16, whole.len() - 1]) {
+        for at in regions.chain([1 + 2 * SEALED_CHUNK_BYTES, whole.len() - 17, whole.len() - 16, whole.len() - 1]) {
             let mut altered = whole.clone();
             altered[at] ^= 1;
             overwrite(&store, "v1/1", altered).await;
             assert!(matches!(get(&store, "v1/1", &stored.sealed_key).await, Err(GetError::Altered)), "byte {at}");
         }
-        overwrite(&store, "v1/1", whole).await;
+        overwrite(&store, "v1/1", whole.clone()).await;
         assert!(get(&store, "v1/1", &stored.sealed_key).await.is_ok());
+        overwrite(&store, "v1/1", [&[FORMAT + 1], &whole[1..]].concat()).await;
+        assert!(matches!(get(&store, "v1/1", &stored.sealed_key).await, Err(GetError::Format(2))));
     }
 
     #[tokio::test]
@@ -514,6 +530,7 @@ mod tests {
         for size in [2 * CHUNK_BYTES, 2 * CHUNK_BYTES + 1000] {
             let stored = put(&store, "v1/1", &content(size)).await;
             let whole = sealed(&store, "v1/1").await;
+            let whole = &whole[1..];
             let chunks: Vec<&[u8]> = whole.chunks(SEALED_CHUNK_BYTES).collect();
             let forged: Vec<Vec<u8>> = vec![
                 vec![],
@@ -528,7 +545,7 @@ mod tests {
                 chunks[1..].concat(),
             ];
             for (which, forged) in forged.into_iter().enumerate() {
-                overwrite(&store, "v1/1", forged).await;
+                overwrite(&store, "v1/1", [&[FORMAT], &forged[..]].concat()).await;
                 let read = get(&store, "v1/1", &stored.sealed_key).await;
                 assert!(matches!(read, Err(GetError::Altered)), "size {size}, forgery {which}");
             }
@@ -540,7 +557,7 @@ mod tests {
         let store = in_memory();
         let stored = put(&store, "v1/1", &content(3 * CHUNK_BYTES)).await;
         let mut altered = sealed(&store, "v1/1").await;
-        altered[SEALED_CHUNK_BYTES] ^= 1;
+        altered[1 + SEALED_CHUNK_BYTES] ^= 1;
         overwrite(&store, "v1/1", altered).await;
         let mut chunks = store.get(&ring(), PLACE, &key("v1/1"), &stored.sealed_key).await.unwrap();
         assert!(chunks.next().await.unwrap().unwrap() == content(CHUNK_BYTES));

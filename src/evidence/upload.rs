@@ -1,15 +1,13 @@
 //! Writes a blob that appears whole or not at all.
 
-use super::seal::SEALED_CHUNK_BYTES;
 use bytes::Bytes;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayloadMut, Result, path::Path};
 use std::mem;
 use tokio::runtime::Handle;
 
 /// What is kept back before it is sent. S3 refuses parts of less than 5 MiB, except the last, and some services parts
-/// of different sizes; this is the first whole number of chunks above.
-const PART_BYTES: usize = 80 * SEALED_CHUNK_BYTES;
-const _: () = assert!(PART_BYTES >= 5 * 1024 * 1024);
+/// of different sizes.
+const PART_BYTES: usize = 5 * 1024 * 1024;
 
 /// A blob on its way. Up to one part it is a single request; above, parts that become visible together. Dropped before
 /// its end, it takes back what was sent.
@@ -26,11 +24,14 @@ impl<'a> Upload<'a> {
     }
 
     /// Adds a chunk, and waits until full parts are sent: memory holds one part.
-    pub(super) async fn write(&mut self, chunk: Bytes) -> Result<()> {
-        if self.part.content_length() >= PART_BYTES {
-            self.send_part().await?;
+    pub(super) async fn write(&mut self, mut chunk: Bytes) -> Result<()> {
+        while !chunk.is_empty() {
+            if self.part.content_length() == PART_BYTES {
+                self.send_part().await?;
+            }
+            let room = PART_BYTES - self.part.content_length();
+            self.part.push(chunk.split_to(room.min(chunk.len())));
         }
-        self.part.push(chunk);
         Ok(())
     }
 
@@ -53,7 +54,7 @@ impl<'a> Upload<'a> {
     /// Takes back what was sent.
     pub(super) async fn abort(mut self) {
         if let Some(mut sent) = self.sent.take() {
-            // It is not visible, and will be found by whoever looks for unfinished uploads.
+            // It is not visible, and is found by the sweep of unfinished uploads.
             let _best_effort = sent.abort().await;
         }
     }

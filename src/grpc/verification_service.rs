@@ -9,7 +9,7 @@ use futures_util::{
 use std::{sync::Arc, time::Duration};
 use tonic::{Request, Response, Status};
 
-/// Then a watcher shows anew who it is: one that was taken out of the configuration, or whose token was, sees no more.
+/// Streams end after an hour so that callers re-authenticate.
 const LONGEST_WATCH: Duration = Duration::from_secs(3600);
 /// What encoding and sending an answer may take.
 const ANSWER_TIME: Duration = Duration::from_millis(100);

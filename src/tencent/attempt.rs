@@ -4,7 +4,7 @@
 
 use super::{
     call::Call,
-    clock_offset::{ToldOffset, VendorClock},
+    clock_offset::{DateOffset, VendorClock},
     endpoints::{Endpoint, Endpoints, Route},
     error::ErrorKind,
     in_flight::InFlight,
@@ -115,7 +115,7 @@ impl Transport {
         let mut failed: Option<Failed> = None;
         let mut asked: Vec<Arc<Endpoint>> = Vec::new();
         // By which this call alone is signed again.
-        let mut told: Option<ToldOffset> = None;
+        let mut told: Option<DateOffset> = None;
         loop {
             let avoided = failed.as_ref().and_then(|failed| failed.endpoint.as_ref());
             let route = match self.admit(&bucket, question.options.urgency, limits, avoided).await {
@@ -125,9 +125,9 @@ impl Transport {
                     asked.push(Arc::clone(&route.endpoint));
                     route
                 }
-                // A signature of the right time is owed to the call, however many others need one, too.
-                Ok(route) if owed(failed.as_ref()) || retry::withdraw(&route.endpoint.retries) => route,
-                // The vendor's word says more than ours.
+                // A retry with a corrected timestamp is outside the retry budget.
+                Ok(route) if may_sign_again(failed.as_ref()) || retry::withdraw(&route.endpoint.retries) => route,
+                // A refusal by the vendor says more than one of ours.
                 route => {
                     let said = failed.map(|failed| failed.kind);
                     return Err(said.or(route.err()).expect("a call that was never tried is not out of retries"));
@@ -139,7 +139,7 @@ impl Transport {
                     .increment(1);
             }
             call.tries += 1;
-            let Route { endpoint, pass } = route;
+            let Route { endpoint, permit } = route;
             let departure = self.clock.departure(told);
             let (began, until) = (Instant::now(), limits.end_of_try());
             let mut date = None;
@@ -147,7 +147,7 @@ impl Transport {
             let request = self.signed(&endpoint, call.action, question, asked_at)?;
             let kind = match try_once(request, question.first_byte, until, &mut date, &read).await {
                 Ok(read) => {
-                    pass.answered();
+                    permit.answered();
                     bucket.accepted();
                     told.inspect(|told| self.clock.believe(*told));
                     self.clock.refine(departure, date.as_ref());
@@ -157,13 +157,13 @@ impl Transport {
             };
             // Silence in a try that had little time left proves nothing.
             let had_its_time = until.duration_since(began) >= question.first_byte.min(self.timeout) / 2;
-            if !kind.is_the_endpoints() {
-                pass.answered();
+            if !kind.is_transport_failure() {
+                permit.answered();
             } else if had_its_time || !matches!(kind, ErrorKind::Timeout { .. }) {
-                pass.failed();
+                permit.failed();
             }
             call.failed_once(&kind);
-            if let (Some(told), true) = (told, kind.took_the_signature()) {
+            if let (Some(told), true) = (told, kind.signature_accepted()) {
                 self.clock.believe(told);
             }
             let repeat = retry::repeat(&kind);
@@ -173,7 +173,7 @@ impl Transport {
                     if told.is_some() {
                         return Err(kind);
                     }
-                    told = self.clock.told_by_refusal(departure, date.as_ref());
+                    told = self.clock.offset_from_date(departure, date.as_ref());
                     if told.is_none() {
                         return Err(kind);
                     }
@@ -181,7 +181,7 @@ impl Transport {
                 Repeat::Throttled => bucket.refused(),
                 Repeat::Soon => {}
             }
-            let endpoint = kind.is_the_endpoints().then_some(endpoint);
+            let endpoint = kind.is_transport_failure().then_some(endpoint);
             let elsewhere = endpoint.as_ref().is_some_and(|endpoint| self.endpoints.has_other_than(endpoint));
             let pause = if elsewhere { Duration::ZERO } else { retry::pause(repeat, call.tries, rand::random()) };
             let again_at = Instant::now() + pause;
@@ -215,12 +215,12 @@ impl Transport {
         limits: Limits,
         avoided: Option<&Arc<Endpoint>>,
     ) -> Result<Route, ErrorKind> {
-        // Asked first: while no endpoint is up, nobody waits for a token.
+        // Checked first: no call queues for a token while every circuit is open.
         if let Some(wait) = self.endpoints.retry_after_if_all_open() {
             return Err(ErrorKind::CircuitOpen { retry_after_ms: wait.as_millis() });
         }
         bucket.take(urgency, limits.begin_until).await?;
-        // And last, so that a probe does not stand in line, and nobody leaves for an endpoint that went down meanwhile.
+        // Chosen last: a probe does not queue, and no call leaves for an endpoint that went down meanwhile.
         self.endpoints.route(avoided)
     }
 }
@@ -247,7 +247,7 @@ where
     read(Exchange { response, until }).await
 }
 
-fn owed(failed: Option<&Failed>) -> bool {
+fn may_sign_again(failed: Option<&Failed>) -> bool {
     failed.is_some_and(|failed| retry::repeat(&failed.kind) == Repeat::SignAgain)
 }
 

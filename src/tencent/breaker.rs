@@ -4,11 +4,11 @@ use parking_lot::{Mutex, MutexGuard};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// So many failures in a row open it, whatever was before. An endpoint that fails every other call, which is worth asking while there
-/// is no better one, comes to that once in a million tries.
-const LONG_ROW: u32 = 20;
-/// So many do when this share of the window's tries has failed: at a few calls a minute nobody wants to wait for a long row.
-const SHORT_ROW: u32 = 5;
+/// Consecutive failures that open the circuit, whatever came before. An endpoint that fails every other call, which is worth
+/// calling while there is no better one, reaches this once in a million tries.
+const CONSECUTIVE_FAILURES: u32 = 20;
+/// Consecutive failures that open it when this share of the window's tries has failed: at a few calls a minute twenty take too long.
+const CONSECUTIVE_FAILURES_AT_SHARE: u32 = 5;
 const FAILED_SHARE: f64 = 0.75;
 /// Tries older than one to two of these are forgotten.
 const HALF_WINDOW: Duration = Duration::from_secs(5);
@@ -44,8 +44,8 @@ enum Phase {
     HalfOpen,
 }
 
-/// Leave to make one call; what came of it must be told. Dropped without a word, it says nothing about the endpoint.
-pub(super) struct Pass {
+/// Permission for one call, whose outcome must be reported. Dropped without a report, it says nothing about the endpoint.
+pub(super) struct Permit {
     breaker: Arc<Breaker>,
     is_probe: bool,
     is_told: bool,
@@ -67,8 +67,8 @@ impl Breaker {
         breaker
     }
 
-    /// Leave to call, or how long there will be none.
-    pub(super) fn pass(self: &Arc<Self>) -> Result<Pass, Duration> {
+    /// A permit, or how long there will be none.
+    pub(super) fn permit(self: &Arc<Self>) -> Result<Permit, Duration> {
         let mut state = self.state();
         let is_probe = match state.phase {
             Phase::Closed => false,
@@ -81,10 +81,10 @@ impl Breaker {
                 true
             }
         };
-        Ok(Pass { breaker: Arc::clone(self), is_probe, is_told: false })
+        Ok(Permit { breaker: Arc::clone(self), is_probe, is_told: false })
     }
 
-    /// How long no call will pass; zero when one would.
+    /// How long no permit will be given; zero when one would.
     pub(super) fn wait(&self) -> Duration {
         self.state().wait()
     }
@@ -111,13 +111,13 @@ impl Breaker {
         let mut state = self.state();
         state.count(failed);
         if is_probe && !failed {
-            tracing::info!(endpoint = %self.endpoint, "the endpoint is back");
+            tracing::info!(endpoint = %self.endpoint, "the endpoint is back: circuit closed");
             (state.now, state.before) = Default::default();
             self.enter(&mut state, Phase::Closed);
         } else if is_probe {
             self.enter(&mut state, Phase::Open { until: Instant::now() + OPEN_FOR });
         } else if failed && state.phase == Phase::Closed && state.is_too_much() {
-            tracing::warn!(endpoint = %self.endpoint, open_s = OPEN_FOR.as_secs(), "the endpoint fails and is left alone");
+            tracing::warn!(endpoint = %self.endpoint, open_s = OPEN_FOR.as_secs(), "the endpoint keeps failing: circuit open");
             self.enter(&mut state, Phase::Open { until: Instant::now() + OPEN_FOR });
         }
     }
@@ -128,7 +128,7 @@ impl State {
         match self.phase {
             Phase::Closed => Duration::ZERO,
             Phase::Open { until } => until.saturating_duration_since(Instant::now()),
-            // Soon known: the probe is under way.
+            // The probe in flight decides soon.
             Phase::HalfOpen => Duration::from_secs(1),
         }
     }
@@ -148,11 +148,12 @@ impl State {
     fn is_too_much(&self) -> bool {
         let tries = f64::from(self.now.tries + self.before.tries);
         let failures = f64::from(self.now.failures + self.before.failures);
-        self.in_a_row >= LONG_ROW || self.in_a_row >= SHORT_ROW && failures >= tries * FAILED_SHARE
+        self.in_a_row >= CONSECUTIVE_FAILURES
+            || self.in_a_row >= CONSECUTIVE_FAILURES_AT_SHARE && failures >= tries * FAILED_SHARE
     }
 }
 
-impl Pass {
+impl Permit {
     /// The endpoint answered, whatever it said.
     pub(super) fn answered(mut self) {
         self.tell(false);
@@ -169,10 +170,10 @@ impl Pass {
     }
 }
 
-impl Drop for Pass {
+impl Drop for Permit {
     fn drop(&mut self) {
         if self.is_probe && !self.is_told {
-            // Nothing was learnt: the next caller may probe.
+            // The probe learnt nothing: the next caller may probe.
             let mut state = self.breaker.state();
             self.breaker.enter(&mut state, Phase::Open { until: Instant::now() });
         }
@@ -189,7 +190,7 @@ mod tests {
 
     fn fail(breaker: &Arc<Breaker>, times: u32) {
         for _ in 0..times {
-            breaker.pass().ok().unwrap().failed();
+            breaker.permit().ok().unwrap().failed();
         }
     }
 
@@ -197,20 +198,20 @@ mod tests {
     async fn opens_after_failures_in_a_row_and_closes_by_one_probe() {
         let breaker = breaker();
         fail(&breaker, 4);
-        breaker.pass().ok().unwrap().answered();
+        breaker.permit().ok().unwrap().answered();
         fail(&breaker, 4);
         assert!(breaker.wait().is_zero());
         fail(&breaker, 1);
-        assert_eq!(breaker.pass().err(), Some(OPEN_FOR));
+        assert_eq!(breaker.permit().err(), Some(OPEN_FOR));
 
         tokio::time::advance(OPEN_FOR).await;
-        let probe = breaker.pass().ok().unwrap();
-        assert!(breaker.pass().is_err(), "one at a time");
+        let probe = breaker.permit().ok().unwrap();
+        assert!(breaker.permit().is_err(), "one at a time");
         probe.failed();
-        assert_eq!(breaker.pass().err(), Some(OPEN_FOR));
+        assert_eq!(breaker.permit().err(), Some(OPEN_FOR));
 
         tokio::time::advance(OPEN_FOR).await;
-        breaker.pass().ok().unwrap().answered();
+        breaker.permit().ok().unwrap().answered();
         fail(&breaker, 4);
         assert!(breaker.wait().is_zero(), "it begins anew");
     }
@@ -218,10 +219,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_probe_whose_caller_goes_away_decides_nothing() {
         let breaker = breaker();
-        fail(&breaker, SHORT_ROW);
+        fail(&breaker, CONSECUTIVE_FAILURES_AT_SHARE);
         tokio::time::advance(OPEN_FOR).await;
-        drop(breaker.pass().ok().unwrap());
-        breaker.pass().ok().unwrap().answered();
+        drop(breaker.permit().ok().unwrap());
+        breaker.permit().ok().unwrap().answered();
         assert!(breaker.wait().is_zero());
     }
 
@@ -231,10 +232,10 @@ mod tests {
         for _ in 0..20 {
             fail(&breaker, 4);
             for _ in 0..4 {
-                breaker.pass().ok().unwrap().answered();
+                breaker.permit().ok().unwrap().answered();
             }
         }
-        fail(&breaker, LONG_ROW - 1);
+        fail(&breaker, CONSECUTIVE_FAILURES - 1);
         assert!(breaker.wait().is_zero());
         // What was long ago does not keep it closed.
         tokio::time::advance(HALF_WINDOW * 3).await;
@@ -246,9 +247,9 @@ mod tests {
     async fn an_outage_after_many_good_calls_is_seen_at_once() {
         let breaker = breaker();
         for _ in 0..1000 {
-            breaker.pass().ok().unwrap().answered();
+            breaker.permit().ok().unwrap().answered();
         }
-        fail(&breaker, LONG_ROW - 1);
+        fail(&breaker, CONSECUTIVE_FAILURES - 1);
         assert!(breaker.wait().is_zero());
         fail(&breaker, 1);
         assert_eq!(breaker.wait(), OPEN_FOR);
@@ -257,7 +258,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn few_calls_open_it_too() {
         let breaker = breaker();
-        for _ in 0..SHORT_ROW {
+        for _ in 0..CONSECUTIVE_FAILURES_AT_SHARE {
             tokio::time::advance(Duration::from_secs(60)).await;
             fail(&breaker, 1);
         }

@@ -48,7 +48,7 @@ impl Departure {
 
 /// How far the vendor's clock is from the machine's, as one answer told it.
 #[derive(Clone, Copy)]
-pub(super) struct ToldOffset {
+pub(super) struct DateOffset {
     ms: i64,
 }
 
@@ -65,20 +65,20 @@ impl VendorClock {
     }
 
     /// A question leaves, signed for the vendor's time as `told` has it, or as it is known.
-    pub(super) fn departure(&self, told: Option<ToldOffset>) -> Departure {
+    pub(super) fn departure(&self, told: Option<DateOffset>) -> Departure {
         let offset_ms = told.map_or_else(|| self.offset_ms.load(Ordering::SeqCst), |told| told.ms);
         Departure { at: self.machine.now(), instant: Instant::now(), offset_ms }
     }
 
     /// What the `Date` of a refused signature tells. None: the time is not what was wrong with it, or it cannot be told.
-    pub(super) fn told_by_refusal(&self, departure: Departure, date: Option<&HeaderValue>) -> Option<ToldOffset> {
+    pub(super) fn offset_from_date(&self, departure: Departure, date: Option<&HeaderValue>) -> Option<DateOffset> {
         let told_ms = self.told_ms(departure, date)?;
-        ((told_ms - departure.offset_ms).abs() > NOISE_MS).then_some(ToldOffset { ms: told_ms })
+        ((told_ms - departure.offset_ms).abs() > NOISE_MS).then_some(DateOffset { ms: told_ms })
     }
 
     /// Takes an offset for everything from now on. Only when the vendor has accepted a signature for it: one answer that tells a
     /// wrong time, of a cache or of one machine among the vendor's, must not make the others fail.
-    pub(super) fn believe(&self, told: ToldOffset) {
+    pub(super) fn believe(&self, told: DateOffset) {
         let before_ms = self.offset_ms.load(Ordering::SeqCst);
         if (told.ms - before_ms).abs() > NOISE_MS {
             self.set(if told.ms.abs() <= NOISE_MS { 0 } else { told.ms });
@@ -165,18 +165,18 @@ mod tests {
     #[test]
     fn what_a_refusal_tells_is_believed_when_a_signature_for_it_was_accepted() {
         let clock = clock();
-        let told = clock.told_by_refusal(clock.departure(None), Some(&vendor_at(-600))).expect("it is off");
+        let told = clock.offset_from_date(clock.departure(None), Some(&vendor_at(-600))).expect("it is off");
         assert_eq!(clock.offset(), SignedDuration::ZERO, "one answer alone may be wrong");
         let again = clock.departure(Some(told));
         let signed_for = again.vendor_time().duration_since(SystemClock.now()).as_secs();
         assert!((-602..=-598).contains(&signed_for), "{signed_for}");
-        assert!(clock.told_by_refusal(again, Some(&vendor_at(-600))).is_none(), "it is not the time");
+        assert!(clock.offset_from_date(again, Some(&vendor_at(-600))).is_none(), "it is not the time");
         clock.believe(told);
         assert!(is_about(&clock, -600), "{}", clock.offset());
         let told = clock.now().duration_since(SystemClock.now()).as_secs();
         assert!((-602..=-598).contains(&told), "{told}");
         // The machine was put right.
-        clock.believe(clock.told_by_refusal(clock.departure(None), Some(&vendor_at(0))).expect("it was off"));
+        clock.believe(clock.offset_from_date(clock.departure(None), Some(&vendor_at(0))).expect("it was off"));
         assert_eq!(clock.offset(), SignedDuration::ZERO);
     }
 
@@ -184,7 +184,7 @@ mod tests {
     fn a_refusal_with_the_right_time_or_none_teaches_nothing() {
         let clock = clock();
         for date in [Some(vendor_at(1)), None, Some(HeaderValue::from_static("yesterday"))] {
-            assert!(clock.told_by_refusal(clock.departure(None), date.as_ref()).is_none(), "{date:?}");
+            assert!(clock.offset_from_date(clock.departure(None), date.as_ref()).is_none(), "{date:?}");
         }
     }
 
@@ -209,6 +209,6 @@ mod tests {
         let clock = VendorClock::new(Arc::clone(&machine) as _);
         let departure = clock.departure(None);
         machine.advance(SignedDuration::from_secs(7203));
-        assert!(clock.told_by_refusal(departure, Some(&vendor_at(0))).is_none());
+        assert!(clock.offset_from_date(departure, Some(&vendor_at(0))).is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! Where the vendor is reached: one endpoint, and others in its place while it is down.
 
 use super::{
-    breaker::{Breaker, Pass},
+    breaker::{Breaker, Permit},
     error::ErrorKind,
     options::ClientConfig,
     retry,
@@ -34,10 +34,10 @@ pub(super) struct Endpoint {
     breaker: Arc<Breaker>,
 }
 
-/// An endpoint and leave to call it.
+/// An endpoint and a permit to call it.
 pub(super) struct Route {
     pub(super) endpoint: Arc<Endpoint>,
-    pub(super) pass: Pass,
+    pub(super) permit: Permit,
 }
 
 impl Endpoints {
@@ -46,14 +46,14 @@ impl Endpoints {
         urls.map(|url| Endpoint::new(url, config).map(Arc::new)).collect::<reqwest::Result<_>>().map(Self)
     }
 
-    /// The first endpoint that is not left alone; `after` a failure another one, if there is one.
+    /// The first endpoint whose circuit lets a call through; `after` a failure another one, if there is one.
     pub(super) fn route(&self, after: Option<&Arc<Endpoint>>) -> Result<Route, ErrorKind> {
         let failed = |endpoint: &&Arc<Endpoint>| after.is_some_and(|after| Arc::ptr_eq(endpoint, after));
         let others = self.0.iter().filter(|endpoint| !failed(endpoint));
         let mut wait = Duration::MAX;
         for endpoint in others.chain(after) {
-            match endpoint.breaker.pass() {
-                Ok(pass) => return Ok(Route { endpoint: Arc::clone(endpoint), pass }),
+            match endpoint.breaker.permit() {
+                Ok(permit) => return Ok(Route { endpoint: Arc::clone(endpoint), permit }),
                 Err(open) => wait = wait.min(open),
             }
         }
@@ -65,7 +65,7 @@ impl Endpoints {
         self.0.iter().any(|endpoint| !Arc::ptr_eq(endpoint, failed) && endpoint.breaker.wait().is_zero())
     }
 
-    /// How long none can be called. None: one can be now.
+    /// When the first circuit half-opens, while all are open.
     pub(super) fn retry_after_if_all_open(&self) -> Option<Duration> {
         self.0.iter().map(|endpoint| endpoint.breaker.wait()).min().filter(|wait| !wait.is_zero())
     }
@@ -176,8 +176,8 @@ mod tests {
             assert!(endpoints.has_other_than(&first.endpoint));
             let second = endpoints.route(Some(&first.endpoint)).ok().unwrap();
             assert_eq!(port(&second), Some(2), "one try is lost, no more");
-            first.pass.failed();
-            second.pass.answered();
+            first.permit.failed();
+            second.permit.answered();
         }
         assert_eq!(port(&endpoints.route(None).ok().unwrap()), Some(2), "the first is left alone");
         assert_eq!(endpoints.retry_after_if_all_open(), None);
@@ -185,7 +185,7 @@ mod tests {
         let probe = endpoints.route(None).ok().unwrap();
         assert_eq!(port(&probe), Some(1));
         assert_eq!(port(&endpoints.route(None).ok().unwrap()), Some(2), "one probes, the others do not wait for it");
-        probe.pass.answered();
+        probe.permit.answered();
         assert_eq!(port(&endpoints.route(None).ok().unwrap()), Some(1));
     }
 
@@ -197,7 +197,7 @@ mod tests {
             let again = endpoints.route(Some(&route.endpoint)).ok().unwrap();
             assert_eq!(port(&again), Some(1), "there is no other");
             drop(again);
-            route.pass.failed();
+            route.permit.failed();
         }
         let refused = endpoints.route(None).err().unwrap();
         assert!(matches!(refused, ErrorKind::CircuitOpen { retry_after_ms: 5000 }), "{refused}");

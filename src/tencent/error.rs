@@ -4,22 +4,22 @@ use super::catalogue::{self, Entry, ErrorClass};
 use crate::tc3::TimestampOutOfRange;
 use std::{sync::Arc, time::Duration};
 
-/// A call that gave no answer to work with. Says which call and why; carries no text of the vendor, which may be personal.
+/// A failed call: which one and why. Carries no text of the vendor, which may be personal.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("Tencent {action}: {kind} (tries: {tries})")]
 pub struct Error {
     /// The vendor's action.
     pub action: &'static str,
-    /// What the last try came to.
+    /// How the last try failed.
     #[source]
     pub kind: ErrorKind,
-    /// How often the vendor was asked; 0: not at all.
+    /// How often the call was sent; 0: never.
     pub tries: u32,
-    /// What the vendor had said to a try before, where the last one brought no word of it.
+    /// The refusal of an earlier try, where the last one brought no response.
     pub earlier: Option<Box<EarlierRefusal>>,
 }
 
-/// A refusal after which the call was made again.
+/// A refusal that was followed by a retry.
 #[derive(Clone, Debug)]
 pub struct EarlierRefusal {
     pub code: String,
@@ -27,13 +27,13 @@ pub struct EarlierRefusal {
 }
 
 impl Error {
-    /// An answer that came, but cannot be worked with.
+    /// A response that cannot be used.
     pub(super) fn unintelligible(action: &'static str, problem: &str, request_id: &str, tries: u32) -> Self {
         let kind = ErrorKind::Unintelligible { problem: problem.to_owned(), request_id: request_id.to_owned() };
         Self { action, kind, tries, earlier: None }
     }
 
-    /// A call that could not even be begun.
+    /// A call that failed before it was sent.
     pub(super) fn untried(action: &'static str, kind: ErrorKind) -> Self {
         Self { action, kind, tries: 0, earlier: None }
     }
@@ -71,39 +71,41 @@ pub enum ErrorKind {
     /// The vendor understood and refused.
     #[error("refused with {code} (request id {request_id})")]
     Refused { code: String, request_id: String },
-    #[error("no answer within {timeout_ms} ms")]
+    #[error("no response within {timeout_ms} ms")]
     Timeout { timeout_ms: u128 },
     #[error("unreachable: {0}")]
     Unreachable(#[source] Arc<reqwest::Error>),
-    #[error("answered HTTP {0}")]
+    #[error("responded with HTTP status {0}")]
     HttpStatus(u16),
-    #[error("answered over {limit_bytes} bytes")]
+    #[error("response is larger than {limit_bytes} bytes")]
     TooLarge { limit_bytes: usize },
     /// Not JSON, cut, or not of the documented shape. The place, not the text.
-    #[error("answer is not the documented JSON: {problem} (request id {request_id})")]
+    #[error("response is not the documented JSON: {problem} (request id {request_id})")]
     Unintelligible { problem: String, request_id: String },
     /// The flow asks for encryption, and personal data came without.
     #[error(
-        "answered {place} in the clear, though the flow has it encrypted; refused: is encryption on for this account and \
-         RuleId? Without the flow's encryption the answer would be taken (request id {request_id})"
+        "response has {place} in plain text although the flow requires encryption; refused. Check that encryption is enabled \
+         for this account and RuleId, or remove the flow's encryption settings (request id {request_id})"
     )]
     NotEncrypted { place: &'static str, request_id: String },
     /// Encrypted in a way that the key of the call does not open.
-    #[error("{place} of the answer {problem}: does the flow's encryption fit the console's? (request id {request_id})")]
+    #[error(
+        "{place} of the response {problem}: compare the flow's encryption with the console's (request id {request_id})"
+    )]
     Undecipherable { place: &'static str, problem: &'static str, request_id: String },
     /// There was no randomness for a key.
-    #[error("cannot be encrypted: the operating system gave no randomness")]
+    #[error("cannot be encrypted: the operating system has no randomness")]
     Unencryptable,
     #[error("cannot be signed: {0}")]
     Signing(#[from] TimestampOutOfRange),
-    /// Not asked: there would be too many calls of this account.
-    #[error("not asked: the quota of {per_second} calls a second is used up for the next {retry_after_ms} ms")]
+    /// Not sent: the account has no calls left.
+    #[error("not sent: quota of {per_second} calls per second exhausted, retry in {retry_after_ms} ms")]
     QuotaExhausted { per_second: usize, retry_after_ms: u128 },
-    /// Not asked: too many calls wait for their answers.
-    #[error("not asked: {max_in_flight} calls are on their way already")]
+    /// Not sent: too many calls are in flight.
+    #[error("not sent: {max_in_flight} calls are in flight already")]
     Overloaded { max_in_flight: usize },
-    /// Not asked: every endpoint failed just now.
-    #[error("not asked: it failed just now and is left alone for {retry_after_ms} ms")]
+    /// Not sent: the circuit of every endpoint is open.
+    #[error("not sent: circuit open, retry in {retry_after_ms} ms")]
     CircuitOpen { retry_after_ms: u128 },
 }
 
@@ -141,8 +143,8 @@ impl ErrorKind {
         if let Self::Refused { code, .. } = self { code } else { self.known().code }
     }
 
-    /// Whether this is the way to the vendor rather than the vendor's word: no answer, or somebody else's.
-    pub(super) fn is_the_endpoints(&self) -> bool {
+    /// Whether the transport failed, not the vendor: no response, or one of a proxy's.
+    pub(super) fn is_transport_failure(&self) -> bool {
         match self {
             Self::Timeout { .. } | Self::Unreachable(_) => true,
             Self::HttpStatus(status) => *status >= 500,
@@ -159,13 +161,13 @@ impl ErrorKind {
         }
     }
 
-    /// Whether the vendor had taken the signature when it found something else to refuse.
-    pub(super) fn took_the_signature(&self) -> bool {
+    /// Whether the vendor had accepted the signature when it refused for another reason.
+    pub(super) fn signature_accepted(&self) -> bool {
         let follows_it = [ErrorClass::Account, ErrorClass::Flow, ErrorClass::Token, ErrorClass::Request];
         matches!(self, Self::Refused { .. }) && follows_it.contains(&self.class())
     }
 
-    /// Whether the call was refused here, without asking the vendor; and when it would be made.
+    /// When a call that was refused here, without being sent, is worth retrying.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::QuotaExhausted { retry_after_ms, .. } | Self::CircuitOpen { retry_after_ms } => {

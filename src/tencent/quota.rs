@@ -2,7 +2,7 @@
 //!
 //! The vendor counts calls per account and action, so many a second as [`ActionQuotas`] says, and refuses what is beyond
 //! (`RequestLimitExceeded`). A bucket holds that many tokens; each comes back a second after it was taken, so in no second more
-//! calls leave than are allowed. Who finds it empty waits in line, callers before background work; each has a share that the
+//! calls leave than are allowed. If the bucket is empty, calls queue, callers before background work; each has a share that the
 //! other cannot take.
 //!
 //! When the vendor refuses all the same (another program uses the account, or the limit is lower than configured), the bucket
@@ -174,7 +174,7 @@ impl Bucket {
                     state.is_served = false;
                     return;
                 }
-                // Who still waits does so for a token that is away.
+                // Remaining waiters wait for a token that is in use.
                 state.away.front().map_or(now, |(taken, _)| *taken) + TOKEN_AWAY
             };
             sleep_until(next).await;

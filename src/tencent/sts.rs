@@ -223,13 +223,13 @@ impl StsClient {
             match answered {
                 Err(kind) if told.is_none() && kind.class() == ErrorClass::Clock => {
                     call.failed_once(&kind);
-                    told = self.clock.told_by_refusal(departure, date.as_ref());
+                    told = self.clock.offset_from_date(departure, date.as_ref());
                     if told.is_none() {
                         return Err(kind);
                     }
                 }
                 answered => {
-                    let accepted = answered.as_ref().err().is_none_or(ErrorKind::took_the_signature);
+                    let accepted = answered.as_ref().err().is_none_or(ErrorKind::signature_accepted);
                     if let (Some(told), true) = (told, accepted && pair.is_some()) {
                         self.clock.believe(told);
                     }

@@ -8,7 +8,7 @@
 //! ```
 
 use crate::domain::{
-    identity::IdNumber,
+    identity::IdDocument,
     ids::{BizToken, VerificationId},
     redirect::MAC_BYTES,
 };
@@ -196,12 +196,12 @@ impl Keyring {
     }
 
     /// The hash by which the uses of an ID card are counted.
-    pub fn id_card_hash(&self, number: &IdNumber) -> Vec<u8> {
+    pub fn id_card_hash(&self, number: &IdDocument) -> Vec<u8> {
         hmac(&self.first().id_card, number.expose().as_bytes())
     }
 
     /// The hashes under which an ID card may have been counted, by any key of the ring.
-    pub fn id_card_hashes(&self, number: &IdNumber) -> Vec<Vec<u8>> {
+    pub fn id_card_hashes(&self, number: &IdDocument) -> Vec<Vec<u8>> {
         self.keys.iter().map(|key| hmac(&key.id_card, number.expose().as_bytes())).collect()
     }
 

@@ -1,12 +1,182 @@
-//! Imports point the way that `src/lib.rs` draws.
+//! Imports point the way that `src/lib.rs` draws, files import each other in no circle, and no room hands on another's types.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
+use syn::{
+    Attribute, Item, UseTree, Visibility,
+    visit::{self, Visit},
+};
 
+/// Path of a module: `["app", "settle"]`; empty for the crate's root.
+type Module = Vec<String>;
 type Edges = BTreeMap<String, BTreeSet<String>>;
+
+/// The crate without its tests: every file as a module, and what it names of the others.
+struct House {
+    files: BTreeMap<Module, SourceFile>,
+}
+
+#[derive(Default)]
+struct SourceFile {
+    path: PathBuf,
+    /// Every path that code or an import names, as it is written.
+    named: Vec<Vec<String>>,
+    /// `pub use`, in whatever degree: the name it gives, and the path that it stands for.
+    handed_on: Vec<(String, Vec<String>)>,
+    /// Private imports too: a short name that code may go on from.
+    imported: BTreeMap<String, Vec<String>>,
+}
+
+impl House {
+    fn read() -> Self {
+        let mut house = Self { files: BTreeMap::new() };
+        house.read_module(Vec::new(), Path::new("src/lib.rs"), Path::new("src"));
+        house
+    }
+
+    fn read_module(&mut self, module: Module, path: &Path, folder: &Path) {
+        let text = fs::read_to_string(path).expect("a source");
+        let parsed = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let mut file = SourceFile { path: path.to_owned(), ..SourceFile::default() };
+        let mut inner = Vec::new();
+        for item in &parsed.items {
+            file.visit_item(item);
+            if let Item::Mod(declared) = item
+                && declared.content.is_none()
+                && !is_for_tests(&declared.attrs)
+            {
+                inner.push(declared.ident.to_string());
+            }
+        }
+        self.files.insert(module.clone(), file);
+        for name in inner {
+            let beside = folder.join(format!("{name}.rs"));
+            let within = folder.join(&name);
+            let path = if beside.is_file() { beside } else { within.join("mod.rs") };
+            self.read_module([&module[..], &[name]].concat(), &path, &within);
+        }
+    }
+
+    /// The module of the file in which what `path` names stands, seen from `from`. None: outside of the crate, or a local name.
+    fn find(&self, from: &Module, path: &[String]) -> Option<Module> {
+        let (first, rest) = path.split_first()?;
+        match first.as_str() {
+            "crate" => self.descend(Vec::new(), rest, 0),
+            "self" => self.descend(from.clone(), rest, 0),
+            "super" => {
+                let mut at = from.clone();
+                at.pop()?;
+                let ups = rest.iter().take_while(|part| *part == "super").count();
+                at.truncate(at.len().checked_sub(ups)?);
+                self.descend(at, &rest[ups..], 0)
+            }
+            name => {
+                if self.files.contains_key(&[&from[..], &[name.to_owned()]].concat()) {
+                    return self.descend(from.clone(), path, 0);
+                }
+                let import = self.files[from].imported.get(name)?;
+                self.find(from, &[&import[..], rest].concat())
+            }
+        }
+    }
+
+    fn descend(&self, module: Module, path: &[String], depth: u32) -> Option<Module> {
+        assert!(depth < 20, "imports of {module:?} lead in a circle");
+        let Some((name, rest)) = path.split_first() else { return Some(module) };
+        let within = [&module[..], &[name.clone()]].concat();
+        if self.files.contains_key(&within) {
+            return self.descend(within, rest, depth);
+        }
+        match self.files[&module].handed_on.iter().find(|(given, _)| given == name) {
+            Some((_, target)) => {
+                let whole = [&target[..], rest].concat();
+                match whole[0].as_str() {
+                    "crate" => self.descend(Vec::new(), &whole[1..], depth + 1),
+                    "self" => self.descend(module, &whole[1..], depth + 1),
+                    "super" => self.descend(module[..module.len() - 1].to_vec(), &whole[1..], depth + 1),
+                    inner => {
+                        let known = self.files.contains_key(&[&module[..], &[inner.to_owned()]].concat());
+                        if known { self.descend(module, &whole, depth + 1) } else { None }
+                    }
+                }
+            }
+            None => Some(module),
+        }
+    }
+
+    /// Which file needs which others.
+    fn needs(&self) -> BTreeMap<&Module, BTreeSet<Module>> {
+        let needs = |(module, file): (_, &SourceFile)| {
+            let mut found: BTreeSet<Module> = file.named.iter().filter_map(|path| self.find(module, path)).collect();
+            found.remove(module);
+            (module, found)
+        };
+        self.files.iter().map(needs).collect()
+    }
+
+    fn path(&self, module: &Module) -> String {
+        self.files[module].path.display().to_string()
+    }
+}
+
+impl SourceFile {
+    fn import(&mut self, prefix: &[String], tree: &UseTree, is_handed_on: bool) {
+        let mut note = |name: String, path: Vec<String>| {
+            if is_handed_on {
+                self.handed_on.push((name, path));
+            } else {
+                self.imported.insert(name, path.clone());
+                self.named.push(path);
+            }
+        };
+        match tree {
+            UseTree::Path(path) => {
+                let prefix = [prefix, &[path.ident.to_string()]].concat();
+                self.import(&prefix, &path.tree, is_handed_on);
+            }
+            UseTree::Name(name) if name.ident == "self" => {
+                note(prefix.last().expect("a path").clone(), prefix.to_vec());
+            }
+            UseTree::Name(name) => note(name.ident.to_string(), [prefix, &[name.ident.to_string()]].concat()),
+            UseTree::Rename(rename) => note(rename.rename.to_string(), [prefix, &[rename.ident.to_string()]].concat()),
+            UseTree::Group(group) => group.items.iter().for_each(|tree| self.import(prefix, tree, is_handed_on)),
+            UseTree::Glob(_) => note("*".to_owned(), prefix.to_vec()),
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for SourceFile {
+    fn visit_item(&mut self, item: &'ast Item) {
+        match item {
+            Item::Use(item) if !is_for_tests(&item.attrs) => {
+                self.import(&[], &item.tree, !matches!(item.vis, Visibility::Inherited));
+            }
+            Item::Mod(module) if is_for_tests(&module.attrs) => {}
+            Item::Fn(function) if is_for_tests(&function.attrs) => {}
+            Item::Use(_) => {}
+            item => visit::visit_item(self, item),
+        }
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let parts: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        if parts.len() > 1 {
+            self.named.push(parts);
+        }
+        visit::visit_path(self, path);
+    }
+}
+
+/// `#[cfg(test)]` and `#[cfg(fuzzing)]`: what the gateway itself does not have.
+fn is_for_tests(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        attribute.path().is_ident("cfg")
+            && attribute.parse_args::<syn::Ident>().is_ok_and(|only| only == "test" || only == "fuzzing")
+    })
+}
 
 /// The drawing: `a → b, c` and `d, e → nothing of ours`.
 fn drawn() -> Edges {
@@ -24,90 +194,71 @@ fn drawn() -> Edges {
     edges
 }
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-}
-
-/// Code alone: no comments, and nothing that is only there for tests.
-fn code(text: &str) -> String {
-    let until_tests = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    until_tests.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
-}
-
-/// The first names after `crate::`, also of `crate::{a, b::{c}}`.
-fn imported(code: &str) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for rest in code.split("crate::").skip(1) {
-        let mut depth = 0;
-        let mut is_start = true;
-        let mut name = String::new();
-        for character in rest.chars() {
-            match character {
-                '{' => depth += 1,
-                '}' => depth -= 1,
-                ',' if depth == 1 => is_start = true,
-                _ if (character.is_alphanumeric() || character == '_') && is_start && depth <= 1 => {
-                    name.push(character);
-                    continue;
-                }
-                _ => {}
-            }
-            if !name.is_empty() {
-                names.insert(std::mem::take(&mut name));
-                is_start = character == ',' && depth == 1;
-            }
-            if depth <= 0 && !names.is_empty() && character != ':' {
-                break;
-            }
-        }
-    }
-    names
-}
-
 #[test]
-fn imports_point_one_way() {
+fn rooms_import_what_is_drawn_and_nothing_else() {
+    let house = House::read();
     let drawn = drawn();
-    let declared: BTreeSet<String> = fs::read_to_string("src/lib.rs")
-        .expect("the crate's root")
-        .lines()
-        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';').map(str::to_owned))
-        .collect();
-    assert_eq!(drawn.keys().cloned().collect::<BTreeSet<_>>(), declared, "every module is drawn");
-    let mut files = Vec::new();
-    sources(Path::new("src"), &mut files);
-    let texts: Vec<(PathBuf, String)> =
-        files.into_iter().map(|path| (path.clone(), fs::read_to_string(path).expect("a source"))).collect();
-    // `#[cfg(test)] mod name;` in another file.
-    let only_tests: BTreeSet<String> = texts
-        .iter()
-        .flat_map(|(_, text)| text.split("#[cfg(test)]\nmod ").skip(1))
-        .filter_map(|rest| rest.split_once(';').map(|(name, _)| name.to_owned()))
-        .filter(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
-        .collect();
+    let rooms: BTreeSet<String> = house.files.keys().filter_map(|module| module.first().cloned()).collect();
+    assert_eq!(drawn.keys().cloned().collect::<BTreeSet<_>>(), rooms, "every room is drawn");
     let mut real = Edges::new();
-    for (path, text) in &texts {
-        let parts: Vec<&str> = path.iter().skip(1).filter_map(|part| part.to_str()).collect();
-        let module = parts[0].trim_end_matches(".rs").to_owned();
-        let is_test = parts.iter().any(|part| only_tests.contains(part.trim_end_matches(".rs")));
-        if is_test || !declared.contains(&module) {
-            continue;
-        }
-        for name in imported(&code(text)).intersection(&declared).filter(|name| **name != module) {
-            let allowed = drawn[&module].contains(name);
-            assert!(allowed, "{} imports {name}, which src/lib.rs does not draw", path.display());
-            real.entry(module.clone()).or_default().insert(name.clone());
+    let mut undrawn = Vec::new();
+    for (module, needed) in house.needs() {
+        let Some(room) = module.first() else { continue };
+        for other in needed.iter().filter_map(|other| other.first()).filter(|other| *other != room) {
+            if !drawn[room].contains(other) {
+                undrawn.push(format!("{} imports {other}", house.path(module)));
+            }
+            real.entry(room.clone()).or_default().insert(other.clone());
         }
     }
+    assert!(undrawn.is_empty(), "src/lib.rs does not draw that\n{}", undrawn.join("\n"));
     for (from, to) in &drawn {
         let real = real.remove(from).unwrap_or_default();
         let missing: Vec<&String> = to.difference(&real).collect();
         assert!(missing.is_empty(), "src/lib.rs draws {from} → {missing:?}, and nothing imports that");
     }
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let house = House::read();
+    let needs = house.needs();
+    let mut circles = Vec::new();
+    let mut left: BTreeSet<&Module> = needs.keys().copied().collect();
+    // What needs nothing that is left is in no circle, nor is what nothing that is left needs.
+    loop {
+        let is_loose = |module: &&Module| {
+            let needs_one = needs[module].iter().any(|other| left.contains(other));
+            let is_needed = left.iter().any(|other| needs[other].contains(*module));
+            !needs_one || !is_needed
+        };
+        let loose: Vec<&Module> = left.iter().copied().filter(is_loose).collect();
+        if loose.is_empty() {
+            break;
+        }
+        loose.iter().for_each(|module| {
+            left.remove(module);
+        });
+    }
+    for module in &left {
+        let others: Vec<String> =
+            needs[module].iter().filter(|other| left.contains(other)).map(|other| house.path(other)).collect();
+        circles.push(format!("{} imports {}", house.path(module), others.join(", ")));
+    }
+    assert!(circles.is_empty(), "files in circles\n{}", circles.join("\n"));
+}
+
+#[test]
+fn no_room_hands_on_what_is_anothers() {
+    let house = House::read();
+    let mut laundered = Vec::new();
+    for (module, file) in &house.files {
+        for (name, target) in &file.handed_on {
+            let home = house.find(module, target);
+            if let Some(home) = home.filter(|home| home.first() != module.first()) {
+                laundered.push(format!("{} hands on {name} of {}", file.path.display(), house.path(&home)));
+            }
+        }
+    }
+    assert!(laundered.is_empty(), "{}", laundered.join("\n"));
 }

@@ -264,7 +264,7 @@ def test_vendor_quota_says_when_to_retry(dev, client):
     assert refused.details["RequestInfo"].request_id, "what the vendor's support asks for"
     assert refused.details["ErrorInfo"].metadata["acts"] == "caller"
     hints = refused.details["ErrorInfo"].metadata
-    assert "try again later" in hints["hint_en"] and "请稍后重试" in hints["hint_zh"]
+    assert "retry later" in hints["hint_en"] and "请稍后重试" in hints["hint_zh"]
 
 
 @pytest.mark.parametrize("kind", ["html_200", "not_json", "cut_json", "huge", "reset", "nulls"])
