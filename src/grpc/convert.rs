@@ -405,7 +405,7 @@ mod tests {
     #[test]
     fn states_are_bounded_and_each_counts_once() {
         let of = |states: Vec<i32>| list_request(pb::ListVerificationsRequest { states, ..Default::default() });
-        assert_eq!(of(vec![2, 1, 2, 1]).unwrap().states, ["passed", "pending"]);
+        assert_eq!(of(vec![2, 1, 2, 1]).unwrap().states, [StateName::Passed, StateName::Pending]);
         assert!(of(vec![1; MAX_STATES + 1]).is_err());
         assert!(of(vec![77]).is_err());
     }

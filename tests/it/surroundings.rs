@@ -28,7 +28,7 @@ async fn cannot_write(world: &World, why: &str) {
         let refusal = refused::<()>(Err(status));
         assert_eq!((refusal.code, refusal.reason.as_str()), (Code::Unavailable, "STORE_UNAVAILABLE"));
     }
-    let (status, body, _) = world.get(&world.http_url("/readyz")).await;
+    let (status, body, _) = world.get(&world.admin_url("/readyz")).await;
     assert_eq!(status, 503);
     assert!(body.contains(why), "{body}");
     world.until("health to say so", async || health(world).await == ServingStatus::NotServing).await;
@@ -40,7 +40,7 @@ async fn cannot_write(world: &World, why: &str) {
 async fn can_write(world: &World) {
     let created = world.created().await;
     assert_eq!(world.count(&format!("SELECT count(*) FROM verifications WHERE id = '{}'", created.id)), 1);
-    assert_eq!(world.get(&world.http_url("/readyz")).await.0, 200);
+    assert_eq!(world.get(&world.admin_url("/readyz")).await.0, 200);
     world.until("health to say so", async || health(world).await == ServingStatus::Serving).await;
 }
 
@@ -90,7 +90,7 @@ async fn readiness_commits_something() {
     let probes = world.count("SELECT probes FROM store");
     world
         .until("a commit of its own", async || {
-            assert_eq!(world.get(&world.http_url("/readyz")).await.0, 200);
+            assert_eq!(world.get(&world.admin_url("/readyz")).await.0, 200);
             world.count("SELECT probes FROM store") > probes
         })
         .await;
