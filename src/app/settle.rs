@@ -19,6 +19,9 @@ use jiff::Timestamp;
 use std::sync::Arc;
 use tracing::Instrument;
 
+/// Begins the ledger's name of an attempt that the vendor gave none.
+pub(super) const UNNAMED_ATTEMPT: &str = "place-";
+
 /// Where a verification stands after the vendor was asked.
 pub(super) struct Checked {
     pub(super) record: Record,
@@ -147,7 +150,11 @@ impl App {
 fn ledger_rows(verification_id: &str, attempts: &[LivenessAttempt]) -> Vec<AttemptRow> {
     let row = |(i, attempt): (usize, &LivenessAttempt)| AttemptRow {
         verification_id: verification_id.to_owned(),
-        seq: attempt.sequence_id.clone().filter(|seq| !seq.is_empty()).unwrap_or_else(|| format!("place-{i}")),
+        seq: attempt
+            .sequence_id
+            .clone()
+            .filter(|seq| !seq.is_empty())
+            .unwrap_or_else(|| format!("{UNNAMED_ATTEMPT}{i}")),
         at_ms: attempt.at.map(Timestamp::as_millisecond),
         code: attempt.code,
         charged: attempt.charged,

@@ -1,6 +1,6 @@
 //! GetUsage and ReconcileUsage: what the verifications cost, by our ledger and by the vendor's.
 
-use super::{App, Error};
+use super::{App, Error, settle::UNNAMED_ATTEMPT};
 use crate::{
     domain::{
         bill_day::{BillDay, ZONE},
@@ -11,7 +11,10 @@ use crate::{
     store::row::{ChargeRow, UsageDay, UsageFilter},
     tencent::{Charge, Urgency},
 };
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 /// How many days one answer covers.
 const MAX_DAYS: i64 = 367;
@@ -63,6 +66,9 @@ pub struct UsageDifference {
     pub token_tail: Option<String>,
     pub our_charges: u64,
     pub vendor_charges: u64,
+    /// Attempts, by the vendor's sequence id, that only one ledger has as charged.
+    pub only_ours: Vec<String>,
+    pub only_vendors: Vec<String>,
 }
 
 /// The place of a row in the order of the answer.
@@ -190,39 +196,99 @@ impl App {
         let mut compared = Reconciliation::default();
         let mut ours: HashMap<Vec<u8>, ChargeRow> = ours.into_iter().map(|row| (row.token_hash.clone(), row)).collect();
         for bill in theirs {
-            let Charge { token, token_tail, charges: vendor_charges } = bill;
-            compared.vendor_charges += vendor_charges;
-            let hashes = token.map(|token| self.keyring.token_hashes(&token)).unwrap_or_default();
+            let hashes = bill.token.as_ref().map(|token| self.keyring.token_hashes(token)).unwrap_or_default();
             let row = hashes.iter().find_map(|hash| ours.remove(hash));
-            let our_charges = row.as_ref().map_or(0, |row| row.charges);
-            compared.our_charges += our_charges;
-            if row.is_some() && our_charges == vendor_charges {
+            let our_seqs = row.as_ref().map_or(&[][..], |row| &row.seqs);
+            let entries = compare_entries(our_seqs, &bill);
+            compared.vendor_charges += bill.charges;
+            compared.our_charges += our_seqs.len() as u64;
+            if row.is_some() && entries.agree {
                 compared.agreeing += 1;
-            } else {
-                let verification_id = match row {
-                    Some(row) => Some(row.verification_id),
-                    // Ours all the same, with no charge on that day.
-                    None => self.store.find_by_token_hash(hashes).await?.map(|row| row.made.id),
-                };
-                compared.differences.push(UsageDifference {
-                    verification_id,
-                    token_tail: Some(token_tail),
-                    our_charges,
-                    vendor_charges,
-                });
+                continue;
             }
+            let our_charges = our_seqs.len() as u64;
+            let verification_id = match row {
+                Some(row) => Some(row.verification_id),
+                // Ours all the same, with no charge on that day.
+                None => self.store.find_by_token_hash(hashes).await?.map(|row| row.made.id),
+            };
+            compared.differences.push(UsageDifference {
+                verification_id,
+                token_tail: Some(bill.token_tail),
+                our_charges,
+                vendor_charges: bill.charges,
+                only_ours: entries.only_ours,
+                only_vendors: entries.only_vendors,
+            });
         }
         let mut only_ours: Vec<ChargeRow> = ours.into_values().collect();
         only_ours.sort_by(|a, b| a.verification_id.cmp(&b.verification_id));
         for row in only_ours {
-            compared.our_charges += row.charges;
+            compared.our_charges += row.seqs.len() as u64;
             compared.differences.push(UsageDifference {
                 verification_id: Some(row.verification_id),
                 token_tail: None,
-                our_charges: row.charges,
+                our_charges: row.seqs.len() as u64,
                 vendor_charges: 0,
+                only_ours: row.seqs,
+                only_vendors: Vec::new(),
             });
         }
         Ok(compared)
+    }
+}
+
+/// How the entries of one token compare.
+struct Entries {
+    agree: bool,
+    /// By `Seq`, those that only one ledger has.
+    only_ours: Vec<String>,
+    only_vendors: Vec<String>,
+}
+
+/// Compares entry by entry. An entry without a `Seq` in one ledger may stand for any that the other has alone; the counts must agree
+/// all the same.
+fn compare_entries(our_seqs: &[String], bill: &Charge) -> Entries {
+    let is_named = |seq: &&String| !seq.starts_with(UNNAMED_ATTEMPT);
+    let ours: BTreeSet<&String> = our_seqs.iter().filter(is_named).collect();
+    let vendors: BTreeSet<&String> = bill.entries.iter().flatten().collect();
+    let only_ours: Vec<String> = ours.difference(&vendors).copied().cloned().collect();
+    let only_vendors: Vec<String> = vendors.difference(&ours).copied().cloned().collect();
+    let our_unnamed = our_seqs.len() - ours.len();
+    // What is counted and not listed has no name either.
+    let vendors_unnamed = usize::try_from(bill.charges).unwrap_or(usize::MAX).saturating_sub(vendors.len());
+    let agree = our_seqs.len() as u64 == bill.charges
+        && (bill.entries.is_empty() || bill.entries.len() as u64 == bill.charges)
+        && only_ours.len() <= vendors_unnamed
+        && only_vendors.len() <= our_unnamed;
+    Entries { agree, only_ours, only_vendors }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compared(ours: &[&str], charges: u64, entries: &[&str]) -> (bool, Vec<String>, Vec<String>) {
+        let ours: Vec<String> = ours.iter().map(|seq| (*seq).to_owned()).collect();
+        let entries = entries.iter().map(|seq| Some((*seq).to_owned()).filter(|seq| !seq.is_empty())).collect();
+        let bill = Charge { token: None, token_tail: String::new(), charges, entries };
+        let Entries { agree, only_ours, only_vendors } = compare_entries(&ours, &bill);
+        (agree, only_ours, only_vendors)
+    }
+
+    #[test]
+    fn entries_are_compared_and_not_only_counted() {
+        assert_eq!(compared(&["a", "b"], 2, &["b", "a"]), (true, vec![], vec![]));
+        assert_eq!(compared(&["a", "b"], 2, &["a", "c"]), (false, vec!["b".into()], vec!["c".into()]));
+        assert_eq!(compared(&["a"], 2, &["a", "c"]), (false, vec![], vec!["c".into()]));
+        assert!(!compared(&["a", "b"], 2, &["a"]).0, "it counts two and lists one");
+    }
+
+    #[test]
+    fn an_entry_without_a_sequence_stands_for_one_that_the_other_has() {
+        assert!(compared(&["place-0", "b"], 2, &["a", "b"]).0);
+        assert!(compared(&["a", "b"], 2, &["a", ""]).0);
+        assert!(compared(&["a", "b"], 2, &[]).0, "a bill without entries can only be counted");
+        assert!(!compared(&["place-0", "b"], 3, &["a", "b", "c"]).0);
     }
 }

@@ -293,6 +293,8 @@ pub(super) fn reconciliation_response(compared: Reconciliation) -> pb::Reconcile
         biz_token_tail: difference.token_tail.unwrap_or_default(),
         our_charges: difference.our_charges,
         vendor_charges: difference.vendor_charges,
+        only_ours: difference.only_ours,
+        only_vendors: difference.only_vendors,
     };
     pb::ReconcileUsageResponse {
         our_charges: compared.our_charges,

@@ -239,7 +239,8 @@ pub struct CardUse {
 pub struct ChargeRow {
     pub verification_id: String,
     pub token_hash: Vec<u8>,
-    pub charges: u64,
+    /// The ledger's names of the attempts, in order.
+    pub seqs: Vec<String>,
 }
 
 /// How much is not settled yet.

@@ -19,7 +19,10 @@ pub struct Charge {
     pub token: Option<BizToken>,
     /// The last characters: enough to find the token in the vendor's console, too little to use it.
     pub token_tail: String,
+    /// How many charges the ledger counts.
     pub charges: u64,
+    /// Those that it lists, by their `Seq`, where they have one.
+    pub entries: Vec<Option<String>>,
 }
 
 /// What comes out of an answer with media, in its order.

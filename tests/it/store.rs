@@ -492,7 +492,10 @@ async fn keeps_each_attempt_once(store: &dyn Store) {
     assert!(!store.advance("ledger", 1, ProgressRow::pending(), stale).await.expect("answers"));
     let charges = store.charges("1", 5_000, 5_001).await.expect("answers");
     let token_hash = b"hash of ledger".to_vec();
-    assert_eq!(charges, [ChargeRow { verification_id: "ledger".into(), token_hash, charges: 2 }]);
+    assert_eq!(
+        charges,
+        [ChargeRow { verification_id: "ledger".into(), token_hash, seqs: vec!["1".into(), "2".into()] }]
+    );
     assert!(store.charges("1", 5_001, 9_000).await.expect("answers").is_empty());
     assert!(store.charges("2", 0, 9_000).await.expect("answers").is_empty());
 }

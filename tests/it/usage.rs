@@ -1,6 +1,7 @@
 //! What verifications cost, by our ledger and by the vendor's.
 
 use crate::harness::{FINANCE, LOANS, ORDERS, World, bearing, invalid, refused, succeeded};
+use crate::scripted_vendor::ScriptedVendor;
 use faceid_gateway::grpc::pb::{
     GetUsageRequest, ReconcileUsageRequest, ReconcileUsageResponse, UsageRow, usage_service_client::UsageServiceClient,
 };
@@ -108,4 +109,32 @@ async fn reconciling_needs_the_right_admin_and_a_flow() {
     let world = World::start().await;
     assert_eq!(refused(reconcile(&world, ORDERS, "2026-03-01", "onboarding").await).code, Code::PermissionDenied);
     assert_eq!(refused(reconcile(&world, FINANCE, "yesterday", "nope").await), invalid(&["date", "flow"]));
+}
+
+#[tokio::test]
+async fn the_same_number_of_other_charges_is_a_difference() {
+    let vendor = ScriptedVendor::start().await;
+    let world = vendor.world().await;
+    let date = today(&world);
+    let created = world.created().await;
+    vendor.finds(json!({
+        "Text": { "ErrCode": 0, "LivenessDetail": [{ "Seq": "seq-1", "Errcode": 0, "IsNeedCharge": true }] },
+        "IsVerifyIntention": false,
+    }));
+    assert_eq!(world.state(&created.id).await, "PASSED");
+    let bill = |seq: &str| {
+        json!({ "HasNextPage": false, "WeChatBillDetails": [
+            { "BizToken": created.token, "ChargeCount": "1", "ChargeDetails": [{ "Seq": seq, "ErrorCode": "0" }] },
+        ] })
+    };
+    vendor.says("GetWeChatBillDetails", bill("seq-1"));
+    assert_eq!(succeeded(reconcile(&world, FINANCE, &date, "onboarding").await).agreeing, 1);
+
+    vendor.says("GetWeChatBillDetails", bill("seq-2"));
+    let compared = succeeded(reconcile(&world, FINANCE, &date, "onboarding").await);
+    assert_eq!((compared.our_charges, compared.vendor_charges, compared.agreeing), (1, 1, 0));
+    let [difference] = &compared.differences[..] else { panic!("{}", compared.differences.len()) };
+    assert_eq!(difference.verification_id, created.id);
+    assert_eq!(difference.only_ours, ["seq-1"]);
+    assert_eq!(difference.only_vendors, ["seq-2"]);
 }

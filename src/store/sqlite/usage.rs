@@ -47,16 +47,19 @@ pub(super) fn charges(
 ) -> rusqlite::Result<Vec<ChargeRow>> {
     connection
         .prepare_cached(
-            "SELECT v.id, v.token_hash, count(*) AS charges FROM attempts a JOIN verifications v \
+            "SELECT v.id, v.token_hash, a.seq FROM attempts a JOIN verifications v \
              ON v.id = a.verification_id WHERE v.rule_id = ?1 AND a.charged = 1 AND coalesce(a.at_ms, v.created_at_ms) >= ?2 AND coalesce(a.at_ms, v.created_at_ms) < ?3 \
-             GROUP BY v.id ORDER BY v.id",
+             ORDER BY v.id, a.seq",
         )?
         .query_map(params![rule_id, from_ms, before_ms], |row| {
-            Ok(ChargeRow {
-                verification_id: row.get("id")?,
-                token_hash: row.get("token_hash")?,
-                charges: row.get("charges")?,
-            })
+            Ok((row.get("id")?, row.get("token_hash")?, row.get("seq")?))
         })?
-        .collect()
+        .try_fold(Vec::new(), |mut rows: Vec<ChargeRow>, attempt| {
+            let (verification_id, token_hash, seq): (String, Vec<u8>, String) = attempt?;
+            match rows.last_mut().filter(|row| row.verification_id == verification_id) {
+                Some(row) => row.seqs.push(seq),
+                None => rows.push(ChargeRow { verification_id, token_hash, seqs: vec![seq] }),
+            }
+            Ok(rows)
+        })
 }

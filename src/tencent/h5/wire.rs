@@ -103,23 +103,6 @@ pub struct GetWeChatBillDetailsRequest<'a> {
     pub rule_id: &'a str,
 }
 
-/// A page of the ledger.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct GetWeChatBillDetailsResponse {
-    pub has_next_page: Option<bool>,
-    pub next_cursor: Option<i64>,
-    pub we_chat_bill_details: Option<Vec<WeChatBillDetail>>,
-}
-
-/// Charges of a token. What they were for is not read: our own ledger has it.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct WeChatBillDetail {
-    pub biz_token: Option<String>,
-    pub charge_count: Option<u64>,
-}
-
 /// How encrypted fields were encrypted (document 47180).
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
