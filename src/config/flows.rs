@@ -84,7 +84,7 @@ impl Default for Flow {
 #[serde(rename_all = "snake_case")]
 enum Requirement {
     Name,
-    IdDocument,
+    IdNumber,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
@@ -155,7 +155,7 @@ impl Flow {
             comparison: comparison?,
             requires: Demands {
                 name: self.requires.contains(&Requirement::Name),
-                id_number: self.requires.contains(&Requirement::IdDocument),
+                id_number: self.requires.contains(&Requirement::IdNumber),
             },
             intention: self.intention,
             redirect_allow,
