@@ -17,8 +17,8 @@
 //! serve      → grpc, http, listen, process, worker, app, auth, reload, config, telemetry, credential, tencent, vault, store, evidence, webhook, domain
 //! doctor     → app, config, credential, tencent, vault, store, evidence, domain
 //! config     → grpc, auth, listen, reload, telemetry, credential, tencent, vault, evidence, webhook, domain
-//! grpc       → app, auth, listen, shares, reload, domain
-//! http       → app, listen, domain
+//! grpc       → app, auth, tencent, listen, shares, reload, domain
+//! http       → app, tencent, listen, domain
 //! worker     → app, store, domain
 //! app        → credential, tencent, vault, store, evidence, webhook, domain
 //! credential → tencent, vault, store, domain

@@ -2,6 +2,7 @@
 
 use super::{
     App, Error,
+    evidence::Evidence,
     fetch_evidence::{blob_key, place},
 };
 use crate::{
@@ -12,7 +13,6 @@ use crate::{
         ids::{EvidenceId, VerificationId},
     },
     evidence::GetError,
-    store::row::EvidenceRow,
 };
 use axum::body::Bytes;
 use futures_util::stream::BoxStream;
@@ -30,7 +30,7 @@ impl App {
         caller: &Caller,
         unverified_verification_id: &str,
         unverified_evidence_id: &str,
-    ) -> Result<(EvidenceRow, EvidenceBytes), Error> {
+    ) -> Result<(Evidence, EvidenceBytes), Error> {
         self.require(caller, Right::Evidence)?;
         let mut faults = Faults::default();
         let verification_id = faults.check("verification_id", VerificationId::parse(unverified_verification_id));
@@ -46,6 +46,6 @@ impl App {
         self.audit(&caller.name, AuditAction::EvidenceDownloaded, &verification_id).await?;
         let key = blob_key(&row)?;
         let bytes = self.evidence.get(&self.keyring, place(&key), &key, sealed_key).await?;
-        Ok((row, bytes))
+        Ok((row.into(), bytes))
     }
 }

@@ -1,6 +1,6 @@
 //! Why a use case could not serve. A person who fails the check is not an error.
 
-use super::sweep_evidence::ClaimError;
+use super::claim_error::ClaimError;
 use crate::{
     credential::{CallError, CredentialError},
     domain::{caller::Right, fault::Fault, id_card_limits::LimitReached, reason::Reason, verification::AlreadyFinal},

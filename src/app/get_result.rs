@@ -1,6 +1,6 @@
 //! GetResult: where a verification stands and what the vendor found.
 
-use super::{App, Error, record::Record};
+use super::{App, Error, evidence::Evidence, record::Record};
 use crate::domain::{
     audit::AuditAction,
     caller::{Caller, Right},
@@ -42,7 +42,7 @@ pub enum ResultView {
 pub struct VerificationWithResult {
     pub verification: Verification,
     pub result: Option<VerificationResult>,
-    pub evidence: Vec<EvidenceRow>,
+    pub evidence: Vec<Evidence>,
     /// Whether evidence is still being fetched.
     pub evidence_pending: bool,
 }
@@ -83,7 +83,7 @@ impl App {
         }
         record = self.mark_result_fetched(record).await?;
         let id = record.verification.id.to_string();
-        let evidence = self.store.evidence_of(&id).await?;
+        let evidence = self.store.evidence_of(&id).await?.into_iter().map(Evidence::from).collect();
         let evidence_pending = self.store.has_job(JobKind::FetchEvidence, &id).await?;
         let result = match view {
             ResultView::Basic => None,

@@ -10,6 +10,7 @@ use crate::{
     store::row::ListFilter,
 };
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 
 const DEFAULT_PAGE: u32 = 50;
 const MAX_PAGE: u32 = 500;
@@ -51,7 +52,13 @@ impl App {
         let page_size = if request.page_size == 0 { DEFAULT_PAGE } else { request.page_size };
         let mut filter = ListFilter {
             caller: caller.name.clone(),
-            states: request.states.into_iter().map(|state| state.as_str().to_owned()).collect(),
+            states: request
+                .states
+                .into_iter()
+                .map(|state| state.as_str().to_owned())
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
             flow: request.flow,
             reference: request.reference,
             created_from_ms: request.created_from.map(Timestamp::as_millisecond),

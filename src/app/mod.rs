@@ -2,12 +2,14 @@
 
 mod audit;
 mod cancel_verification;
+mod claim_error;
 mod create_verification;
 mod credentials;
 mod deliver_due;
 mod download_evidence;
 mod error;
 mod event;
+mod evidence;
 mod fetch_evidence;
 mod flight;
 mod get_result;
@@ -26,22 +28,23 @@ mod visits;
 mod watch_verifications;
 
 pub use audit::{AuditEvent, AuditPage, AuditRequest};
+pub use claim_error::ClaimError;
 pub use create_verification::CreatedVerification;
 pub use credentials::{Credential, CredentialKeyPair, CredentialOrigin, KeyPairTest};
 pub use download_evidence::EvidenceBytes;
 pub use error::{Error, VendorFailure};
 pub use event::Event;
+pub use evidence::Evidence;
 pub use get_result::{ResultKey, ResultView, VerificationWithResult};
 pub use handle_callback::{CallbackOutcome, CallbackSource, Visitor};
 pub use key_use::{KeyFault, KeyUse, key_faults, key_use, remember_keys};
 pub use list_verifications::{ListRequest, Page};
 pub use rewrap_vault::VaultKeys;
-pub use sweep_evidence::{ClaimError, Orphans, Sweep, claim_evidence};
+pub use sweep_evidence::{Orphans, Sweep, claim_evidence};
 pub use usage::{Reconciliation, UsageDifference, UsagePage, UsageRequest, UsageRow};
 pub use visits::Visits;
 pub use watch_verifications::Watched;
 
-pub use crate::{store::row::EvidenceRow, tencent::Urgency};
 pub use flight::Flights;
 
 use crate::{

@@ -6,6 +6,7 @@
 
 use super::{
     App, Error,
+    claim_error::ClaimError,
     fetch_evidence::{blob_path, verification_of},
 };
 use crate::{
@@ -29,27 +30,6 @@ const FEW_ORPHANS: u64 = 4;
 const ORPHANS_SHARE: u64 = 4;
 /// More are not kept in memory from one run to the next.
 const MAX_ORPHANS: usize = 10_000;
-
-/// Evidence that a store cannot claim.
-#[derive(Debug, thiserror::Error)]
-pub enum ClaimError {
-    #[error(transparent)]
-    Owner(#[from] OwnerError),
-    #[error(
-        "the evidence has blobs, and store.url has none of their verifications (the first is {example}): the database was \
-         removed or replaced, or is another store's. Put back the database that belongs to the evidence, or give evidence.url \
-         a new, empty place"
-    )]
-    UnknownBlobs { example: BlobKey },
-    #[error(transparent)]
-    Store(#[from] store::Error),
-}
-
-impl From<StoreError> for ClaimError {
-    fn from(error: StoreError) -> Self {
-        Self::Owner(error.into())
-    }
-}
 
 /// Sees that the evidence is the store's, and marks it so where it has no marker yet: evidence from before there were markers is
 /// known by its blobs.

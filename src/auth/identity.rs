@@ -1,10 +1,13 @@
 //! What a client's certificate names, and from whom the word of a proxy counts.
 
-use super::{FORWARDED_CERTIFICATE, Refused, xfcc};
+use super::{refused::Refused, xfcc};
 use http::HeaderMap;
 use ipnet::IpNet;
 use std::{fmt, net::IpAddr, sync::Arc};
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
+
+/// The header in which a proxy tells of its client's certificate.
+pub(super) const FORWARDED_CERTIFICATE: &str = "x-forwarded-client-cert";
 
 /// A name in a certificate (subject alternative name).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -1,8 +1,8 @@
 //! JWTs (RFC 7519) as bearer tokens.
 
 use super::{
-    Refused,
     jwks::{self, Jwks, JwksSource},
+    refused::Refused,
 };
 use crate::domain::clock::Clock;
 use jiff::SignedDuration;

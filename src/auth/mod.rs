@@ -11,13 +11,16 @@ pub mod identity;
 pub mod jwks;
 pub mod jwt;
 pub mod quota;
+mod refused;
 mod token;
 pub mod xfcc;
+
+pub use refused::Refused;
 
 use crate::domain::{caller::Caller, clock::Clock};
 use arc_swap::ArcSwap;
 use http::{HeaderMap, header::AUTHORIZATION};
-use identity::{Identity, Peer, TrustedProxies};
+use identity::{FORWARDED_CERTIFICATE, Identity, Peer, TrustedProxies};
 use jwt::{JwtConfig, JwtVerifier};
 use quota::{CallerQuota, QuotaConfig};
 use std::{
@@ -26,9 +29,6 @@ use std::{
 };
 use token::TokenHashes;
 use tokio_util::sync::CancellationToken;
-
-/// The header in which a proxy tells of its client's certificate.
-const FORWARDED_CERTIFICATE: &str = "x-forwarded-client-cert";
 
 /// How callers show who they are. At least one mode is on.
 #[derive(Clone, Debug, Default)]
@@ -49,39 +49,6 @@ pub struct KnownCaller {
     /// What its certificates name.
     pub identities: Vec<Identity>,
     pub quota: QuotaConfig,
-}
-
-/// A call that is not served.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// The call shows nothing of a caller. The text says what it may show.
-    #[error("{0}")]
-    Nothing(String),
-    /// It shows what cannot be believed: it is malformed, forged, over or not yet valid. The text says nothing of what was shown.
-    #[error("{0}")]
-    Invalid(String),
-    /// It shows what is no caller's.
-    #[error("{0}")]
-    Unknown(&'static str),
-    /// There are no keys to verify a JWT with, which is not the caller's fault.
-    #[error("the keys of the JWTs' issuer could not be fetched yet: try again")]
-    KeysUnavailable,
-}
-
-impl Refused {
-    fn because(problem: impl Into<String>) -> Self {
-        Self::Invalid(problem.into())
-    }
-
-    /// A short name for metrics.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Nothing(_) => "nothing_shown",
-            Self::Invalid(_) => "invalid",
-            Self::Unknown(_) => "unknown",
-            Self::KeysUnavailable => "keys_unavailable",
-        }
-    }
 }
 
 /// A caller that was found, and what is left of its quota.

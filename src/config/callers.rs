@@ -1,7 +1,6 @@
 //! Callers: `[[callers]]`.
 
 use super::{
-    CallerConfig,
     auth::Authentication,
     secret,
     types::{Int, OneOrMore, Secret},
@@ -24,6 +23,14 @@ use std::{
     fmt::Display,
     num::NonZeroU32,
 };
+
+/// A service that may call.
+#[derive(Clone, Debug)]
+pub struct CallerConfig {
+    pub known: KnownCaller,
+    /// Where the caller wants its events.
+    pub webhook: Option<Endpoint>,
+}
 
 /// Services that may call. At least one is needed, unless auth.mode is none. They are read again
 /// when this file changes, without a restart, except for their webhooks. Each needs a token, a

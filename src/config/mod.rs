@@ -48,8 +48,10 @@ use std::{
 use types::OneOrMore;
 use url::Url;
 
+pub use callers::CallerConfig;
 pub use credentials::CredentialConfig;
 pub use schema::{default_file, json_schema};
+pub use value::StoreUrl;
 
 /// Everything that can be set, checked.
 pub struct Config {
@@ -92,12 +94,6 @@ pub struct Config {
     pub callers: Vec<CallerConfig>,
 }
 
-/// Where the store is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreUrl {
-    Sqlite(PathBuf),
-}
-
 /// How a stop goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainConfig {
@@ -112,14 +108,6 @@ pub struct DrainConfig {
 pub struct LogConfig {
     pub filter: String,
     pub format: LogFormat,
-}
-
-/// A service that may call.
-#[derive(Clone, Debug)]
-pub struct CallerConfig {
-    pub known: KnownCaller,
-    /// Where the caller wants its events.
-    pub webhook: Option<Endpoint>,
 }
 
 /// The environment's variables for [`Config::load`]. A value that is not UTF-8 is kept as far as it

@@ -1,6 +1,5 @@
 //! Values of the configuration, read from text: each says what is wrong, for a fault.
 
-use super::StoreUrl;
 use crate::domain::{
     fault::Faults,
     ids::{VerificationId, check_name},
@@ -9,6 +8,12 @@ use crate::domain::{
 use secrecy::{ExposeSecret, SecretString};
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 use url::{Host, Url};
+
+/// Where the store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    Sqlite(PathBuf),
+}
 
 /// A setting that may be left out; an empty text is as good as none, so that a variable can unset
 /// what the file sets.

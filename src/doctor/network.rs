@@ -1,6 +1,9 @@
 //! The way to an endpoint of the vendor, step by step on one connection: DNS, TCP, TLS, and the vendor's clock.
 
-use super::{Finding, Status, tls};
+use super::{
+    finding::{Finding, Status},
+    tls,
+};
 use crate::{
     domain::clock::Clock,
     tencent::{ClientConfig, host_header},

@@ -1,6 +1,6 @@
 //! The store, the keys that its values are sealed with, and the place of the evidence.
 
-use super::{Finding, Status};
+use super::finding::{Finding, Status};
 use crate::{
     app::{KeyFault, key_faults, key_use},
     config::StoreUrl,

@@ -1,7 +1,7 @@
 //! A TLS handshake that remembers what the other side showed, also when that is not trusted. Trust is what the client of the
 //! vendor trusts: the machine's CA certificates, and those of tencent.ca_file.
 
-use super::{Finding, Status};
+use super::finding::{Finding, Status};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use rustls::{

@@ -1,6 +1,6 @@
 //! What decides whether a person can be verified, and cannot be seen from here.
 
-use super::{Finding, Status};
+use super::finding::{Finding, Status};
 use crate::domain::flow::{AccessMode, Flows};
 use url::Url;
 

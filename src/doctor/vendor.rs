@@ -1,6 +1,6 @@
 //! Credentials, RuleIds and the quota, by calls that are free and harmless.
 
-use super::{Finding, Status};
+use super::finding::{Finding, Status};
 use crate::{
     config::CredentialConfig,
     credential::{CredentialError, CredentialVault, SourceKind, ask_source},

@@ -1,6 +1,6 @@
 //! Where events are sent: whether the names lead somewhere. Nothing is sent.
 
-use super::{Finding, Status};
+use super::finding::{Finding, Status};
 use crate::config::CallerConfig;
 use std::time::Duration;
 

@@ -2,9 +2,9 @@
 
 use super::{
     caller::caller_of,
-    convert::{optional_time, timestamp},
     pb,
     status::status,
+    time::{optional_time, timestamp},
 };
 use crate::{
     app::{App, AuditEvent, AuditRequest, Error},

@@ -4,12 +4,12 @@ use super::{
     convert_result::verification_result,
     pb,
     status::{invalid, status},
+    time::{optional_time, timestamp},
 };
 use crate::{
     app::{
-        CallbackOutcome, CallbackSource, CreatedVerification, Error, Event, EvidenceRow, ListRequest, Page,
-        Reconciliation, ResultKey, ResultView, UsageDifference, UsagePage, UsageRequest, UsageRow,
-        VerificationWithResult, Watched,
+        CallbackOutcome, CallbackSource, CreatedVerification, Error, Event, Evidence, ListRequest, Page, ResultKey,
+        ResultView, VerificationWithResult, Watched,
     },
     domain::{
         event::EventKind,
@@ -24,15 +24,12 @@ use crate::{
         verification::{StateName, Verification},
     },
 };
-use jiff::Timestamp;
 use std::time::Duration;
 use strum::VariantArray;
 use tonic::Status;
 
 /// More than there are, for callers that know of later ones.
 const MAX_STATES: usize = 16;
-/// The last second that a timestamp of the contract can name: 9999-12-31T23:59:59Z.
-const LAST_SECOND: i64 = 253_402_300_799;
 /// The longest time that a GetResult waits.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
@@ -156,8 +153,8 @@ pub(super) fn result_response(told: VerificationWithResult) -> pb::GetResultResp
 }
 
 /// Also the first message of a download.
-pub(super) fn evidence(row: EvidenceRow) -> pb::Evidence {
-    let kind = match row.kind.parse::<MediaKind>().ok() {
+pub(super) fn evidence(evidence: Evidence) -> pb::Evidence {
+    let kind = match evidence.kind {
         None => pb::EvidenceKind::Unspecified,
         Some(MediaKind::BestFrame) => pb::EvidenceKind::BestFrame,
         Some(MediaKind::IdCardFront) => pb::EvidenceKind::IdCardFront,
@@ -171,17 +168,16 @@ pub(super) fn evidence(row: EvidenceRow) -> pb::Evidence {
         Some(MediaKind::IntentionAudio) => pb::EvidenceKind::IntentionAudio,
         Some(MediaKind::IntentionScreenshot) => pb::EvidenceKind::IntentionScreenshot,
     };
-    let time = |ms: i64| Timestamp::from_millisecond(ms).ok().map(timestamp);
     pb::Evidence {
-        evidence_id: row.id,
+        evidence_id: evidence.id,
         kind: kind.into(),
-        position: row.position,
-        attempt_sequence_id: row.attempt_seq.unwrap_or_default(),
-        content_type: row.content_type,
-        size_bytes: row.size_bytes,
-        sha256: row.sha256.unwrap_or_default(),
-        store_time: time(row.stored_at_ms),
-        erase_time: row.erased_at_ms.and_then(time),
+        position: evidence.position,
+        attempt_sequence_id: evidence.attempt_seq.unwrap_or_default(),
+        content_type: evidence.content_type,
+        size_bytes: evidence.size_bytes,
+        sha256: evidence.sha256.unwrap_or_default(),
+        store_time: evidence.stored_at.map(timestamp),
+        erase_time: evidence.erased_at.map(timestamp),
     }
 }
 
@@ -259,49 +255,6 @@ pub(super) fn cancel_response(canceled: Verification) -> pb::CancelVerificationR
 
 pub(super) fn redact_response(redacted: Verification) -> pb::RedactVerificationResponse {
     pb::RedactVerificationResponse { verification: Some(verification(redacted)) }
-}
-
-pub(super) fn usage_request(request: pb::GetUsageRequest) -> UsageRequest {
-    UsageRequest {
-        first_date: request.first_date,
-        last_date: request.last_date,
-        caller: request.caller,
-        flow: request.flow,
-        page_size: request.page_size,
-        page_token: request.page_token,
-    }
-}
-
-pub(super) fn usage_response(page: UsagePage) -> pb::GetUsageResponse {
-    let row = |row: UsageRow| pb::UsageRow {
-        date: row.day.to_string(),
-        caller: row.caller,
-        flow: row.flow,
-        verifications: row.verifications,
-        attempts: row.attempts,
-        charged_attempts: row.charged_attempts,
-    };
-    pb::GetUsageResponse {
-        rows: page.rows.into_iter().map(row).collect(),
-        next_page_token: page.next_page_token.unwrap_or_default(),
-    }
-}
-
-pub(super) fn reconciliation_response(compared: Reconciliation) -> pb::ReconcileUsageResponse {
-    let difference = |difference: UsageDifference| pb::UsageDifference {
-        verification_id: difference.verification_id.unwrap_or_default(),
-        biz_token_tail: difference.token_tail.unwrap_or_default(),
-        our_charges: difference.our_charges,
-        vendor_charges: difference.vendor_charges,
-        only_ours: difference.only_ours,
-        only_vendors: difference.only_vendors,
-    };
-    pb::ReconcileUsageResponse {
-        our_charges: compared.our_charges,
-        vendor_charges: compared.vendor_charges,
-        agreeing: compared.agreeing,
-        differences: compared.differences.into_iter().map(difference).collect(),
-    }
 }
 
 fn state(state: StateName) -> pb::VerificationState {
@@ -384,22 +337,6 @@ fn advice(advice: Advice) -> pb::Advice {
     }
 }
 
-pub(super) fn optional_time(
-    field: &str,
-    time: Option<prost_types::Timestamp>,
-    faults: &mut Faults,
-) -> Option<Timestamp> {
-    let prost_types::Timestamp { seconds, nanos } = time?;
-    // The last hours of the year 9999 are beyond what we reckon with, and after everything that is.
-    let is_last = (Timestamp::MAX.as_second()..=LAST_SECOND).contains(&seconds) && (0..1_000_000_000).contains(&nanos);
-    let time = if is_last { Ok(Timestamp::MAX) } else { Timestamp::new(seconds, nanos) };
-    faults.check(field, time.map_err(|_| "is not a time".to_owned()))
-}
-
-pub(super) fn timestamp(at: Timestamp) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -410,18 +347,5 @@ mod tests {
         assert_eq!(of(vec![2, 1, 2, 1]).unwrap().states, [StateName::Passed, StateName::Pending]);
         assert!(of(vec![1; MAX_STATES + 1]).is_err());
         assert!(of(vec![77]).is_err());
-    }
-
-    #[test]
-    fn times_reach_to_the_end_of_the_year_9999() {
-        let read = |seconds, nanos| {
-            let mut faults = Faults::default();
-            optional_time("at", Some(prost_types::Timestamp { seconds, nanos }), &mut faults)
-        };
-        assert_eq!(read(0, 5), Timestamp::new(0, 5).ok());
-        assert_eq!(read(LAST_SECOND, 999_999_999), Some(Timestamp::MAX));
-        for (seconds, nanos) in [(LAST_SECOND + 1, 0), (LAST_SECOND, 1_000_000_000), (i64::MAX, 0), (i64::MIN, 0)] {
-            assert_eq!(read(seconds, nanos), None, "{seconds} {nanos}");
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! From the domain's result to the contract's.
 
-use super::{convert::timestamp, pb};
+use super::{pb, time::timestamp};
 use crate::domain::{
     intention::IntentionMode,
     result::{self, LivenessAttempt, VerificationResult},

@@ -2,9 +2,9 @@
 
 use super::{
     caller::caller_of,
-    convert::timestamp,
     pb,
     status::{invalid, status},
+    time::timestamp,
 };
 use crate::{
     app::{App, Credential, CredentialKeyPair, CredentialOrigin, KeyPairTest},

@@ -1,6 +1,6 @@
 //! Health follows the store: a gateway that cannot write takes no calls.
 
-use super::HEALTH_NAMES;
+use super::contract::service_names;
 use crate::app::App;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -40,7 +40,8 @@ pub async fn follow_store(app: Arc<App>, health: HealthReporter) {
 
 /// The same for all services.
 pub async fn set(health: &HealthReporter, status: ServingStatus) {
-    for service in HEALTH_NAMES {
+    // The empty name is the process.
+    for service in service_names().into_iter().chain([String::new()]) {
         health.set_service_status(service, status).await;
     }
 }

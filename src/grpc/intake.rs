@@ -395,7 +395,7 @@ mod tests {
 
     #[test]
     fn shapes_are_those_of_the_contract() {
-        let set = FileDescriptorSet::decode(super::super::DESCRIPTORS).unwrap();
+        let set = FileDescriptorSet::decode(crate::grpc::DESCRIPTORS).unwrap();
         let mut methods = 0;
         for file in &set.file {
             for service in &file.service {

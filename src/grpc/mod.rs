@@ -3,6 +3,7 @@
 mod audit_service;
 mod body;
 mod caller;
+mod contract;
 mod convert;
 mod convert_result;
 mod credential_service;
@@ -11,10 +12,12 @@ mod health_service;
 mod intake;
 mod listener;
 pub mod observe;
+pub mod pb;
 mod reflection;
 mod refusals;
 mod shares;
 mod status;
+mod time;
 pub mod tls;
 mod usage_service;
 mod vault_service;
@@ -23,6 +26,7 @@ mod vendor_errors_page;
 mod verification_service;
 
 pub use caller::Open;
+pub use contract::DESCRIPTORS;
 pub use shares::CallLimits;
 
 use crate::{app::App, auth::Authenticator, listen::Places};
@@ -42,38 +46,17 @@ use tonic::{
     codec::CompressionEncoding,
     transport::server::{Router, Server},
 };
-use tonic_health::server::HealthReporter;
+use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::layer::util::{Identity, Stack};
 use usage_service::UsageApi;
 use vault_service::VaultApi;
 use verification_service::VerificationApi;
 
-/// Generated from `proto/faceid/v1/`.
-pub mod pb {
-    #![allow(missing_docs, clippy::pedantic, reason = "generated")]
-    tonic::include_proto!("faceid.v1");
-}
-
 use pb::{
-    audit_service_server::{self, AuditServiceServer},
-    credential_service_server::{self, CredentialServiceServer},
-    usage_service_server::{self, UsageServiceServer},
-    vault_service_server::{self, VaultServiceServer},
-    verification_service_server::{self, VerificationServiceServer},
+    audit_service_server::AuditServiceServer, credential_service_server::CredentialServiceServer,
+    usage_service_server::UsageServiceServer, vault_service_server::VaultServiceServer,
+    verification_service_server::VerificationServiceServer,
 };
-
-/// The contract, as reflection serves it.
-pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/faceid_descriptor.bin"));
-
-/// The names under which health is told; the empty one is the process.
-pub const HEALTH_NAMES: [&str; 6] = [
-    "",
-    verification_service_server::SERVICE_NAME,
-    usage_service_server::SERVICE_NAME,
-    credential_service_server::SERVICE_NAME,
-    audit_service_server::SERVICE_NAME,
-    vault_service_server::SERVICE_NAME,
-];
 
 /// A connection that stays silent for the two together is closed.
 const PING_INTERVAL: Duration = Duration::from_secs(60);
@@ -113,11 +96,9 @@ pub async fn server(
     let audit = AuditServiceServer::new(AuditApi::new(Arc::clone(&app))).send_compressed(CompressionEncoding::Gzip);
     let vault = VaultServiceServer::new(VaultApi::new(app)).send_compressed(CompressionEncoding::Gzip);
     let health = HealthReporter::new();
-    health.set_serving::<VerificationServiceServer<VerificationApi>>().await;
-    health.set_serving::<UsageServiceServer<UsageApi>>().await;
-    health.set_serving::<CredentialServiceServer<CredentialApi>>().await;
-    health.set_serving::<AuditServiceServer<AuditApi>>().await;
-    health.set_serving::<VaultServiceServer<VaultApi>>().await;
+    for service in contract::service_names() {
+        health.set_service_status(service, ServingStatus::Serving).await;
+    }
     let reflected = [
         DESCRIPTORS,
         tonic_health::pb::FILE_DESCRIPTOR_SET,

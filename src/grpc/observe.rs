@@ -312,7 +312,7 @@ mod tests {
     async fn a_deadline_that_ends_first_is_told_as_such() {
         let never =
             tower::service_fn(|_request: Request<Body>| std::future::pending::<Result<Response<Body>, Status>>());
-        let layer = ObserveLayer::new(&[super::super::DESCRIPTORS], TaskTracker::new()).unwrap();
+        let layer = ObserveLayer::new(&[crate::grpc::DESCRIPTORS], TaskTracker::new()).unwrap();
         let answer = layer.layer(never).call(request("20m")).await.unwrap();
         assert_eq!(code_in(answer.headers()), Some(Code::DeadlineExceeded));
         let status = Status::from_header_map(answer.headers()).unwrap();
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn methods_that_do_not_exist_share_a_name() {
-        let methods = Methods::of(&[super::super::DESCRIPTORS]).unwrap();
+        let methods = Methods::of(&[crate::grpc::DESCRIPTORS]).unwrap();
         let known = "faceid.v1.VerificationService/GetResult";
         assert_eq!(&*methods.name(&format!("/{known}")), known);
         for junk in ["/faceid.v1.VerificationService/Junk", "/", "", "/a/b/c"] {
@@ -353,7 +353,7 @@ mod tests {
             tower::service_fn(|_request: Request<Body>| -> std::future::Ready<Result<Response<Body>, Status>> {
                 panic!("begun")
             });
-        let layer = ObserveLayer::new(&[super::super::DESCRIPTORS], TaskTracker::new()).unwrap();
+        let layer = ObserveLayer::new(&[crate::grpc::DESCRIPTORS], TaskTracker::new()).unwrap();
         for timeout in ["0m", "1n", "5m"] {
             let answer = layer.layer(begun).call(request(timeout)).await.unwrap();
             assert_eq!(code_in(answer.headers()), Some(Code::DeadlineExceeded), "{timeout}");
@@ -367,7 +367,7 @@ mod tests {
             let answer = Response::new(Body::new(http_body_util::StreamBody::new(frames)));
             std::future::ready(Ok::<_, Status>(answer))
         });
-        let layer = ObserveLayer::new(&[super::super::DESCRIPTORS], TaskTracker::new()).unwrap();
+        let layer = ObserveLayer::new(&[crate::grpc::DESCRIPTORS], TaskTracker::new()).unwrap();
         let mut answer = layer.layer(endless).call(request("2S")).await.unwrap();
         let trailers = answer.body_mut().frame().await.unwrap().unwrap().into_trailers().unwrap();
         assert_eq!(code_in(&trailers), Some(Code::DeadlineExceeded));

@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn every_symbol_is_found_in_its_file() {
-        let files = Files::of(&[super::super::DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET]).unwrap();
+        let files = Files::of(&[crate::grpc::DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET]).unwrap();
         for symbol in [
             "faceid.v1.VerificationService",
             "faceid.v1.VerificationService.GetResult",

@@ -1,6 +1,6 @@
 //! `faceid.v1.VaultService`.
 
-use super::{caller::caller_of, convert::timestamp, pb, status::status};
+use super::{caller::caller_of, pb, status::status, time::timestamp};
 use crate::app::{App, KeyUse};
 use jiff::Timestamp;
 use std::sync::Arc;

@@ -1,7 +1,10 @@
 //! `faceid.v1.VerificationService`.
 
 use super::{caller::caller_of, convert, observe::time_left, pb, shares::CallShares, status::status};
-use crate::app::{App, Error, Urgency, Visitor};
+use crate::{
+    app::{App, Error, Visitor},
+    tencent::Urgency,
+};
 use futures_util::{
     Stream, StreamExt,
     stream::{self, BoxStream},

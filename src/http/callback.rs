@@ -1,8 +1,9 @@
 //! `GET /callback`: the user's browser comes back from the vendor, and is sent on.
 
 use crate::{
-    app::{App, CallbackSource, Error, Urgency, Visitor},
+    app::{App, CallbackSource, Error, Visitor},
     domain::reason::Page,
+    tencent::Urgency,
 };
 use axum::{
     extract::{RawQuery, State},

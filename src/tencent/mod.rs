@@ -36,7 +36,6 @@ pub use h5::{
     media::MediaStream,
     probe::{KeyVerdict, RuleVerdict},
 };
-pub use options::{CallOptions, ClientConfig, Urgency};
+pub use options::{ActionQuotas, CallOptions, ClientConfig, Urgency};
 pub use product::Products;
-pub use quota::ActionQuotas;
 pub use terms::{CardWarnings, Charge, MediaEvent, Opened};

@@ -1,6 +1,5 @@
 //! How the vendor is reached, and how much is asked of it.
 
-use super::quota::ActionQuotas;
 use rustls::pki_types::CertificateDer;
 use secrecy::SecretString;
 use std::time::Duration;
@@ -32,6 +31,24 @@ pub struct ClientConfig {
     pub max_in_flight: usize,
     /// Calls a second of an account to each action.
     pub quotas: ActionQuotas,
+}
+
+/// Calls a second of an account to each action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActionQuotas {
+    pub detect_auth: u32,
+    pub get_detect_info_enhanced: u32,
+    pub get_wechat_bill_details: u32,
+}
+
+impl ActionQuotas {
+    pub(super) fn per_second(self, action: &str) -> u32 {
+        match action {
+            "DetectAuth" => self.detect_auth,
+            "GetWeChatBillDetails" => self.get_wechat_bill_details,
+            _ => self.get_detect_info_enhanced,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,10 @@
 //! shrinks, and grows back while calls are answered. Replicas of one account each have a bucket: what splits the account's
 //! limit between them goes into [`State::limit`], which is asked anew for every token.
 
-use super::{error::ErrorKind, options::Urgency};
+use super::{
+    error::ErrorKind,
+    options::{ActionQuotas, Urgency},
+};
 use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::{HashMap, VecDeque},
@@ -34,24 +37,6 @@ const LEAST: f64 = 0.05;
 /// What comes back of what is configured, and how often, while calls are answered.
 const GROW: f64 = 0.02;
 const GROW_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Calls a second of an account to each action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ActionQuotas {
-    pub detect_auth: u32,
-    pub get_detect_info_enhanced: u32,
-    pub get_wechat_bill_details: u32,
-}
-
-impl ActionQuotas {
-    fn per_second(self, action: &str) -> u32 {
-        match action {
-            "DetectAuth" => self.detect_auth,
-            "GetWeChatBillDetails" => self.get_wechat_bill_details,
-            _ => self.get_detect_info_enhanced,
-        }
-    }
-}
 
 /// The buckets of all accounts and actions.
 pub(super) struct Quotas {

@@ -219,33 +219,40 @@ fn rooms_import_what_is_drawn_and_nothing_else() {
     }
 }
 
+/// Rooms whose files still import each other in circles: to be opened, and then taken out of here.
+const IN_CIRCLES: [&str; 1] = ["simulator"];
+
 #[test]
 fn no_files_import_each_other_in_a_circle() {
     let house = House::read();
     let needs = house.needs();
-    let mut circles = Vec::new();
-    let mut left: BTreeSet<&Module> = needs.keys().copied().collect();
-    // What needs nothing that is left is in no circle, nor is what nothing that is left needs.
-    loop {
-        let is_loose = |module: &&Module| {
-            let needs_one = needs[module].iter().any(|other| left.contains(other));
-            let is_needed = left.iter().any(|other| needs[other].contains(*module));
-            !needs_one || !is_needed
-        };
-        let loose: Vec<&Module> = left.iter().copied().filter(is_loose).collect();
-        if loose.is_empty() {
-            break;
+    let reached_from = |start: &Module| {
+        let (mut reached, mut left) = (BTreeSet::new(), vec![start]);
+        while let Some(module) = left.pop() {
+            for other in &needs[module] {
+                if reached.insert(other) {
+                    left.push(other);
+                }
+            }
         }
-        loose.iter().for_each(|module| {
-            left.remove(module);
-        });
-    }
-    for module in &left {
-        let others: Vec<String> =
-            needs[module].iter().filter(|other| left.contains(other)).map(|other| house.path(other)).collect();
-        circles.push(format!("{} imports {}", house.path(module), others.join(", ")));
-    }
+        reached
+    };
+    let in_circle: BTreeSet<&Module> =
+        needs.keys().copied().filter(|module| reached_from(module).contains(module)).collect();
+    let is_known = |module: &&&Module| module.first().is_some_and(|room| IN_CIRCLES.contains(&room.as_str()));
+    let circles: Vec<String> = in_circle
+        .iter()
+        .filter(|module| !is_known(module))
+        .map(|module| {
+            let others = needs[*module].iter().filter(|other| in_circle.contains(other));
+            let others: Vec<String> = others.map(|other| house.path(other)).collect();
+            format!("{} imports {}", house.path(module), others.join(", "))
+        })
+        .collect();
     assert!(circles.is_empty(), "files in circles\n{}", circles.join("\n"));
+    for room in IN_CIRCLES {
+        assert!(in_circle.iter().any(|module| module.first().is_some_and(|first| first == room)), "{room} is open now");
+    }
 }
 
 #[test]

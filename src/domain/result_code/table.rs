@@ -1,6 +1,6 @@
 //! The vendor's codes (document 103606), and the gateway's own.
 
-use super::{Advice as A, INTENTION_MODE_DIFFERS, INTENTION_STEP_OFF, Stage as S};
+use super::kinds::{Advice as A, INTENTION_MODE_DIFFERS, INTENTION_STEP_OFF, Stage as S};
 use crate::domain::intention::IntentionMode;
 
 /// A code and what it says.

@@ -1,0 +1,4 @@
+//! Generated from `proto/faceid/v1/`.
+#![allow(missing_docs, clippy::pedantic, reason = "generated")]
+
+tonic::include_proto!("faceid.v1");
