@@ -81,13 +81,21 @@ impl Gateway {
     /// # Errors
     /// When the store, the vault, a credential or a listener fails: the error says which and what to do.
     pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let store = open_store(&config.store)?;
+        Self::start_on(store, config, clock).await
+    }
+
+    /// On a store that is open: replicas of one process share it.
+    ///
+    /// # Errors
+    /// See [`Gateway::start`].
+    pub async fn start_on(store: Arc<dyn Store>, config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let metrics = telemetry::metrics_handle();
         let stopping = CancellationToken::new();
         // Certificates that are not valid now are found before anything is written.
         let tls = config.grpc_tls.map(|tls| ServerTls::start(tls, Arc::clone(&clock), stopping.clone()));
         let tls = tls.transpose().context("grpc.tls")?;
         let evidence = EvidenceStore::open(&config.evidence_url).context("evidence.url")?;
-        let store = open_store(&config.store)?;
         check_evidence_is_ours(&*store, &evidence).await?;
         let keyring = Arc::new(config.keyring);
         check_keyring(&keyring, &*store).await?;
@@ -106,6 +114,7 @@ impl Gateway {
         let app = Arc::new(App {
             tencent: Products::new(client, config.field_encryption),
             clock,
+            identity: store.identity().await?,
             store,
             keyring,
             credentials,

@@ -15,6 +15,8 @@ use jiff::Timestamp;
 
 const DEFAULT_PAGE: u32 = 100;
 const MAX_PAGE: u32 = 1000;
+/// What is wrong with such a token.
+pub(super) const FOREIGN_PAGE_TOKEN: &str = "was not given by this gateway for this caller and filter, or before a restore of its store: list from the first page";
 
 /// Which events. Empty texts mean all.
 #[derive(Default)]
@@ -77,13 +79,13 @@ impl App {
             before_seq: None,
             limit: 0,
         };
-        // Bound to caller and filter: a token cannot be carried elsewhere.
-        let context = format!("audit {} {filter:?}", caller.name);
+        // Bound to store, caller and filter: a token cannot be carried elsewhere.
+        let context = format!("audit {} {} {filter:?}", self.identity, caller.name);
         if !request.page_token.is_empty() {
             let place = self.keyring.read_cursor(&context, &request.page_token);
             match place.and_then(|place| place.try_into().ok()) {
                 Some(place) => filter.before_seq = Some(i64::from_be_bytes(place)),
-                None => faults.add("page_token", "was not given by this gateway for this caller and filter"),
+                None => faults.add("page_token", FOREIGN_PAGE_TOKEN),
             }
         }
         let faults = faults.into_vec();

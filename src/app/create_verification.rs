@@ -13,7 +13,7 @@ use crate::{
         ids::{BizToken, VerificationId},
         key_pair::KeyPair,
         new_verification::{NewVerification, UnverifiedRequest},
-        verification::Verification,
+        verification::{RESULT_LIFETIME, TOKEN_LIFETIME, Verification},
     },
     store::{
         Creation,
@@ -86,7 +86,7 @@ impl App {
         let record = Record::open(&self.keyring, VerificationRow::new(made.clone()))?;
         let mut effects = Effects {
             audit: vec![self.audit_event(&caller, AuditAction::Created, &id)],
-            jobs: vec![self.settle_job(&id, session.created_at)],
+            jobs: vec![self.settle_job(&id, session.created_at, session.expires_at)],
             ..Effects::default()
         };
         self.announce(&mut effects, &record.verification, EventKind::Created, session.created_at);
@@ -123,7 +123,15 @@ impl App {
         let open = |pair: Arc<KeyPair>| async move { self.tencent.open(&pair, flow, new, urgency).await };
         let Opened { token, url, request_id } = self.credentials.with_key_pair(&flow.credential, open).await?;
         // Taken after the answer: the vendor's 7,200 s began before, so by our clock they never end too early for the user.
-        Ok(VendorSession { token, url, request_id, created_at: self.clock.now() })
+        let created_at = self.clock.now();
+        Ok(VendorSession {
+            token,
+            url,
+            request_id,
+            created_at,
+            expires_at: created_at + TOKEN_LIFETIME,
+            result_until: created_at + RESULT_LIFETIME,
+        })
     }
 }
 

@@ -80,13 +80,18 @@ impl App {
         };
         let json = serde_json::to_vec(&body).expect("an event is plain data");
         // The same on every try: receivers drop what they have seen.
-        let message = Message::new(format!("evt_{}", row.seq), json).map_err(|_| Undelivered::Never)?;
+        let message = Message::new(self.event_id(row.seq), json).map_err(|_| Undelivered::Never)?;
         let sent = self.webhook_sender.send(endpoint, &message, now).await;
         slot.note(sent.as_ref().copied(), self.clock.now());
         sent.map_err(|error| {
             tracing::warn!(verification_id = %row.event.verification_id, error = %error, "webhook not delivered");
             if error.is_permanent() { Undelivered::Never } else { Undelivered::Failed }
         })
+    }
+
+    /// Another store, or the same one after a restore, gives other events the same places.
+    fn event_id(&self, seq: i64) -> String {
+        format!("evt_{}_{}_{seq}", self.identity.id.simple(), self.identity.epoch)
     }
 
     async fn put_off_delivery(&self, job: &JobRow, row: &EventRow, why: Undelivered) -> Result<(), Error> {

@@ -9,6 +9,7 @@ use crate::{
     tencent::{self, ErrorClass, catalogue},
     vault::keyring::OpenError,
 };
+use jiff::Timestamp;
 use std::{sync::Arc, time::Duration};
 
 /// One of these per failed call; the front doors translate it.
@@ -31,6 +32,12 @@ pub enum Error {
     Redacted,
     #[error("a pending verification is not redacted: cancel it first")]
     StillPending,
+    /// `list_from`: what was created since may have had the events; None where nothing tells.
+    #[error(
+        "events may be missing: the gateway's store was restored from a backup, or replaced, after this resume token was given. {}",
+        how_to_catch_up(*list_from)
+    )]
+    EventsMissing { list_from: Option<Timestamp> },
     /// The process is about to stop; another one, or this one when it is back, goes on.
     #[error("the gateway is stopping: connect again")]
     Stopping,
@@ -143,6 +150,10 @@ impl Error {
                                      repeat the call with the same request_id"
                     .into()
             }
+            ErrorKind::TooSlow => {
+                "the store was asked for more than it could find in time: narrow the time or the filter, or try again"
+                    .into()
+            }
             ErrorKind::Transient | ErrorKind::Conflict | ErrorKind::Corrupt => {
                 "the gateway's store is unavailable: try again".into()
             }
@@ -162,6 +173,7 @@ impl Error {
             Self::AlreadyFinal(_) => Reason::AlreadyFinal,
             Self::Redacted => Reason::Redacted,
             Self::StillPending => Reason::StillPending,
+            Self::EventsMissing { .. } => Reason::EventsMissing,
             Self::Stopping => Reason::Stopping,
             Self::Vendor(error) => match error.class() {
                 ErrorClass::Clock => Reason::ClockSkewed,
@@ -186,9 +198,11 @@ impl Error {
             Self::Credential(CredentialError::Unavailable { .. }) => Reason::CredentialUnavailable,
             Self::Credential(CredentialError::Store(error)) | Self::Store(error) => match error.kind {
                 ErrorKind::Corrupt => Reason::Internal,
-                ErrorKind::Transient | ErrorKind::Conflict | ErrorKind::Ambiguous | ErrorKind::Refused(_) => {
-                    Reason::StoreUnavailable
-                }
+                ErrorKind::Transient
+                | ErrorKind::Conflict
+                | ErrorKind::Ambiguous
+                | ErrorKind::TooSlow
+                | ErrorKind::Refused(_) => Reason::StoreUnavailable,
             },
             Self::Evidence(_) | Self::UnreadableEvidence(evidence::GetError::Store(_)) => Reason::StoreUnavailable,
             Self::Credential(CredentialError::Unreadable { .. } | CredentialError::Corrupt(_))
@@ -214,6 +228,13 @@ pub struct VendorFailure<'a> {
     pub retry_after: Option<Duration>,
     /// Who should do what.
     pub known: &'static catalogue::Entry,
+}
+
+fn how_to_catch_up(list_from: Option<Timestamp>) -> String {
+    match list_from {
+        Some(from) => format!("Watch without a token, and list the verifications created since {from}"),
+        None => "Watch without a token, and list all verifications that you still wait for".into(),
+    }
 }
 
 fn list(faults: &[Fault]) -> String {

@@ -10,7 +10,7 @@ use crate::{
         ids::{EvidenceId, VerificationId},
         job::JobKind,
         key_pair::KeyPair,
-        schedule::{backoff, is_forgotten},
+        schedule::backoff,
         verification::{State, Verification},
     },
     evidence::{BlobKey, PutError},
@@ -64,7 +64,7 @@ impl App {
             }
             Some(Err(error)) => {
                 self.delete_blobs_of(&rows).await?;
-                if is_forgotten(verification.created_at, now) && !error.is_clock_skew() {
+                if verification.is_forgotten(now) && !error.is_clock_skew() {
                     metrics::counter!("faceid_evidence_lost_total").increment(1);
                     tracing::error!(verification_id = %job.subject, error = %error, "evidence lost: the vendor keeps it 3 days");
                     return Ok(self.store.finish_job(job).await?);

@@ -1,7 +1,7 @@
 //! Holds the uses of each ID card against the vendor's limits, before the vendor does.
 
 use super::{App, Error};
-use crate::domain::{caller::Caller, id_card_limits::DAY, identity::IdDocument, verification::TOKEN_LIFETIME};
+use crate::domain::{caller::Caller, id_card_limits::DAY, identity::IdDocument};
 use jiff::Timestamp;
 
 impl App {
@@ -12,7 +12,7 @@ impl App {
         let Some(number) = number.filter(|_| self.id_card_limits.are_on()) else { return Ok(()) };
         let now = self.clock.now();
         let hashes = self.keyring.id_card_hashes(number);
-        let uses = self.store.id_card_uses(hashes, &caller.name, created_since_ms(now)).await?;
+        let uses = self.store.id_card_uses(hashes, &caller.name, expired_since_ms(now)).await?;
         let all_own = uses.iter().all(|one| one.is_own);
         let uses = uses.into_iter().filter_map(|one| Timestamp::from_millisecond(one.at_ms).ok()).collect();
         self.id_card_limits.check(uses, now).map_err(|reached| {
@@ -32,7 +32,7 @@ impl App {
     /// # Errors
     /// When the store fails.
     pub async fn forget_id_cards(&self) -> Result<u64, Error> {
-        let forgotten = self.store.forget_id_cards(created_since_ms(self.clock.now())).await?;
+        let forgotten = self.store.forget_id_cards(expired_since_ms(self.clock.now())).await?;
         if forgotten > 0 {
             self.store.scrub().await?;
         }
@@ -40,7 +40,7 @@ impl App {
     }
 }
 
-/// An attempt that counts may be of a verification that was created so long before it.
-fn created_since_ms(now: Timestamp) -> i64 {
-    (now - DAY - TOKEN_LIFETIME).as_millisecond()
+/// An attempt that counts may be of a verification whose token ended so long ago.
+fn expired_since_ms(now: Timestamp) -> i64 {
+    (now - DAY).as_millisecond()
 }

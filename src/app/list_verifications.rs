@@ -1,6 +1,6 @@
 //! ListVerifications: a caller's verifications, page by page.
 
-use super::{App, Error, record::Record};
+use super::{App, Error, audit::FOREIGN_PAGE_TOKEN, record::Record};
 use crate::{
     domain::{
         caller::Caller,
@@ -36,6 +36,8 @@ pub struct ListRequest {
 /// A page, and the token of the next one.
 pub struct Page {
     pub verifications: Vec<Verification>,
+    /// Ids of those on the page whose rows are damaged.
+    pub unreadable: Vec<String>,
     pub next_page_token: Option<String>,
 }
 
@@ -68,13 +70,13 @@ impl App {
             after: None,
             limit: 0,
         };
-        // Bound to caller and filter: a token cannot be carried elsewhere.
-        let context = format!("list {filter:?}");
+        // Bound to store, caller and filter: a token cannot be carried elsewhere.
+        let context = format!("list {} {filter:?}", self.identity);
         if !request.page_token.is_empty() {
             let place = self.keyring.read_cursor(&context, &request.page_token).and_then(|place| read_place(&place));
             match place {
                 Some(place) => filter.after = Some(place),
-                None => faults.add(TOKEN_FIELD, "was not given by this gateway for this caller and filter"),
+                None => faults.add(TOKEN_FIELD, FOREIGN_PAGE_TOKEN),
             }
         }
         let faults: Vec<Fault> = faults.into_vec();
@@ -85,20 +87,31 @@ impl App {
         filter.limit = page_size + 1;
         let rows = self.store.list(filter).await?;
         let mut has_more = rows.len() > page_size as usize;
-        let (mut verifications, mut last_place, mut text_bytes) = (Vec::new(), None, 0);
+        let mut page = Page { verifications: Vec::new(), unreadable: Vec::new(), next_page_token: None };
+        let (mut last_place, mut text_bytes) = (None, 0);
         for row in rows.into_iter().take(page_size as usize) {
-            let place = write_place(row.made.created_at_ms, &row.made.id);
-            let verification = Record::open(&self.keyring, row)?.verification;
-            text_bytes += text_bytes_of(&verification);
-            if text_bytes > PAGE_TEXT_BYTES && !verifications.is_empty() {
-                has_more = true;
-                break;
+            let (id, place) = (row.made.id.clone(), write_place(row.made.created_at_ms, &row.made.id));
+            match Record::open(&self.keyring, row) {
+                Ok(Record { verification, .. }) => {
+                    text_bytes += text_bytes_of(&verification);
+                    if text_bytes > PAGE_TEXT_BYTES && !page.verifications.is_empty() {
+                        has_more = true;
+                        break;
+                    }
+                    page.verifications.push(verification);
+                }
+                // One damaged row must not hide the others; nor is it left out in silence.
+                Err(error @ Error::UnreadableRow { .. }) => {
+                    metrics::counter!("faceid_unreadable_rows_total").increment(1);
+                    tracing::error!(verification_id = %id, error = %error, "a damaged row");
+                    page.unreadable.push(id);
+                }
+                Err(error) => return Err(error),
             }
-            verifications.push(verification);
             last_place = Some(place);
         }
-        let next_page_token = last_place.filter(|_| has_more).map(|place| self.keyring.write_cursor(&context, &place));
-        Ok(Page { verifications, next_page_token })
+        page.next_page_token = last_place.filter(|_| has_more).map(|place| self.keyring.write_cursor(&context, &place));
+        Ok(page)
     }
 }
 

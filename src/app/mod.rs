@@ -49,7 +49,9 @@ pub use flight::Flights;
 
 use crate::{
     credential::Credentials,
-    domain::{clock::Clock, flow::Flows, id_card_limits::IdCardLimits, schedule::PollSchedule},
+    domain::{
+        clock::Clock, flow::Flows, id_card_limits::IdCardLimits, schedule::PollSchedule, store_identity::StoreIdentity,
+    },
     evidence::EvidenceStore,
     store::Store,
     tencent::Products,
@@ -64,6 +66,8 @@ use url::Url;
 pub struct App {
     pub clock: Arc<dyn Clock>,
     pub store: Arc<dyn Store>,
+    /// Of the store.
+    pub identity: StoreIdentity,
     pub keyring: Arc<Keyring>,
     pub credentials: Credentials,
     pub evidence: EvidenceStore,

@@ -48,6 +48,10 @@ pub(super) struct VendorSession {
     pub url: Url,
     pub request_id: String,
     pub created_at: Timestamp,
+    /// Until when the vendor takes attempts.
+    pub expires_at: Timestamp,
+    /// Until when the vendor knows the result.
+    pub result_until: Timestamp,
 }
 
 /// Column `sealed_session`.
@@ -85,6 +89,8 @@ impl Record {
             id: VerificationId::parse(&made.id).map_err(|problem| corrupt("id", problem))?,
             version,
             created_at: time(made.created_at_ms).map_err(|problem| corrupt("created_at_ms", problem))?,
+            expires_at: time(made.expires_at_ms).map_err(|problem| corrupt("expires_at_ms", problem))?,
+            result_until: time(made.result_until_ms).map_err(|problem| corrupt("result_until_ms", problem))?,
             state: state(&progress).map_err(|problem| corrupt("state", problem))?,
             checked_at: optional_time(progress.checked_at_ms).map_err(|problem| corrupt("checked_at_ms", problem))?,
             last_attempt: last_attempt(&progress).map_err(|problem| corrupt("last_attempt_at_ms", problem))?,
@@ -176,6 +182,8 @@ pub(super) fn new_row(
         id_card_hash: None,
         vendor_request_id: session.request_id.clone(),
         created_at_ms: session.created_at.as_millisecond(),
+        expires_at_ms: session.expires_at.as_millisecond(),
+        result_until_ms: session.result_until.as_millisecond(),
         sealed_session: seal(keyring, &id, SESSION, &sealed_session),
         sealed_subject: seal(keyring, &id, SUBJECT, &sealed_subject),
         id,

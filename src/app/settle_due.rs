@@ -6,7 +6,7 @@ use crate::{
         event::EventKind,
         job::JobKind,
         reason::Reason,
-        schedule::{backoff, is_forgotten},
+        schedule::backoff,
         verification::{State, Verification},
     },
     store::row::{Effects, JobRow, NewJob},
@@ -25,7 +25,7 @@ impl App {
     /// When the store fails, or the row cannot be read: the job's lease ends by itself, and it is tried again.
     pub async fn settle_due(self: &Arc<Self>, job: &JobRow) -> Result<(), Error> {
         let record = self.find(&job.subject).await?;
-        let created_at = record.verification.created_at;
+        let asked_about = record.verification.clone();
         if record.verification.state.is_decided() || record.session.is_none() {
             return self.end_of_looks(job).await;
         }
@@ -38,9 +38,10 @@ impl App {
                 self.end_of_looks(job).await
             }
             // The token has ended and the answer told nothing: as good as a failure.
-            Ok(record) if was_asked_after_the_end(&record.verification) => self.put_off(job, created_at, true).await,
+            Ok(record) if was_asked_after_the_end(&record.verification) => self.put_off(job, &asked_about, true).await,
             Ok(_) => {
-                let next = self.poll_schedule.next(created_at, self.clock.now());
+                let Verification { created_at, expires_at, .. } = asked_about;
+                let next = self.poll_schedule.next(created_at, expires_at, self.clock.now());
                 Ok(self.store.put_off_job(job, next.as_millisecond(), 0).await?)
             }
             Err(error) if error.reason() == Reason::StoreUnavailable => Err(error),
@@ -51,15 +52,15 @@ impl App {
             }
             Err(error) => {
                 tracing::warn!(verification_id = %job.subject, failures = job.failures + 1, error = %error, "not settled yet");
-                self.put_off(job, created_at, !error.is_clock_skew()).await
+                self.put_off(job, &asked_about, !error.is_clock_skew()).await
             }
         }
     }
 
     /// `clock_is_right`: with a clock that is days off, every result would seem forgotten.
-    async fn put_off(&self, job: &JobRow, created_at: Timestamp, clock_is_right: bool) -> Result<(), Error> {
+    async fn put_off(&self, job: &JobRow, verification: &Verification, clock_is_right: bool) -> Result<(), Error> {
         let now = self.clock.now();
-        if clock_is_right && is_forgotten(created_at, now) {
+        if clock_is_right && verification.is_forgotten(now) {
             self.lose_result(&job.subject, now).await?;
             return self.end_of_looks(job).await;
         }
@@ -99,12 +100,12 @@ impl App {
         }
     }
 
-    /// The job that settles a verification made at `created_at`.
-    pub(super) fn settle_job(&self, id: &str, created_at: Timestamp) -> NewJob {
+    /// The job that settles a verification with a token of this time.
+    pub(super) fn settle_job(&self, id: &str, created_at: Timestamp, expires_at: Timestamp) -> NewJob {
         NewJob {
             kind: JobKind::Settle,
             subject: id.to_owned(),
-            due_at_ms: self.poll_schedule.next(created_at, created_at).as_millisecond(),
+            due_at_ms: self.poll_schedule.next(created_at, expires_at, created_at).as_millisecond(),
             // What the vendor forgets first goes first.
             rank_ms: created_at.as_millisecond(),
         }

@@ -1,9 +1,9 @@
 //! GetUsage and ReconcileUsage: what the verifications cost, by our ledger and by the vendor's.
 
-use super::{App, Error, settle::UNNAMED_ATTEMPT};
+use super::{App, Error, audit::FOREIGN_PAGE_TOKEN, settle::UNNAMED_ATTEMPT};
 use crate::{
     domain::{
-        bill_day::{BillDay, ZONE},
+        bill_day::BillDay,
         caller::{Caller, Right},
         fault::{Fault, Faults},
         key_pair::KeyPair,
@@ -124,24 +124,22 @@ impl App {
             return Err(Error::RightMissing { caller: caller.name.clone(), right: Right::Admin });
         }
         let mut filter = UsageFilter {
-            from_ms: first.begin().as_millisecond(),
-            before_ms: last.end().as_millisecond(),
-            zone_offset_ms: i64::from(ZONE.seconds()) * 1000,
+            first_day: first.epoch_days(),
+            last_day: last.epoch_days(),
             caller: if is_admin { request.caller } else { caller.name.clone() },
             flow: request.flow,
         };
         // Bound to caller and filter: a token cannot be carried elsewhere.
-        let context = format!("usage {} {filter:?}", caller.name);
+        let context = format!("usage {} {} {filter:?}", self.identity, caller.name);
         let mut after = None;
         if !request.page_token.is_empty() {
             let place = self.keyring.read_cursor(&context, &request.page_token).and_then(|place| Place::read(&place));
             let place = place.ok_or_else(|| {
-                let problem = "was not given by this gateway for this caller and filter".to_owned();
+                let problem = FOREIGN_PAGE_TOKEN.to_owned();
                 Error::InvalidFields(vec![Fault { field: "page_token".to_owned(), problem }])
             })?;
             // The days before it were told.
-            let day = BillDay::from_epoch_days(place.day).map_or(filter.from_ms, |day| day.begin().as_millisecond());
-            filter.from_ms = filter.from_ms.max(day);
+            filter.first_day = filter.first_day.max(place.day);
             after = Some(place);
         }
         let mut days = self.store.usage(filter).await?;

@@ -2,14 +2,16 @@
 
 use super::{App, Error, event::Event};
 use crate::{
-    domain::{caller::Caller, fault::Fault},
+    domain::{caller::Caller, fault::Fault, store_identity::StoreIdentity, verification::RESULT_LIFETIME},
     store::{
         row::EventRow,
         signals::{EventKey, EventSignal},
     },
 };
 use futures_util::{Stream, stream};
+use jiff::Timestamp;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
+use uuid::Uuid;
 
 /// How often a reader hears something while nothing happens.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -31,6 +33,8 @@ struct Reader {
     context: String,
     /// The last event that was given out.
     seq: i64,
+    /// When it happened; at first, when the reader came.
+    at_ms: i64,
     waiting: VecDeque<EventRow>,
     /// The log had no more than what is waiting.
     at_end: bool,
@@ -39,12 +43,54 @@ struct Reader {
     signal: EventSignal,
 }
 
+/// What a resume token holds.
+struct Place {
+    /// None in tokens of the first versions, and so is the time.
+    store: Option<StoreIdentity>,
+    seq: i64,
+    at_ms: Option<i64>,
+}
+
+impl Place {
+    fn write(&self) -> Vec<u8> {
+        let mut place = self.seq.to_be_bytes().to_vec();
+        if let (Some(store), Some(at_ms)) = (self.store, self.at_ms) {
+            place.extend(at_ms.to_be_bytes());
+            place.extend(store.epoch.to_be_bytes());
+            place.extend(store.id.as_bytes());
+        }
+        place
+    }
+
+    fn read(place: &[u8]) -> Option<Self> {
+        let (seq, rest) = place.split_first_chunk()?;
+        let seq = i64::from_be_bytes(*seq);
+        if rest.is_empty() {
+            return Some(Self { store: None, seq, at_ms: None });
+        }
+        let (at_ms, rest) = rest.split_first_chunk()?;
+        let (epoch, id) = rest.split_first_chunk()?;
+        let store = StoreIdentity { id: Uuid::from_slice(id).ok()?, epoch: u32::from_be_bytes(*epoch) };
+        Some(Self { store: Some(store), seq, at_ms: Some(i64::from_be_bytes(*at_ms)) })
+    }
+
+    /// A token that names no store is from before there were epochs.
+    fn is_of(&self, store: StoreIdentity) -> bool {
+        self.store.map_or(store.epoch == 1, |of| of == store)
+    }
+
+    /// A verification has events for as long as the vendor knows its result.
+    fn list_from(&self) -> Option<Timestamp> {
+        Timestamp::from_millisecond(self.at_ms?).ok().map(|at| at - RESULT_LIFETIME)
+    }
+}
+
 impl App {
     /// Streams a caller's events, of one flow unless that is empty, from a resume token on; without one, from now on. Nothing is
     /// read ahead of the reader but one batch. The stream ends with an error when the gateway stops.
     ///
     /// # Errors
-    /// A resume token that is not ours.
+    /// A resume token that is not ours, or is from before the store was restored.
     pub async fn watch_verifications(
         self: &Arc<Self>,
         caller: &Caller,
@@ -52,15 +98,19 @@ impl App {
         flow: String,
     ) -> Result<impl Stream<Item = Result<Watched, Error>> + use<>, Error> {
         let context = format!("watch {}", caller.name);
-        let seq = if resume_token.is_empty() {
-            self.store.last_event().await?
+        let last = self.store.last_event().await?;
+        let (seq, at_ms) = if resume_token.is_empty() {
+            (last, self.clock.now().as_millisecond())
         } else {
-            let place = self.keyring.read_cursor(&context, resume_token);
-            let place = place.and_then(|place| <[u8; 8]>::try_from(place.as_slice()).ok());
-            i64::from_be_bytes(place.ok_or_else(|| {
+            let place = self.keyring.read_cursor(&context, resume_token).and_then(|place| Place::read(&place));
+            let place = place.ok_or_else(|| {
                 let problem = "was not given by this gateway for this caller".to_owned();
                 Error::InvalidFields(vec![Fault { field: "resume_token".into(), problem }])
-            })?)
+            })?;
+            if place.seq > last || !place.is_of(self.identity) {
+                return Err(Error::EventsMissing { list_from: place.list_from() });
+            }
+            (place.seq, place.at_ms.unwrap_or_default())
         };
         let reader = Reader {
             app: Arc::clone(self),
@@ -68,6 +118,7 @@ impl App {
             flow,
             context,
             seq,
+            at_ms,
             waiting: VecDeque::new(),
             at_end: false,
             has_token: false,
@@ -92,7 +143,7 @@ impl Reader {
                 return Ok(self.watched(None));
             }
             if let Some(row) = self.waiting.pop_front() {
-                self.seq = row.seq;
+                (self.seq, self.at_ms) = (row.seq, row.event.at_ms);
                 match Event::of(row) {
                     Some(event) => return Ok(self.watched(Some(event))),
                     None => continue,
@@ -115,9 +166,10 @@ impl Reader {
     }
 
     fn watched(&self, event: Option<Event>) -> Watched {
+        let place = Place { store: Some(self.app.identity), seq: self.seq, at_ms: Some(self.at_ms) };
         Watched {
             event,
-            resume_token: self.app.keyring.write_cursor(&self.context, &self.seq.to_be_bytes()),
+            resume_token: self.app.keyring.write_cursor(&self.context, &place.write()),
             caught_up: self.at_end && self.waiting.is_empty(),
         }
     }

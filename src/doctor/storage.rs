@@ -49,9 +49,10 @@ pub(super) async fn check_store(
         std::cmp::Ordering::Less => {
             Finding::new("store", subject, Status::Warn, finding, "the next start migrates it; back it up before")
         }
+        // In the words of the start that would be refused.
         std::cmp::Ordering::Greater => {
-            let advice = "a newer version was here: run that, or go back to a backup";
-            Finding::new("store", subject, Status::Fail, finding, advice)
+            let problem = schema.check_known().err().map_or(finding, |error| error.source.to_string());
+            Finding::new("store", subject, Status::Fail, problem, "the gateway does not start with it")
         }
     });
     if schema.found != schema.known {

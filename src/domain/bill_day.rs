@@ -35,6 +35,16 @@ impl BillDay {
         Some(Self(Offset::UTC.to_datetime(begin).date()))
     }
 
+    /// How many days after 1970-01-01 the day of an instant is, in milliseconds since the UNIX epoch.
+    pub fn epoch_days_at(at_ms: i64) -> i64 {
+        (at_ms + i64::from(ZONE.seconds()) * 1000).div_euclid(86_400_000)
+    }
+
+    /// How many days after 1970-01-01 it is.
+    pub fn epoch_days(self) -> i64 {
+        Self::epoch_days_at(self.begin().as_millisecond())
+    }
+
     /// Its first instant.
     pub fn begin(self) -> Timestamp {
         ZONE.to_timestamp(self.0.at(0, 0, 0, 0)).expect("years up to 9000 are in range")
@@ -63,6 +73,8 @@ mod tests {
         assert_eq!(day.end().to_string(), "2026-03-01T16:00:00Z");
         let days = (day.begin().as_second() + 8 * 3600) / 86_400;
         assert_eq!(BillDay::from_epoch_days(days), Some(day));
+        assert_eq!(day.epoch_days(), days);
+        assert_eq!(BillDay::epoch_days_at(day.begin().as_millisecond() - 1), days - 1);
         assert_eq!(day.to_string(), "2026-03-01");
     }
 

@@ -25,6 +25,7 @@ pub mod redirect;
 pub mod result;
 pub mod result_code;
 pub mod schedule;
+pub mod sealed;
 pub mod secret_text;
 pub mod store_identity;
 pub mod verification;

@@ -3,9 +3,6 @@
 use super::verification::TOKEN_LIFETIME;
 use jiff::{SignedDuration, Timestamp};
 
-/// How long the vendor keeps results, counted from the making of the token (document 41957).
-pub const RESULT_LIFETIME: SignedDuration = SignedDuration::from_hours(72);
-
 /// The first look after the token's end: the answer must have been asked for later than that.
 const AFTER_THE_END: SignedDuration = SignedDuration::from_secs(2);
 const SHORTEST_BACKOFF: SignedDuration = SignedDuration::from_secs(15);
@@ -27,15 +24,10 @@ impl PollSchedule {
     }
 
     /// When to look next, seen from `now`: at the next offset, and last of all right after the token's end.
-    pub fn next(&self, created_at: Timestamp, now: Timestamp) -> Timestamp {
-        let offsets = self.0.iter().map(|offset| created_at + *offset);
-        offsets.into_iter().find(|at| *at > now).unwrap_or(created_at + TOKEN_LIFETIME + AFTER_THE_END)
+    pub fn next(&self, created_at: Timestamp, expires_at: Timestamp, now: Timestamp) -> Timestamp {
+        let mut offsets = self.0.iter().map(|offset| created_at + *offset);
+        offsets.find(|at| *at > now && *at < expires_at).unwrap_or(expires_at + AFTER_THE_END)
     }
-}
-
-/// Whether the vendor has deleted what it knew.
-pub fn is_forgotten(created_at: Timestamp, now: Timestamp) -> bool {
-    now > created_at + RESULT_LIFETIME
 }
 
 /// How long to wait after a look that failed for the `failures`th time. `jitter` from 0 to 1 spreads those that failed together.
@@ -59,9 +51,10 @@ mod tests {
     #[test]
     fn looks_at_each_offset_and_right_after_the_end() {
         for (now, next) in [(0, 120), (119, 120), (120, 300), (301, 900), (900, 7202), (7200, 7202)] {
-            assert_eq!(schedule().next(at(0), at(now)), at(next), "{now}");
+            assert_eq!(schedule().next(at(0), at(7200), at(now)), at(next), "{now}");
         }
-        assert_eq!(PollSchedule::new(vec![]).unwrap().next(at(0), at(0)), at(7202));
+        assert_eq!(schedule().next(at(0), at(600), at(301)), at(602), "a token that ends before the next offset");
+        assert_eq!(PollSchedule::new(vec![]).unwrap().next(at(0), at(7200), at(0)), at(7202));
     }
 
     #[test]
@@ -77,11 +70,5 @@ mod tests {
         assert_eq!(backoff(0, 1.0), SignedDuration::from_secs(15));
         assert_eq!(backoff(3, 1.0), SignedDuration::from_secs(120));
         assert_eq!(backoff(u32::MAX, 1.0), SignedDuration::from_mins(15));
-    }
-
-    #[test]
-    fn the_vendor_forgets_after_three_days() {
-        assert!(!is_forgotten(at(0), at(259_200)));
-        assert!(is_forgotten(at(0), at(259_201)));
     }
 }

@@ -17,6 +17,9 @@ use strum::{EnumDiscriminants, EnumString, IntoStaticStr, VariantArray};
 /// How long a token of the vendor can be used (document 103606).
 pub const TOKEN_LIFETIME: SignedDuration = SignedDuration::from_secs(7200);
 
+/// How long the vendor keeps results, counted from the making of the token [41957].
+pub const RESULT_LIFETIME: SignedDuration = SignedDuration::from_hours(72);
+
 /// One verification, without personal data and without its token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verification {
@@ -35,6 +38,10 @@ pub struct Verification {
     /// The intention step that the caller gave a script for.
     pub intention: Option<IntentionMode>,
     pub created_at: Timestamp,
+    /// When its token ends.
+    pub expires_at: Timestamp,
+    /// Until when the vendor knows its result.
+    pub result_until: Timestamp,
     pub state: State,
     /// When the vendor last answered about it.
     pub checked_at: Option<Timestamp>,
@@ -114,15 +121,15 @@ impl StateName {
 pub struct AlreadyFinal;
 
 impl Verification {
-    /// When its token ends.
-    pub fn expires_at(&self) -> Timestamp {
-        self.created_at + TOKEN_LIFETIME
-    }
-
     /// Whether an answer to a question asked at `asked_at` can still change. It is the time of the question that counts: an
     /// answer that was under way when the token ended may miss the user's last success.
     pub fn token_expired(&self, asked_at: Timestamp) -> bool {
-        asked_at > self.expires_at()
+        asked_at > self.expires_at
+    }
+
+    /// Whether the vendor has deleted what it knew.
+    pub fn is_forgotten(&self, now: Timestamp) -> bool {
+        now > self.result_until
     }
 
     /// Applies what the vendor said. A final outcome stays as it is; a canceled one still learns of attempts, which are billed.
@@ -194,6 +201,8 @@ mod tests {
             labels: BTreeMap::new(),
             intention: None,
             created_at: second(0),
+            expires_at: second(7200),
+            result_until: second(259_200),
             state: State::Pending,
             checked_at: None,
             last_attempt: None,
@@ -226,6 +235,12 @@ mod tests {
         assert_eq!(answer(pending(), Some(1004), 7200).state, State::Pending);
         assert_eq!(answer(pending(), Some(1004), 7201).state, State::Failed { at: second(7201) });
         assert_eq!(answer(pending(), None, 7201).state, State::Expired { at: second(7201) });
+    }
+
+    #[test]
+    fn the_vendor_forgets_after_three_days() {
+        assert!(!pending().is_forgotten(second(259_200)));
+        assert!(pending().is_forgotten(second(259_201)));
     }
 
     #[test]

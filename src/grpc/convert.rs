@@ -80,7 +80,7 @@ pub(super) fn create_response(created: CreatedVerification) -> pb::CreateVerific
         AccessMode::WechatH5Normal => pb::AccessMode::WechatH5Normal,
     };
     pb::CreateVerificationResponse {
-        expire_time: Some(timestamp(created.verification.expires_at())),
+        expire_time: Some(timestamp(created.verification.expires_at)),
         verification: Some(verification(created.verification)),
         url: created.url.into(),
         biz_token: created.token.expose().to_owned(),
@@ -218,6 +218,7 @@ pub(super) fn list_response(page: Page) -> pb::ListVerificationsResponse {
     pb::ListVerificationsResponse {
         verifications: page.verifications.into_iter().map(verification).collect(),
         next_page_token: page.next_page_token.unwrap_or_default(),
+        unreadable_verification_ids: page.unreadable,
     }
 }
 
@@ -276,7 +277,7 @@ fn verification(verification: Verification) -> pb::Verification {
         verification_id: verification.id.to_string(),
         state: state(verification.state.name()).into(),
         create_time: Some(timestamp(verification.created_at)),
-        expire_time: Some(timestamp(verification.expires_at())),
+        expire_time: Some(timestamp(verification.expires_at)),
         settle_time: verification.state.settled_at().map(timestamp),
         check_time: verification.checked_at.map(timestamp),
         last_attempt: verification.last_attempt.map(|last| attempt(last, verification.intention)),

@@ -233,6 +233,9 @@ fn details(error: &Error, reason: Reason, vendor: Option<VendorFailure<'_>>) -> 
         info.metadata.insert("hint_en".to_owned(), vendor.known.hint_en.to_owned());
         info.metadata.insert("hint_zh".to_owned(), vendor.known.hint_zh.to_owned());
     }
+    if let Error::EventsMissing { list_from: Some(from) } = error {
+        info.metadata.insert("list_created_from".to_owned(), from.to_string());
+    }
     details.insert(0, info.into());
     let faults = error.faults();
     if !faults.is_empty() {

@@ -21,6 +21,8 @@ pub enum ErrorKind {
     Conflict,
     /// It may have been done or not: read it again.
     Ambiguous,
+    /// A read was stopped because it took too long: less of it may be told.
+    TooSlow,
     /// What is stored is not what it should be: asking again does not help.
     Corrupt,
     /// Nothing is done before an operator acts.
@@ -35,6 +37,10 @@ pub enum Refusal {
     /// The database at the path of the configuration is not the one that was opened.
     FileGone,
     CannotOpen,
+    /// Another process has it.
+    InUse,
+    /// A newer version of the gateway has migrated it.
+    NewerSchema,
 }
 
 impl Error {
@@ -54,11 +60,14 @@ impl ErrorKind {
             Self::Transient => "transient",
             Self::Conflict => "conflict",
             Self::Ambiguous => "ambiguous",
+            Self::TooSlow => "too_slow",
             Self::Corrupt => "corrupt",
             Self::Refused(Refusal::DiskFull) => "disk_full",
             Self::Refused(Refusal::ReadOnly) => "read_only",
             Self::Refused(Refusal::FileGone) => "file_gone",
             Self::Refused(Refusal::CannotOpen) => "cannot_open",
+            Self::Refused(Refusal::InUse) => "in_use",
+            Self::Refused(Refusal::NewerSchema) => "newer_schema",
         }
     }
 }
@@ -69,6 +78,8 @@ impl fmt::Display for Refusal {
             Self::DiskFull => "its disk is full",
             Self::ReadOnly => "its database can only be read",
             Self::CannotOpen => "its database cannot be opened",
+            Self::InUse => "another process has its database",
+            Self::NewerSchema => "its database is of a newer version of the gateway",
             Self::FileGone => "its database file was removed or replaced while the gateway ran",
         })
     }

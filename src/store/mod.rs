@@ -17,6 +17,7 @@ use row::{
     ListFilter, NewJob, NewRow, ProgressRow, Resealed, SealedValue, Unsettled, UsageDay, UsageFilter, VerificationRow,
 };
 use signals::{EventKey, EventSignal};
+use std::collections::BTreeSet;
 
 /// The store's contract. The conformance suite in `tests/it/store.rs` holds every implementation to it.
 #[async_trait]
@@ -103,7 +104,8 @@ pub trait Store: Send + Sync {
     /// Adds a job, unless there is one of its kind and subject.
     async fn add_job(&self, job: NewJob) -> Result<(), Error>;
 
-    /// Leases up to `limit` jobs of a kind that are due at `now_ms` and not leased, lowest rank first.
+    /// Leases up to `limit` jobs of a kind that are due at `now_ms` and not leased, lowest rank first among the thousand that are
+    /// due for longest.
     async fn claim_jobs(
         &self,
         kind: JobKind,
@@ -140,12 +142,17 @@ pub trait Store: Send + Sync {
     /// Charged attempts that were made in a time, by verification, of the flows with this RuleId.
     async fn charges(&self, rule_id: &str, from_ms: i64, before_ms: i64) -> Result<Vec<ChargeRow>, Error>;
 
-    /// When the ID card with one of these hashes was used, in verifications that were created after a time: at each attempt,
-    /// whoever's it was, and at the creation of each pending verification of this caller that has none.
-    async fn id_card_uses(&self, hashes: Vec<Vec<u8>>, caller: &str, after_ms: i64) -> Result<Vec<CardUse>, Error>;
+    /// When the ID card with one of these hashes was used, in verifications that expire after a time: at each attempt, whoever's it
+    /// was, and at the creation of each pending verification of this caller that has none.
+    async fn id_card_uses(
+        &self,
+        hashes: Vec<Vec<u8>>,
+        caller: &str,
+        expired_after_ms: i64,
+    ) -> Result<Vec<CardUse>, Error>;
 
-    /// Erases the ID cards' hashes of verifications that were created before a time. Gives their number.
-    async fn forget_id_cards(&self, before_ms: i64) -> Result<u64, Error>;
+    /// Erases the ID cards' hashes of verifications that expired before a time. Gives their number.
+    async fn forget_id_cards(&self, expired_before_ms: i64) -> Result<u64, Error>;
 
     /// Stores a new credential, with effects. False: the name is taken.
     async fn create_credential(&self, credential: CredentialRow, effects: Effects) -> Result<bool, Error>;
@@ -172,7 +179,10 @@ pub trait Store: Send + Sync {
     /// Notes what came of testing a key pair, with effects.
     async fn note_key_pair_tested(&self, id: &str, at_ms: i64, code: &str, effects: Effects) -> Result<(), Error>;
 
-    /// What each key of the keyring is needed for, by key id. Cheap enough for every start.
+    /// The ids of the keys that something is sealed with. Cheap enough for every start.
+    async fn sealing_keys(&self) -> Result<BTreeSet<String>, Error>;
+
+    /// What each key of the keyring is needed for, by key id. Counts all rows.
     async fn key_use(&self) -> Result<Vec<KeyUseRow>, Error>;
 
     /// Some values that are sealed with another key than this one.

@@ -25,6 +25,10 @@ pub struct NewRow {
     /// The vendor's id of the call that made the token.
     pub vendor_request_id: String,
     pub created_at_ms: i64,
+    /// Until when the vendor takes attempts.
+    pub expires_at_ms: i64,
+    /// Until when the vendor knows the result.
+    pub result_until_ms: i64,
     /// Token, URL and final targets.
     pub sealed_session: Vec<u8>,
     /// Name, ID number, extra and labels.
@@ -204,7 +208,7 @@ pub struct ListFilter {
 /// Usage of one caller and flow on one day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageDay {
-    /// Days since 1970-01-01, in the time zone that was asked for.
+    /// Of the vendor's bill, counted from 1970-01-01.
     pub day: i64,
     pub caller: String,
     pub flow: String,
@@ -213,13 +217,11 @@ pub struct UsageDay {
     pub charged_attempts: u64,
 }
 
-/// Which usage.
+/// Which usage. Days are the vendor's bill's, counted from 1970-01-01.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsageFilter {
-    pub from_ms: i64,
-    pub before_ms: i64,
-    /// Added to times before they are cut into days.
-    pub zone_offset_ms: i64,
+    pub first_day: i64,
+    pub last_day: i64,
     /// Empty: all.
     pub caller: String,
     /// Empty: all.
@@ -248,8 +250,8 @@ pub struct ChargeRow {
 pub struct Unsettled {
     /// How many settle jobs there are, by the age of their verification: under 2 hours, under a day, under 2 days, older.
     pub by_age: [u64; 4],
-    /// When the oldest of them was created.
-    pub oldest_created_at_ms: Option<i64>,
+    /// When the oldest of them was created, and until when the vendor knows its result.
+    pub oldest: Option<(i64, i64)>,
 }
 
 /// A photo, video or sound. Its content is in a blob.

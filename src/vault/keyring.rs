@@ -11,6 +11,7 @@ use crate::domain::{
     identity::IdDocument,
     ids::{BizToken, VerificationId},
     redirect::MAC_BYTES,
+    sealed,
 };
 use aes_gcm::{
     Aes256Gcm, KeyInit,
@@ -27,7 +28,6 @@ use std::collections::BTreeSet;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-const FORMAT: u8 = 1;
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
@@ -149,10 +149,8 @@ impl Keyring {
     ///
     /// # Errors
     /// When the key is missing, or the value was altered or moved.
-    pub fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        let [FORMAT, id_length, rest @ ..] = sealed else { return Err(OpenError::Malformed) };
-        let (id, rest) = rest.split_at_checked(usize::from(*id_length)).ok_or(OpenError::Malformed)?;
-        let id = std::str::from_utf8(id).map_err(|_| OpenError::Malformed)?;
+    pub fn open(&self, place: Place<'_>, sealed_value: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        let (id, rest) = sealed::split(sealed_value).ok_or(OpenError::Malformed)?;
         let (wrapped, ciphertext) =
             rest.split_at_checked(NONCE_BYTES + KEY_BYTES + TAG_BYTES).ok_or(OpenError::Malformed)?;
         let key = self.keys.iter().find(|key| key.id == id).ok_or_else(|| OpenError::UnknownKey(id.to_owned()))?;
@@ -250,7 +248,7 @@ impl Key {
     fn seal(&self, place: Place<'_>, plain: &[u8]) -> Vec<u8> {
         let aad = place.aad(&self.id);
         let data_key = Zeroizing::new(rand::random::<[u8; KEY_BYTES]>());
-        let mut sealed = vec![FORMAT, u8::try_from(self.id.len()).expect("a key id has at most 64 bytes")];
+        let mut sealed = vec![sealed::FORMAT, u8::try_from(self.id.len()).expect("a key id has at most 64 bytes")];
         sealed.extend_from_slice(self.id.as_bytes());
         encrypt_onto(&mut sealed, &self.wrapping, &aad, data_key.as_slice());
         encrypt_onto(&mut sealed, &data_key, &aad, plain);

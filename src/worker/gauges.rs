@@ -1,7 +1,7 @@
 //! Gauges of what is not settled yet: an alert on these comes long before anything is lost.
 
-use crate::{app::App, domain::schedule::RESULT_LIFETIME};
-use jiff::Timestamp;
+use crate::app::App;
+use jiff::SignedDuration;
 use std::{sync::Arc, time::Duration};
 
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -22,10 +22,13 @@ pub(super) async fn keep(app: Arc<App>) {
                     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and exact up to 2^53")]
                     metrics::gauge!("faceid_unsettled", "age" => age).set(count as f64);
                 }
-                let oldest = unsettled.oldest_created_at_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
-                let age = oldest.map_or(0.0, |created_at| now.duration_since(created_at).as_secs_f64());
+                let seconds = |ms: i64| SignedDuration::from_millis(ms).as_secs_f64();
+                let now_ms = now.as_millisecond();
+                let (age, left) = unsettled.oldest.map_or((0.0, f64::INFINITY), |(created_at_ms, result_until_ms)| {
+                    (seconds(now_ms - created_at_ms), seconds(result_until_ms - now_ms))
+                });
                 metrics::gauge!("faceid_unsettled_oldest_age_seconds").set(age);
-                metrics::gauge!("faceid_unsettled_time_left_seconds").set(RESULT_LIFETIME.as_secs_f64() - age);
+                metrics::gauge!("faceid_unsettled_time_left_seconds").set(left);
             }
             Err(error) => tracing::warn!(error = %error, "unsettled verifications could not be counted"),
         }

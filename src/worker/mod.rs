@@ -18,9 +18,6 @@ use tokio_util::task::TaskTracker;
 
 /// How often the store is asked what is due.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// Longer than a job can take: two calls to the vendor, or one with media, each of at most four tries of 60 s; up to 5 minutes for the
-/// media; and writes.
-const LEASE: SignedDuration = SignedDuration::from_mins(12);
 /// How much evidence is fetched at once: each has some MB under way.
 const EVIDENCE_CONCURRENCY: usize = 4;
 /// How often hashes of ID cards that do not count any more are looked for.
@@ -72,6 +69,20 @@ impl Workers {
     }
 }
 
+/// How long a claim lasts: longer than the job can take. A claim of a process that has ended ends at the next start.
+fn lease(kind: JobKind) -> SignedDuration {
+    SignedDuration::from_mins(match kind {
+        // Two calls to the vendor, each of at most four tries of 60 s, and writes.
+        JobKind::Settle => 9,
+        // One such call, and up to 5 minutes for the media.
+        JobKind::FetchEvidence => 12,
+        // Some deliveries of at most some seconds each; or writes alone.
+        JobKind::Webhook | JobKind::Redact | JobKind::EraseEvidence | JobKind::DeleteBlobs | JobKind::Rewrap => 3,
+        // Lists a bucket.
+        JobKind::SweepEvidence => 60,
+    })
+}
+
 async fn do_job(app: &Arc<App>, job: &JobRow) -> Result<(), Error> {
     match job.kind {
         JobKind::Settle => app.settle_due(job).await,
@@ -121,7 +132,8 @@ async fn claim(app: &App, kind: JobKind, limit: u32) -> Vec<JobRow> {
         return Vec::new();
     }
     let now = app.clock.now();
-    let claimed = app.store.claim_jobs(kind, now.as_millisecond(), (now + LEASE).as_millisecond(), limit).await;
+    let lease_until = now + lease(kind);
+    let claimed = app.store.claim_jobs(kind, now.as_millisecond(), lease_until.as_millisecond(), limit).await;
     claimed.unwrap_or_else(|error| {
         tracing::warn!(kind = kind.name(), error = %error, "no jobs could be claimed");
         Vec::new()

@@ -139,6 +139,20 @@ async fn a_gateway_that_serves_is_looked_at_and_not_touched() {
 }
 
 #[tokio::test]
+async fn a_newer_schema_is_worded_as_by_a_start() {
+    let world = World::start().await;
+    let mut patient = Patient::of(&world.simulator);
+    let (simulator, folder) = world.stop_gateway().await;
+    crate::store::be_newer(&folder.path().join("gateway.db"));
+    let told = World::refuses_to_start(&simulator, &folder, |toml| toml).await;
+    patient.folder = folder;
+    let findings = patient.examined().await;
+    let finding = &found(&findings, "store", "gateway.db").finding;
+    assert!(finding.contains("a newer version was here"), "{finding}");
+    assert!(told.contains(finding.as_str()), "{told} does not say {finding}");
+}
+
+#[tokio::test]
 async fn another_stores_evidence_is_named() {
     let (world, other) = (World::start().await, World::start().await);
     let mut patient = Patient::of(&world.simulator);

@@ -125,9 +125,10 @@ impl World {
         self.gateway_with(config(&self.simulator, &self.folder, "")).await
     }
 
-    /// A second gateway, with a configuration of its own, on the same clock.
+    /// A second gateway, with a configuration of its own, on the same store and clock.
     pub async fn gateway_with(&self, config: Config) -> Gateway {
-        Gateway::start(config, Arc::clone(&self.clock) as _).await.expect("another gateway starts")
+        let store = Arc::clone(&self.gateway.app.store);
+        Gateway::start_on(store, config, Arc::clone(&self.clock) as _).await.expect("another gateway starts")
     }
 
     pub fn client(&self) -> VerificationServiceClient<Channel> {

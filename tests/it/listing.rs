@@ -91,3 +91,21 @@ async fn a_page_token_is_for_its_caller_and_filter_only() {
     let bad = ListVerificationsRequest { states: vec![1, 0, 99], ..ListVerificationsRequest::default() };
     assert_eq!(refused(list(&world, ORDERS, bad).await), invalid(&["states[1]", "states[2]"]));
 }
+
+#[tokio::test]
+async fn a_damaged_row_is_named_and_hides_no_other() {
+    let world = World::start().await;
+    let mut made = Vec::new();
+    for _ in 0..3 {
+        made.push(world.created().await.id);
+    }
+    let database = rusqlite::Connection::open(world.folder.path().join("gateway.db")).expect("a database");
+    let damage = "UPDATE verifications SET sealed_subject = x'0104746573740000' WHERE id = ?1";
+    assert_eq!(database.execute(damage, [&made[1]]).expect("damaged"), 1);
+    let all = ListVerificationsRequest::default();
+    let page = succeeded(list(&world, ORDERS, all).await);
+    assert_eq!(ids(&page), [&*made[2], &*made[0]]);
+    assert_eq!(page.unreadable_verification_ids, [&*made[1]]);
+    let refusal = refused(world.result(&made[1]).await);
+    assert_eq!((refusal.code, refusal.reason.as_str(), refusal.retry), (tonic::Code::Internal, "INTERNAL", false));
+}

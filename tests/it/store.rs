@@ -3,16 +3,21 @@
 use faceid_gateway::{
     domain::job::JobKind,
     store::{
-        Creation, Store,
+        Creation, ErrorKind, Refusal, Store,
         row::{
-            AttemptRow, AuditFilter, AuditRow, ChargeRow, CredentialRow, Effects, KeyPairRow, KeyUseRow, ListFilter,
-            NewEvent, NewJob, NewRow, ProgressRow, Resealed, SealedValue, UsageDay, UsageFilter,
+            AttemptRow, AuditFilter, AuditRow, CardUse, ChargeRow, CredentialRow, Effects, EvidenceRow, KeyPairRow,
+            KeyUseRow, ListFilter, NewEvent, NewJob, NewRow, ProgressRow, Resealed, SealedValue, UsageDay, UsageFilter,
         },
         signals::{EventKey, EventSignal},
         sqlite::SqliteStore,
     },
 };
-use std::{path::Path, sync::Arc};
+use rusqlite::trace::TraceEvent;
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 use tempfile::TempDir;
 
 #[tokio::test]
@@ -66,6 +71,129 @@ async fn sqlite_leaves_nothing_of_what_was_erased_in_its_files() {
     assert!(!found());
 }
 
+#[tokio::test]
+async fn sqlite_has_one_process() {
+    let folder = TempDir::new().expect("temporary folder");
+    let store = open(folder.path());
+    let error = SqliteStore::open(&folder.path().join("gateway.db")).err().expect("refused");
+    assert_eq!(error.kind, ErrorKind::Refused(Refusal::InUse));
+    assert!(error.to_string().contains(&format!("process {} has the database open", std::process::id())), "{error}");
+    drop(store);
+    open(folder.path());
+}
+
+#[tokio::test]
+async fn sqlite_frees_the_leases_that_a_start_finds() {
+    let folder = TempDir::new().expect("temporary folder");
+    let store = open(folder.path());
+    store
+        .add_job(NewJob { kind: JobKind::Rewrap, subject: "s".into(), due_at_ms: 0, rank_ms: 0 })
+        .await
+        .expect("answers");
+    assert_eq!(store.claim_jobs(JobKind::Rewrap, 1, i64::MAX, 1).await.expect("answers").len(), 1);
+    drop(store);
+    let store = open(folder.path());
+    assert_eq!(
+        store.claim_jobs(JobKind::Rewrap, 1, i64::MAX, 1).await.expect("answers").len(),
+        1,
+        "its holder is dead"
+    );
+}
+
+#[tokio::test]
+async fn sqlite_refuses_a_newer_schema() {
+    let folder = TempDir::new().expect("temporary folder");
+    drop(open(folder.path()));
+    be_newer(&folder.path().join("gateway.db"));
+    let error = SqliteStore::open(&folder.path().join("gateway.db")).err().expect("refused");
+    assert_eq!(error.kind, ErrorKind::Refused(Refusal::NewerSchema));
+    assert!(error.to_string().contains("a newer version was here"), "{error}");
+}
+
+/// As a version of the gateway leaves it that knows one more migration.
+pub fn be_newer(database: &Path) {
+    let database = rusqlite::Connection::open(database).expect("a database");
+    let newer = "INSERT INTO refinery_schema_history SELECT max(version) + 1, 'newer', applied_on, checksum \
+                 FROM refinery_schema_history";
+    database.execute(newer, []).expect("written");
+}
+
+#[tokio::test]
+async fn sqlite_names_a_damaged_page() {
+    let folder = TempDir::new().expect("temporary folder");
+    let store = open(folder.path());
+    for i in 0..200 {
+        create(&*store, NewRow { sealed_subject: vec![7; 3000], ..row(&format!("page-{i}"), None) }).await;
+    }
+    drop(store);
+    let path = folder.path().join("gateway.db");
+    let mut bytes = std::fs::read(&path).expect("a file");
+    let half = bytes.len() / 2;
+    bytes[half..].fill(0xAB);
+    std::fs::write(&path, bytes).expect("written");
+    let store = open(folder.path());
+    let mut damaged = 0;
+    for i in 0..200 {
+        match store.find(&format!("page-{i}")).await {
+            Ok(found) => assert!(found.is_some_and(|row| row.made.sealed_subject == vec![7; 3000])),
+            Err(error) => {
+                assert_eq!(error.kind, ErrorKind::Corrupt, "{error}");
+                damaged += 1;
+            }
+        }
+    }
+    assert!((1..200).contains(&damaged), "{damaged} of 200 are damaged");
+}
+
+/// What was run, by [`sqlite_scans_no_table_that_grows`].
+static STATEMENTS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+fn collect(event: TraceEvent<'_>) {
+    if let TraceEvent::Stmt(statement, _) = event {
+        STATEMENTS.lock().expect("no panic").insert(statement.sql().into_owned());
+    }
+}
+
+#[tokio::test]
+async fn sqlite_scans_no_table_that_grows() {
+    const GROWING: [&str; 8] =
+        ["verifications", "attempts", "events", "audit_events", "jobs", "evidence", "webhook_cursors", "usage_days"];
+    let folder = TempDir::new().expect("temporary folder");
+    let path = folder.path().join("gateway.db");
+    conforms(&|| Arc::new(SqliteStore::open_traced(&path, Some(collect)).expect("store opens"))).await;
+    let database = rusqlite::Connection::open(&path).expect("a database");
+    let statements = STATEMENTS.lock().expect("no panic").clone();
+    let mut scans = Vec::new();
+    let mut explained = 0;
+    for sql in &statements {
+        let verb = sql.trim_start().split(' ').next().unwrap_or_default();
+        if !["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"].contains(&verb) {
+            continue;
+        }
+        let mut explain = database.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a statement");
+        let mut rows = explain.raw_query();
+        while let Some(row) = rows.next().expect("a plan") {
+            let step: String = row.get("detail").expect("a step");
+            let scanned = step.strip_prefix("SCAN ").and_then(|rest| rest.split(' ').next());
+            if scanned.is_some_and(|table| GROWING.contains(&table)) {
+                scans.push(format!("{step}: {sql}"));
+            }
+        }
+        explained += 1;
+    }
+    assert!(explained > 60, "only {explained} statements were seen");
+    assert!(scans.is_empty(), "{scans:#?}");
+}
+
+#[test]
+fn every_method_is_called_here() {
+    let contract = std::fs::read_to_string("src/store/mod.rs").expect("the trait");
+    let suite = std::fs::read_to_string("tests/it/store.rs").expect("this file");
+    let methods = contract.split("fn ").skip(1).filter_map(|rest| rest.split_once('(').map(|(name, _)| name));
+    let missing: Vec<&str> = methods.filter(|name| !suite.contains(&format!(".{name}("))).collect();
+    assert!(missing.is_empty(), "not called: {missing:?}");
+}
+
 fn open(folder: &Path) -> Arc<dyn Store> {
     Arc::new(SqliteStore::open(&folder.join("gateway.db")).expect("store opens"))
 }
@@ -89,9 +217,18 @@ async fn conforms(open: &dyn Fn() -> Arc<dyn Store>) {
     redaction_empties_what_is_sealed(&*store).await;
     pages_the_audit_trail(&*store).await;
     knows_what_each_key_seals(&*store).await;
+    keeps_evidence_of_whoever_holds_the_job(&*store).await;
+    delivers_what_was_not_delivered(&*store).await;
+    counts_what_is_not_settled(&*store).await;
+    counts_and_forgets_id_cards(&*store).await;
+    lists_several_states_in_one_order(&*store).await;
+    store.scrub().await.expect("nobody reads");
+    let identity = store.identity().await.expect("answers");
+    assert_eq!(identity.epoch, 1);
     drop(store);
 
     let store = open();
+    assert_eq!(store.identity().await.expect("answers"), identity);
     assert!(store.find("one").await.expect("answers").is_some(), "an acknowledged row is gone");
     let credential = store.find_credential("main").await.expect("answers").expect("a credential");
     assert_eq!(credential.key_pairs[0].sealed_key_pair, b"second");
@@ -303,6 +440,9 @@ async fn knows_what_each_key_seals(store: &dyn Store) {
     assert_eq!(of("old-key").await, expected);
     assert_eq!((of("newkey").await.results, of("newkey").await.sessions), (1, 0));
 
+    let sealing = async || store.sealing_keys().await.expect("answers");
+    let keys = sealing().await;
+    assert!(keys.contains("old-key") && keys.contains("newkey") && !keys.contains(""), "{keys:?}");
     // Batch by batch until nothing is left, as a rewrap does it.
     let mut seen = Vec::new();
     loop {
@@ -326,6 +466,7 @@ async fn knows_what_each_key_seals(store: &dyn Store) {
         of("old-key").await,
         KeyUseRow { key_id: "old-key".into(), newest_made_at_ms: Some(77), ..KeyUseRow::default() }
     );
+    assert!(!sealing().await.contains("old-key"));
     let found = store.find("keyed").await.expect("answers").expect("a row");
     assert_eq!((found.version, found.made.sealed_subject), (2, sealed_with("newkey", "subject")));
     assert!(store.find_by_token_hash(vec![made.token_hash]).await.expect("answers").is_none());
@@ -501,21 +642,28 @@ async fn keeps_each_attempt_once(store: &dyn Store) {
 }
 
 async fn adds_usage_up_by_day(store: &dyn Store) {
-    const DAY: i64 = 86_400_000;
-    let made = NewRow { caller: "payer".into(), created_at_ms: 10 * DAY - 1, ..row("paid", None) };
+    // Midnight in Beijing, with which day 10 of the bill begins.
+    const MIDNIGHT: i64 = 10 * 86_400_000 - 8 * 3_600_000;
+    let made = NewRow { caller: "payer".into(), created_at_ms: MIDNIGHT - 1, ..row("paid", None) };
     create(store, made).await;
-    let attempt = |seq: &str, at_ms, charged| AttemptRow {
+    let attempt = |seq: &str, at_ms: Option<i64>, charged: Option<bool>| AttemptRow {
         verification_id: "paid".into(),
         seq: seq.into(),
-        at_ms: Some(at_ms),
+        at_ms,
         code: Some(0),
-        charged: Some(charged),
+        charged,
     };
-    let attempts =
-        vec![attempt("1", 10 * DAY - 1, false), attempt("2", 10 * DAY, true), attempt("3", 10 * DAY + 1, true)];
-    let effects = Effects { attempts, ..Effects::default() };
-    assert!(store.advance("paid", 1, ProgressRow::pending(), effects).await.expect("answers"));
-    let filter = UsageFilter { from_ms: 0, before_ms: 20 * DAY, caller: "payer".into(), ..UsageFilter::default() };
+    let advance = async |version, attempts: Vec<AttemptRow>| {
+        let effects = Effects { attempts, ..Effects::default() };
+        assert!(store.advance("paid", version, ProgressRow::pending(), effects).await.expect("answers"));
+    };
+    let known = vec![
+        attempt("1", Some(MIDNIGHT - 1), Some(false)),
+        attempt("2", Some(MIDNIGHT), Some(true)),
+        attempt("3", Some(MIDNIGHT + 1), Some(true)),
+    ];
+    advance(1, known.clone()).await;
+    let filter = UsageFilter { first_day: 0, last_day: 20, caller: "payer".into(), ..UsageFilter::default() };
     let day = |day, verifications, attempts, charged_attempts| UsageDay {
         day,
         caller: "payer".into(),
@@ -526,8 +674,13 @@ async fn adds_usage_up_by_day(store: &dyn Store) {
     };
     let usage = async |filter: &UsageFilter| store.usage(filter.clone()).await.expect("answers");
     assert_eq!(usage(&filter).await, [day(9, 1, 1, 0), day(10, 0, 2, 2)]);
-    assert_eq!(usage(&UsageFilter { zone_offset_ms: 8 * 3_600_000, ..filter.clone() }).await, [day(10, 1, 3, 2)]);
-    assert_eq!(usage(&UsageFilter { before_ms: 10 * DAY, ..filter.clone() }).await, [day(9, 1, 1, 0)]);
+    assert_eq!(usage(&UsageFilter { last_day: 9, ..filter.clone() }).await, [day(9, 1, 1, 0)]);
+    // Told again nothing changes; without a time an attempt counts with its verification, until the time is told.
+    advance(2, [known, vec![attempt("4", None, None)]].concat()).await;
+    assert_eq!(usage(&filter).await, [day(9, 1, 2, 0), day(10, 0, 2, 2)]);
+    advance(3, vec![attempt("4", Some(MIDNIGHT), Some(true))]).await;
+    assert_eq!(usage(&filter).await, [day(9, 1, 1, 0), day(10, 0, 3, 3)]);
+    assert_eq!(store.charges("1", MIDNIGHT, MIDNIGHT + 1).await.expect("answers")[0].seqs.len(), 2);
     assert!(usage(&UsageFilter { flow: "other".into(), ..filter }).await.is_empty());
 }
 
@@ -547,6 +700,174 @@ async fn redaction_empties_what_is_sealed(store: &dyn Store) {
     let found = store.find("erased").await.expect("answers").expect("a row");
     assert_eq!((found.made.sealed_session, found.redacted_at_ms), (vec![], Some(50)));
     assert_eq!(store.audit_of("erased").await.expect("answers").len(), 2, "created, and redacted once");
+}
+
+async fn keeps_evidence_of_whoever_holds_the_job(store: &dyn Store) {
+    let job = NewJob { kind: JobKind::FetchEvidence, subject: "seen".into(), due_at_ms: 0, rank_ms: 0 };
+    create(store, row("seen", None)).await;
+    store.add_job(job.clone()).await.expect("answers");
+    store.add_job(NewJob { due_at_ms: i64::MAX, ..job }).await.expect("the first stays");
+    assert!(store.has_job(JobKind::FetchEvidence, "seen").await.expect("answers"));
+    assert!(!store.has_job(JobKind::FetchEvidence, "nobody").await.expect("answers"));
+    let lost = store.claim_jobs(JobKind::FetchEvidence, 1, 2, 1).await.expect("answers").remove(0);
+    let held = store.claim_jobs(JobKind::FetchEvidence, 2, 9, 1).await.expect("answers").remove(0);
+    let photo = |id: &str, position| EvidenceRow {
+        id: id.into(),
+        verification_id: "seen".into(),
+        kind: "best_frame".into(),
+        position,
+        attempt_seq: Some("1".into()),
+        content_type: "image/jpeg".into(),
+        size_bytes: 7,
+        sha256: Some(vec![1; 32]),
+        sealed_key: Some(sealed_with("photo-key", "data key")),
+        stored_at_ms: 5,
+        erased_at_ms: None,
+        blob_deleted: false,
+    };
+    let rows = vec![photo("e1", 0), photo("e2", 1)];
+    assert!(!store.put_evidence(&lost, vec![photo("e0", 0)], effects("seen")).await.expect("answers"));
+    assert!(store.put_evidence(&held, rows.clone(), effects("seen")).await.expect("answers"));
+    assert!(!store.has_job(JobKind::FetchEvidence, "seen").await.expect("answers"), "the job has ended");
+    assert_eq!(store.evidence_of("seen").await.expect("answers"), rows);
+    assert!(store.sealing_keys().await.expect("answers").contains("photo-key"));
+    let used = store.key_use().await.expect("answers");
+    assert!(used.iter().any(|used| used.key_id == "photo-key" && used.evidence_keys == 2), "{used:?}");
+    let was = store.sealed_with("photo-key", 1).await.expect("answers").remove(0);
+    let resealed = Resealed { was, sealed: sealed_with("other-photo-key", "data key"), token_hash: None };
+    assert_eq!(store.reseal(vec![resealed]).await.expect("answers"), 1);
+
+    store.erase_evidence("seen", 9, effects("seen")).await.expect("answers");
+    let erased = store.evidence_of("seen").await.expect("answers");
+    let is_erased = |row: &EvidenceRow| row.sealed_key.is_none() && row.sha256.is_none() && row.erased_at_ms == Some(9);
+    assert!(erased.iter().all(|row| is_erased(row) && !row.blob_deleted));
+    assert!(!store.sealing_keys().await.expect("answers").contains("photo-key"));
+    store.note_blobs_deleted("seen").await.expect("answers");
+    assert!(store.evidence_of("seen").await.expect("answers").iter().all(|row| row.blob_deleted));
+
+    // What arrives after redaction is not kept.
+    store
+        .add_job(NewJob { kind: JobKind::FetchEvidence, subject: "seen".into(), due_at_ms: 0, rank_ms: 0 })
+        .await
+        .expect("answers");
+    let held = store.claim_jobs(JobKind::FetchEvidence, 10, 20, 1).await.expect("answers").remove(0);
+    assert!(store.redact("seen", 1, 11, false, Effects::default()).await.expect("answers"));
+    assert!(!store.put_evidence(&held, vec![photo("e3", 2)], Effects::default()).await.expect("answers"));
+    assert_eq!(store.evidence_of("seen").await.expect("answers").len(), 2);
+}
+
+async fn delivers_what_was_not_delivered(store: &dyn Store) {
+    let happened = |kind: &str| NewEvent {
+        at_ms: 7,
+        caller: "hooked".into(),
+        verification_id: "hooked".into(),
+        flow: "onboarding".into(),
+        kind: kind.into(),
+        state: "pending".into(),
+        last_attempt_code: None,
+    };
+    let job = NewJob { kind: JobKind::Webhook, subject: "hooked".into(), due_at_ms: 1, rank_ms: 1 };
+    let events = vec![happened("created"), happened("attempted")];
+    let effects = Effects { events, jobs: vec![job.clone()], ..Effects::default() };
+    store.create_or_find(row("hooked", None), effects).await.expect("answers");
+    let waiting = async |limit| store.undelivered("hooked", limit).await.expect("answers");
+    let claim =
+        async |now_ms| store.claim_jobs(JobKind::Webhook, now_ms, now_ms + 1, 1).await.expect("answers").remove(0);
+    let (first, second) = (waiting(10).await[0].seq, waiting(10).await[1].seq);
+    assert_eq!(waiting(1).await.len(), 1);
+    let early = claim(1).await;
+    store.note_delivered(&early, first, 5).await.expect("answers");
+    let late = claim(5).await;
+    assert_eq!(waiting(10).await.iter().map(|row| row.seq).collect::<Vec<_>>(), [second]);
+    store.note_delivered(&early, second, 6).await.expect("answers");
+    assert_eq!(waiting(10).await.len(), 1, "the lease was lost");
+    store.park_webhook(&early, 6).await.expect("answers");
+    assert_eq!(store.parked_webhooks().await.expect("answers"), 0, "the lease was lost");
+    store.park_webhook(&late, 7).await.expect("answers");
+    assert_eq!(store.parked_webhooks().await.expect("answers"), 1);
+    assert!(!store.has_job(JobKind::Webhook, "hooked").await.expect("answers"));
+    assert_eq!(waiting(10).await.len(), 1, "the events stay");
+    store.add_job(job).await.expect("answers");
+    store.note_delivered(&claim(8).await, second, 9).await.expect("answers");
+    assert_eq!((waiting(10).await.len(), store.parked_webhooks().await.expect("answers")), (0, 0));
+    assert!(!store.has_job(JobKind::Webhook, "hooked").await.expect("answers"), "nothing is left to deliver");
+}
+
+async fn counts_what_is_not_settled(store: &dyn Store) {
+    const HOUR: i64 = 3_600_000;
+    let before = store.unsettled(10 * HOUR).await.expect("answers");
+    for (id, created_at_ms) in [("unsettled-1", 1_000), ("unsettled-2", 9 * HOUR)] {
+        let job = NewJob { kind: JobKind::Settle, subject: id.into(), due_at_ms: i64::MAX, rank_ms: created_at_ms };
+        let made = NewRow { created_at_ms, ..row(id, None) };
+        let effects = Effects { jobs: vec![job], ..Effects::default() };
+        store.create_or_find(made, effects).await.expect("answers");
+    }
+    let unsettled = store.unsettled(10 * HOUR).await.expect("answers");
+    let more: Vec<u64> = unsettled.by_age.iter().zip(before.by_age).map(|(now, before)| now - before).collect();
+    assert_eq!(more, [1, 1, 0, 0]);
+    assert_eq!(unsettled.oldest, Some((1_000, 259_201_000)));
+    assert_eq!(store.unsettled(60 * HOUR).await.expect("answers").by_age[3], 2);
+}
+
+async fn counts_and_forgets_id_cards(store: &dyn Store) {
+    let made =
+        |id: &str, expires_at_ms| NewRow { id_card_hash: Some(b"card".to_vec()), expires_at_ms, ..row(id, None) };
+    create(store, made("card-1", 5_000)).await;
+    create(store, made("card-2", 9_000)).await;
+    let attempt = |seq: &str, at_ms| AttemptRow {
+        verification_id: "card-2".into(),
+        seq: seq.into(),
+        at_ms: Some(at_ms),
+        code: Some(0),
+        charged: None,
+    };
+    let effects = Effects { attempts: vec![attempt("1", 6_000), attempt("2", 7_000)], ..Effects::default() };
+    assert!(store.advance("card-2", 1, ProgressRow::pending(), effects).await.expect("answers"));
+    let uses = async |hash: &[u8], caller: &str, expired_after_ms| {
+        let hashes = vec![b"another".to_vec(), hash.to_vec()];
+        let uses = store.id_card_uses(hashes, caller, expired_after_ms).await.expect("answers");
+        let mut uses: Vec<(i64, bool)> = uses.into_iter().map(|CardUse { at_ms, is_own }| (at_ms, is_own)).collect();
+        uses.sort_unstable();
+        uses
+    };
+    assert_eq!(uses(b"card", "orders", 0).await, [(1_000, true), (6_000, true), (7_000, true)]);
+    assert_eq!(
+        uses(b"card", "loans", 0).await,
+        [(6_000, false), (7_000, false)],
+        "what others have begun counts nothing"
+    );
+    assert_eq!(uses(b"card", "orders", 5_000).await, [(6_000, true), (7_000, true)]);
+    assert!(uses(b"nobody's", "orders", 0).await.is_empty());
+    assert_eq!(store.forget_id_cards(6_000).await.expect("answers"), 1);
+    assert_eq!(uses(b"card", "orders", 0).await, [(6_000, true), (7_000, true)]);
+}
+
+async fn lists_several_states_in_one_order(store: &dyn Store) {
+    let states = ["passed", "pending", "failed", "pending", "passed"];
+    for (at, state) in (1_i64..).zip(states) {
+        let id = format!("s{at}");
+        let made = NewRow { caller: "sorter".into(), created_at_ms: at * 10, flow: "f".into(), ..row(&id, None) };
+        create(store, made).await;
+        let settled_at_ms = (state != "pending").then_some(99);
+        let next = ProgressRow { state: state.into(), settled_at_ms, ..ProgressRow::pending() };
+        assert!(store.advance(&id, 1, next, Effects::default()).await.expect("answers"));
+    }
+    let ids = async |filter: ListFilter| -> Vec<String> {
+        let filter = ListFilter { caller: "sorter".into(), ..filter };
+        store.list(filter).await.expect("answers").into_iter().map(|row| row.made.id).collect()
+    };
+    let both = ListFilter {
+        states: ["passed", "failed", "passed"].map(Into::into).to_vec(),
+        limit: 2,
+        ..ListFilter::default()
+    };
+    assert_eq!(ids(both.clone()).await, ["s5", "s3"]);
+    assert_eq!(ids(ListFilter { after: Some((30, "s3".into())), ..both.clone() }).await, ["s1"]);
+    assert_eq!(ids(ListFilter { oldest_first: true, ..both.clone() }).await, ["s1", "s3"]);
+    assert_eq!(ids(ListFilter { never_fetched: true, ..both.clone() }).await, ["s5", "s3"]);
+    let by_reference = ListFilter { reference: "order-7".into(), flow: "f".into(), ..both };
+    assert_eq!(ids(by_reference).await, ["s5", "s3"]);
+    assert_eq!(ids(ListFilter { flow: "f".into(), limit: 9, ..ListFilter::default() }).await.len(), 5);
 }
 
 async fn create(store: &dyn Store, row: NewRow) -> Creation {
@@ -584,6 +905,8 @@ fn row(id: &str, request_id: Option<&str>) -> NewRow {
         id_card_hash: None,
         vendor_request_id: "vendor-1".into(),
         created_at_ms: 1_000,
+        expires_at_ms: 7_201_000,
+        result_until_ms: 259_201_000,
         sealed_session: vec![0, 255],
         sealed_subject: vec![],
     }

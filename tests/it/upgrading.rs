@@ -7,6 +7,7 @@ use faceid_gateway::{
         vault_service_client::VaultServiceClient,
     },
     simulator::{self, SimulatorConfig},
+    store::{Store, row::UsageFilter, sqlite::SqliteStore},
     vault::{Keyring, Place},
 };
 use rusqlite::{Connection, params};
@@ -74,4 +75,50 @@ async fn what_the_first_version_stored_is_found_sealed_and_used() {
     assert_eq!(world.count("SELECT count(*) FROM jobs WHERE kind = 'settle' AND subject LIKE '01a20c39%'"), 1);
     // Its session is empty, which the first version never wrote: it is found, and said to be unreadable.
     assert_eq!(refused(world.result(ID).await).code, Code::Internal);
+}
+
+#[tokio::test]
+async fn sums_and_columns_are_made_of_what_the_version_before_stored() {
+    let folder = TempDir::new().expect("temporary folder");
+    let path = folder.path().join("gateway.db");
+    let mut database = Connection::open(&path).expect("a database");
+    let before = migrations::migrations::runner().set_target(refinery::Target::Version(5));
+    before.run(&mut database).expect("the schema before");
+    let sealed = |key: &str| [&[1, u8::try_from(key.len()).expect("short")], key.as_bytes(), b"rest"].concat();
+    // Midnight in Beijing, with which day 10 of the bill begins.
+    let midnight = 10 * 86_400_000 - 8 * 3_600_000;
+    database
+        .execute(
+            "INSERT INTO verifications (id, version, caller, flow, rule_id, credential, reference, request_fingerprint, token_hash,
+                vendor_request_id, created_at_ms, sealed_session, sealed_subject, sealed_result, state, attempts_exhausted)
+             VALUES (?1, 1, 'orders', 'onboarding', '1', 'main', '', x'00', x'77', '', ?2, ?3, x'', ?4, 'pending', 0)",
+            params![ID, midnight - 1, sealed("k1"), sealed("k2")],
+        )
+        .expect("a verification");
+    for (seq, at_ms, charged) in [("1", None, Some(1)), ("2", Some(midnight), Some(1)), ("3", Some(midnight), None)] {
+        database
+            .execute("INSERT INTO attempts VALUES (?1, ?2, ?3, 0, ?4)", params![ID, seq, at_ms, charged])
+            .expect("an attempt");
+    }
+    database
+        .execute(
+            "INSERT INTO evidence (id, verification_id, kind, position, content_type, size_bytes, sealed_key, stored_at_ms)
+             VALUES ('e', ?1, 'best_frame', 0, 'image/jpeg', 1, ?2, 0)",
+            params![ID, sealed("k3")],
+        )
+        .expect("evidence");
+    drop(database);
+
+    let store = SqliteStore::open(&path).expect("it is migrated");
+    let found = store.find(ID).await.expect("answers").expect("a row");
+    assert_eq!(found.made.expires_at_ms, midnight - 1 + 7_200_000);
+    assert_eq!(found.made.result_until_ms, midnight - 1 + 259_200_000);
+    let filter = UsageFilter { first_day: 0, last_day: 99, ..UsageFilter::default() };
+    let days = store.usage(filter).await.expect("answers");
+    let sums: Vec<_> =
+        days.iter().map(|day| (day.day, day.verifications, day.attempts, day.charged_attempts)).collect();
+    assert_eq!(sums, [(9, 1, 1, 1), (10, 0, 2, 1)]);
+    assert_eq!(store.charges("1", midnight - 1, midnight).await.expect("answers")[0].seqs.len(), 1);
+    let keys: Vec<String> = store.sealing_keys().await.expect("answers").into_iter().collect();
+    assert_eq!(keys, ["k1", "k2", "k3"]);
 }

@@ -96,3 +96,53 @@ async fn a_resume_token_is_for_its_caller_only() {
     assert_eq!(refused(watch(&world, LOANS, &token).await), invalid(&["resume_token"]));
     assert_eq!(refused(watch(&world, ORDERS, &token[1..]).await), invalid(&["resume_token"]));
 }
+
+/// What the answer to a resume token says that cannot be resumed from.
+async fn list_created_from(world: &World, resume_token: &str) -> String {
+    let status = watch(world, ORDERS, resume_token).await.err().expect("refused");
+    let details = tonic_types::StatusExt::get_error_details(&status);
+    let info = details.error_info().expect("an ErrorInfo");
+    assert_eq!((status.code(), info.reason.as_str()), (Code::FailedPrecondition, "EVENTS_MISSING"));
+    let from = info.metadata["list_created_from"].clone();
+    assert!(status.message().contains(&from), "{}", status.message());
+    from
+}
+
+async fn last_token(world: &World) -> String {
+    let mut stream = succeeded(watch(world, ORDERS, "").await);
+    world.created().await;
+    next(&mut stream).await.1.resume_token
+}
+
+#[tokio::test]
+async fn a_token_from_before_a_restore_is_not_resumed_in_silence() {
+    let world = World::start().await;
+    let token = last_token(&world).await;
+    let (simulator, folder) = world.stop_gateway().await;
+    let database = rusqlite::Connection::open(folder.path().join("gateway.db")).expect("a database");
+    database.execute("UPDATE store SET epoch = epoch + 1", []).expect("as a restore does");
+    drop(database);
+    let world = World::start_with(simulator, folder).await;
+    let from: jiff::Timestamp = list_created_from(&world, &token).await.parse().expect("a time");
+    let now = world.gateway.app.clock.now();
+    assert!(now.duration_since(from).as_hours() >= 71, "what was created before and ended since has events too");
+    // A new one holds.
+    let token = last_token(&world).await;
+    succeeded(watch(&world, ORDERS, &token).await);
+}
+
+#[tokio::test]
+async fn a_token_from_beyond_the_log_is_not_resumed_in_silence() {
+    let world = World::start().await;
+    world.created().await;
+    let (simulator, folder) = world.stop_gateway().await;
+    let (database, copy) = (folder.path().join("gateway.db"), folder.path().join("copy.db"));
+    std::fs::copy(&database, &copy).expect("copied");
+    let world = World::start_with(simulator, folder).await;
+    let token = last_token(&world).await;
+    let (simulator, folder) = world.stop_gateway().await;
+    // Put back by hand, without `restore`.
+    std::fs::copy(&copy, &database).expect("copied");
+    let world = World::start_with(simulator, folder).await;
+    list_created_from(&world, &token).await;
+}

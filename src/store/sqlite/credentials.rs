@@ -1,7 +1,7 @@
 //! Tables `credentials` and `key_pairs`.
 
 use super::super::row::{CredentialRow, KeyPairRow};
-use crate::domain::job::JobKind;
+use crate::domain::{job::JobKind, sealed::key_id};
 use rusqlite::{Connection, Row, params};
 
 /// False: the name is taken.
@@ -102,8 +102,8 @@ fn delete_pairs(connection: &Connection, credential: &str) -> rusqlite::Result<(
 
 fn insert_pairs(connection: &Connection, credential: &str, pairs: &[KeyPairRow]) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(
-        "INSERT INTO key_pairs (id, credential, rank, sealed_key_pair, created_at_ms, used_at_ms, tested_at_ms, test_code) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO key_pairs (id, credential, rank, sealed_key_pair, key_id, created_at_ms, used_at_ms, tested_at_ms, test_code) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
     for (rank, pair) in (1_u32..).zip(pairs.iter().rev()) {
         let (tested_at_ms, test_code) = pair.tested.clone().unzip();
@@ -112,6 +112,7 @@ fn insert_pairs(connection: &Connection, credential: &str, pairs: &[KeyPairRow])
             credential,
             rank,
             pair.sealed_key_pair,
+            key_id(&pair.sealed_key_pair),
             pair.created_at_ms,
             pair.used_at_ms,
             tested_at_ms,

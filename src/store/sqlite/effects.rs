@@ -1,8 +1,8 @@
 //! What a write does besides: audit events, tables `events` and `attempts`, and new `jobs`.
 
 use super::{
-    super::row::{AttemptRow, Effects, EventRow, NewEvent, NewJob},
-    audit,
+    super::row::{Effects, EventRow, NewEvent, NewJob},
+    audit, usage,
 };
 use rusqlite::{Connection, Row, params};
 
@@ -11,7 +11,7 @@ pub(super) fn apply(connection: &Connection, effects: &Effects) -> rusqlite::Res
     trail.iter().try_for_each(|event| audit::insert(connection, event))?;
     events.iter().try_for_each(|event| insert_event(connection, event))?;
     jobs.iter().try_for_each(|job| insert_job(connection, job))?;
-    attempts.iter().try_for_each(|attempt| put_attempt(connection, attempt))
+    attempts.iter().try_for_each(|attempt| usage::put_attempt(connection, attempt))
 }
 
 fn insert_event(connection: &Connection, event: &NewEvent) -> rusqlite::Result<()> {
@@ -42,17 +42,6 @@ pub(super) fn insert_job(connection: &Connection, job: &NewJob) -> rusqlite::Res
     Ok(())
 }
 
-fn put_attempt(connection: &Connection, attempt: &AttemptRow) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO attempts (verification_id, seq, at_ms, code, charged) VALUES (?1, ?2, ?3, ?4, ?5) \
-             ON CONFLICT (verification_id, seq) DO UPDATE SET at_ms = coalesce(excluded.at_ms, at_ms), \
-             code = coalesce(excluded.code, code), charged = coalesce(excluded.charged, charged)",
-        )?
-        .execute(params![attempt.verification_id, attempt.seq, attempt.at_ms, attempt.code, attempt.charged])?;
-    Ok(())
-}
-
 pub(super) fn events_after(
     connection: &Connection,
     caller: &str,
@@ -60,11 +49,20 @@ pub(super) fn events_after(
     seq: i64,
     limit: u32,
 ) -> rusqlite::Result<Vec<EventRow>> {
+    if flow.is_empty() {
+        return connection
+            .prepare_cached(
+                "SELECT * FROM events INDEXED BY events_by_caller WHERE caller = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+            )?
+            .query_map(params![caller, seq, limit], event_row)?
+            .collect();
+    }
     connection
         .prepare_cached(
-            "SELECT * FROM events WHERE caller = ?1 AND seq > ?2 AND (?3 = '' OR flow = ?3) ORDER BY seq LIMIT ?4",
+            "SELECT * FROM events INDEXED BY events_by_flow WHERE caller = ?1 AND flow = ?2 AND seq > ?3 \
+             ORDER BY seq LIMIT ?4",
         )?
-        .query_map(params![caller, seq, flow, limit], event_row)?
+        .query_map(params![caller, flow, seq, limit], event_row)?
         .collect()
 }
 

@@ -1,6 +1,7 @@
 //! Table `evidence`.
 
 use super::super::row::EvidenceRow;
+use crate::domain::sealed::key_id;
 use rusqlite::{Connection, Row, named_params, params};
 
 /// False: the verification is redacted.
@@ -13,8 +14,8 @@ pub(super) fn put(connection: &Connection, verification_id: &str, rows: &[Eviden
     }
     let mut insert = connection.prepare_cached(
         "INSERT INTO evidence (id, verification_id, kind, position, attempt_seq, content_type, size_bytes, sha256, \
-         sealed_key, stored_at_ms) VALUES (:id, :verification_id, :kind, :position, :attempt_seq, :content_type, \
-         :size_bytes, :sha256, :sealed_key, :stored_at_ms)",
+         sealed_key, key_id, stored_at_ms) VALUES (:id, :verification_id, :kind, :position, :attempt_seq, :content_type, \
+         :size_bytes, :sha256, :sealed_key, :key_id, :stored_at_ms)",
     )?;
     for row in rows {
         insert.execute(named_params! {
@@ -27,6 +28,7 @@ pub(super) fn put(connection: &Connection, verification_id: &str, rows: &[Eviden
             ":size_bytes": row.size_bytes,
             ":sha256": row.sha256,
             ":sealed_key": row.sealed_key,
+            ":key_id": key_id(row.sealed_key.as_deref().unwrap_or_default()),
             ":stored_at_ms": row.stored_at_ms,
         })?;
     }
@@ -60,7 +62,7 @@ pub(super) fn evidence_row(row: &Row<'_>) -> rusqlite::Result<EvidenceRow> {
 pub(super) fn erase(connection: &Connection, verification_id: &str, at_ms: i64) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "UPDATE evidence SET sealed_key = NULL, sha256 = NULL, erased_at_ms = ?2 \
+            "UPDATE evidence SET sealed_key = NULL, key_id = '', sha256 = NULL, erased_at_ms = ?2 \
              WHERE verification_id = ?1 AND erased_at_ms IS NULL",
         )?
         .execute(params![verification_id, at_ms])?;

@@ -1,13 +1,13 @@
 //! Looking at a database without changing it, also while a gateway is at work on it.
 
-use super::{READERS, SqliteStore, Writer, failure::failed, migrations};
+use super::{SqliteStore, Writer, failure::failed, migrations};
 use crate::store::{Error, ErrorKind, Refusal};
 use rusqlite::{Connection, OpenFlags};
 use std::{
     collections::BTreeMap,
     io,
     path::Path,
-    sync::{Arc, Mutex, atomic::AtomicUsize},
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 use url::Url;
@@ -35,22 +35,18 @@ impl SqliteStore {
             connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
             Ok(connection)
         };
-        let readers =
-            (0..READERS).map(|_| open().map(Mutex::new)).collect::<rusqlite::Result<_>>().map_err(failed("open"))?;
+        let readers = Self::readers(open).map_err(failed("open"))?;
+        let slow_reads = Self::slow_reads(open).map_err(failed("open"))?;
         let writer = Writer::start(open().map_err(failed("open"))?, None).map_err(unusable)?;
-        Ok(Self { readers, next_reader: AtomicUsize::new(0), writer, events: Arc::default() })
+        Ok(Self { readers, next_reader: AtomicUsize::new(0), slow_reads, writer, _lock: None, events: Arc::default() })
     }
 
     /// How far the database's schema is.
     ///
     /// # Errors
-    /// When it was never migrated: it is no database of a gateway.
+    /// When it cannot be read.
     pub fn schema_versions(&self) -> Result<SchemaVersions, Error> {
-        let known = migrations::migrations::runner().get_migrations().iter().map(|m| i64::from(m.version())).max();
-        let found = self.read("schema_versions", |reader| {
-            reader.query_row("SELECT coalesce(max(version), 0) FROM refinery_schema_history", [], |row| row.get(0))
-        })?;
-        Ok(SchemaVersions { found, known: known.unwrap_or_default() })
+        self.read("schema_versions", schema_versions_of)
     }
 
     /// The ids of the keys that values are sealed with, and how many with each: of every column that is called `sealed_…`. Reads
@@ -78,6 +74,32 @@ impl SqliteStore {
             Ok(ids)
         })
     }
+}
+
+impl SchemaVersions {
+    /// # Errors
+    /// When a newer version of the gateway was here: this one does not know what it changed.
+    pub fn check_known(self) -> Result<(), Error> {
+        if self.found <= self.known {
+            return Ok(());
+        }
+        let problem = format!(
+            "its schema is {}, and this version of the gateway knows schemas up to {}: a newer version was here. Run that, or go \
+             back to a backup from before it",
+            self.found, self.known
+        );
+        Err(Error::new("open", ErrorKind::Refused(Refusal::NewerSchema), problem))
+    }
+}
+
+/// 0: it was never migrated.
+pub(super) fn schema_versions_of(connection: &Connection) -> rusqlite::Result<SchemaVersions> {
+    let known = migrations::migrations::runner().get_migrations().iter().map(|m| i64::from(m.version())).max();
+    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'refinery_schema_history')";
+    let was_migrated: bool = connection.query_row(sql, [], |row| row.get(0))?;
+    let sql = "SELECT coalesce(max(version), 0) FROM refinery_schema_history";
+    let found = if was_migrated { connection.query_row(sql, [], |row| row.get(0))? } else { 0 };
+    Ok(SchemaVersions { found, known: known.unwrap_or_default() })
 }
 
 /// SQLite makes `-wal` and `-shm` also for a reader, and a reader cannot take them away. They are there while a gateway has the

@@ -9,6 +9,8 @@ mod identity;
 mod inspect;
 mod jobs;
 mod keys;
+mod lock;
+mod slow_reads;
 mod usage;
 mod verifications;
 mod watched_file;
@@ -27,8 +29,15 @@ use super::{
 use crate::domain::{job::JobKind, store_identity::StoreIdentity};
 use async_trait::async_trait;
 use failure::failed;
-use rusqlite::{Connection, OpenFlags, params, params_from_iter};
+use inspect::schema_versions_of;
+use lock::ProcessLock;
+use rusqlite::{
+    Connection, OpenFlags, params, params_from_iter,
+    trace::{TraceEvent, TraceEventCodes},
+};
+use slow_reads::SlowReads;
 use std::{
+    collections::BTreeSet,
     fs, io,
     os::unix::fs::PermissionsExt,
     path::Path,
@@ -46,17 +55,25 @@ mod migrations {
     refinery::embed_migrations!("src/store/migrations/sqlite");
 }
 
-/// Readers run on the runtime's own threads: a point read takes less than the hop to a blocking pool. More connections than
-/// cores gain nothing then.
+/// Point reads run on the runtime's own threads: one takes less than the hop to another thread. More connections than cores gain
+/// nothing then.
 const READERS: usize = 4;
 /// A commit that is not older shows that the store can be written: readiness costs no more than a flush in so long.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+
+const FORGET_BATCH: u32 = 500;
+/// Whose turns the gateway's own slow reads take.
+const GAUGES: &str = "(gauges)";
+const VAULT: &str = "(vault)";
 
 /// A SQLite database.
 pub struct SqliteStore {
     readers: Vec<Mutex<Connection>>,
     next_reader: AtomicUsize,
+    slow_reads: SlowReads,
     writer: Writer,
+    /// No other process has the database. None: it is only read. Given back last, when the writer is done.
+    _lock: Option<ProcessLock>,
     events: Arc<EventSignals>,
 }
 
@@ -66,10 +83,19 @@ impl SqliteStore {
     /// # Errors
     /// When the file cannot be opened, is no database, or a migration fails.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        Self::open_traced(path, None)
+    }
+
+    /// As [`SqliteStore::open`]; `trace` is told of every statement that is run.
+    ///
+    /// # Errors
+    /// See [`SqliteStore::open`].
+    pub fn open_traced(path: &Path, trace: Option<fn(TraceEvent<'_>)>) -> Result<Self, Error> {
         let unusable = |operation| move |error| Error::new(operation, ErrorKind::Refused(Refusal::CannotOpen), error);
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::create_dir_all(folder).map_err(unusable("create folder"))?;
         }
+        let lock = ProcessLock::take(path)?;
         let mut connection = Connection::open(path).map_err(failed("open"))?;
         restrict_to_owner(path).map_err(unusable("restrict file"))?;
         connection.busy_timeout(Duration::from_secs(5)).map_err(failed("open"))?;
@@ -81,22 +107,42 @@ impl SqliteStore {
                  PRAGMA secure_delete = ON;",
             )
             .map_err(failed("open"))?;
+        schema_versions_of(&connection).map_err(failed("open"))?.check_known()?;
         migrations::migrations::runner().run(&mut connection).map_err(failure::of_migration)?;
         identity::ensure(&connection).map_err(failed("identity"))?;
-        let readers = (0..READERS)
-            .map(|_| {
-                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-                let reader = Connection::open_with_flags(path, flags)?;
-                reader.busy_timeout(Duration::from_secs(5))?;
-                Ok(Mutex::new(reader))
-            })
-            .collect::<rusqlite::Result<_>>()
-            .map_err(failed("open"))?;
+        // Nobody else has the lock: whoever held these is dead.
+        jobs::free_leases(&connection).map_err(failed("free leases"))?;
+        connection.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, trace);
+        let reader = || {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let reader = Connection::open_with_flags(path, flags)?;
+            reader.busy_timeout(Duration::from_secs(5))?;
+            reader.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, trace);
+            Ok(reader)
+        };
+        let readers = Self::readers(reader).map_err(failed("open"))?;
+        let slow_reads = Self::slow_reads(reader).map_err(failed("open"))?;
         let file = WatchedFile::of_open(path).map_err(unusable("watch file"))?;
         let writer = Writer::start(connection, Some(file)).map_err(unusable("start writer"))?;
-        Ok(Self { readers, next_reader: AtomicUsize::new(0), writer, events: Arc::default() })
+        Ok(Self {
+            readers,
+            next_reader: AtomicUsize::new(0),
+            slow_reads,
+            writer,
+            _lock: Some(lock),
+            events: Arc::default(),
+        })
     }
 
+    fn readers(open: impl Fn() -> rusqlite::Result<Connection>) -> rusqlite::Result<Vec<Mutex<Connection>>> {
+        (0..READERS).map(|_| open().map(Mutex::new)).collect()
+    }
+
+    fn slow_reads(open: impl Fn() -> rusqlite::Result<Connection>) -> rusqlite::Result<SlowReads> {
+        Ok(SlowReads::new((0..slow_reads::CONNECTIONS).map(|_| open()).collect::<rusqlite::Result<_>>()?))
+    }
+
+    /// A point read: by a primary key or a unique index, or a bounded piece of an index.
     fn read<T>(
         &self,
         operation: &'static str,
@@ -153,12 +199,16 @@ impl Store for SqliteStore {
     }
 
     async fn find_by_token_hash(&self, hashes: Vec<Vec<u8>>) -> Result<Option<VerificationRow>, Error> {
+        if hashes.is_empty() {
+            return Ok(None);
+        }
         let marks = vec!["?"; hashes.len()].join(", ");
         self.find_where("find_by_token_hash", &format!("token_hash IN ({marks})"), params_from_iter(hashes))
     }
 
     async fn list(&self, filter: ListFilter) -> Result<Vec<VerificationRow>, Error> {
-        self.read("list", |reader| verifications::list(reader, &filter))
+        let caller = filter.caller.clone();
+        self.slow_reads.read("list", &caller, move |reader| verifications::list(reader, &filter)).await
     }
 
     async fn advance(
@@ -282,7 +332,7 @@ impl Store for SqliteStore {
     }
 
     async fn audit_events(&self, filter: AuditFilter) -> Result<Vec<(i64, AuditRow)>, Error> {
-        self.read("audit_events", |reader| audit::list(reader, &filter))
+        self.slow_reads.read("audit_events", "(audit)", move |reader| audit::list(reader, &filter)).await
     }
 
     async fn audit_of(&self, verification_id: &str) -> Result<Vec<AuditRow>, Error> {
@@ -353,32 +403,45 @@ impl Store for SqliteStore {
     }
 
     async fn parked_webhooks(&self) -> Result<u64, Error> {
-        self.read("parked_webhooks", |reader| {
-            let sql = "SELECT count(*) FROM webhook_cursors WHERE parked_at_ms IS NOT NULL";
-            reader.query_row(sql, [], |row| row.get(0))
-        })
+        self.slow_reads.read("parked_webhooks", GAUGES, webhooks::count_parked).await
     }
 
     async fn unsettled(&self, now_ms: i64) -> Result<Unsettled, Error> {
-        self.read("unsettled", |reader| jobs::unsettled(reader, now_ms))
+        self.slow_reads.read("unsettled", GAUGES, move |reader| jobs::unsettled(reader, now_ms)).await
     }
 
     async fn usage(&self, filter: UsageFilter) -> Result<Vec<UsageDay>, Error> {
-        self.read("usage", |reader| usage::by_day(reader, &filter))
+        self.slow_reads.read("usage", "(usage)", move |reader| usage::by_day(reader, &filter)).await
     }
 
     async fn charges(&self, rule_id: &str, from_ms: i64, before_ms: i64) -> Result<Vec<ChargeRow>, Error> {
-        self.read("charges", |reader| usage::charges(reader, rule_id, from_ms, before_ms))
+        let rule_id = rule_id.to_owned();
+        let read = move |reader: &Connection| usage::charges(reader, &rule_id, from_ms, before_ms);
+        self.slow_reads.read("charges", "(usage)", read).await
     }
 
-    async fn id_card_uses(&self, hashes: Vec<Vec<u8>>, caller: &str, after_ms: i64) -> Result<Vec<CardUse>, Error> {
-        self.read("id_card_uses", |reader| verifications::id_card_uses(reader, &hashes, caller, after_ms))
+    async fn id_card_uses(
+        &self,
+        hashes: Vec<Vec<u8>>,
+        caller: &str,
+        expired_after_ms: i64,
+    ) -> Result<Vec<CardUse>, Error> {
+        self.read("id_card_uses", |reader| verifications::id_card_uses(reader, &hashes, caller, expired_after_ms))
     }
 
-    async fn forget_id_cards(&self, before_ms: i64) -> Result<u64, Error> {
-        self.writer
-            .write("forget_id_cards", move |connection| verifications::forget_id_cards(connection, before_ms))
-            .await
+    async fn forget_id_cards(&self, expired_before_ms: i64) -> Result<u64, Error> {
+        let mut forgotten = 0;
+        loop {
+            // Some at a time: other writes need not wait for all of a day's.
+            let write = move |connection: &Connection| {
+                verifications::forget_id_cards(connection, expired_before_ms, FORGET_BATCH)
+            };
+            let of_batch = self.writer.write("forget_id_cards", write).await?;
+            forgotten += of_batch;
+            if of_batch < u64::from(FORGET_BATCH) {
+                return Ok(forgotten);
+            }
+        }
     }
 
     async fn create_credential(&self, credential: CredentialRow, effects: Effects) -> Result<bool, Error> {
@@ -427,7 +490,10 @@ impl Store for SqliteStore {
     }
 
     async fn unsettled_with_credential(&self, name: &str) -> Result<u64, Error> {
-        self.read("unsettled_with_credential", |reader| credentials::unsettled(reader, name))
+        let name = name.to_owned();
+        self.slow_reads
+            .read("unsettled_with_credential", "(credentials)", move |reader| credentials::unsettled(reader, &name))
+            .await
     }
 
     async fn note_key_pair_used(&self, id: &str, at_ms: i64) -> Result<(), Error> {
@@ -446,15 +512,23 @@ impl Store for SqliteStore {
     }
 
     async fn key_use(&self) -> Result<Vec<KeyUseRow>, Error> {
-        self.read("key_use", keys::in_use)
+        self.slow_reads.read("key_use", VAULT, keys::in_use).await
+    }
+
+    async fn sealing_keys(&self) -> Result<BTreeSet<String>, Error> {
+        self.slow_reads.read("sealing_keys", VAULT, keys::sealing).await
     }
 
     async fn sealed_otherwise(&self, key_id: &str, limit: u32) -> Result<Vec<SealedValue>, Error> {
-        self.read("sealed_otherwise", |reader| keys::sealed_otherwise(reader, key_id, limit))
+        let key_id = key_id.to_owned();
+        let read = move |reader: &Connection| keys::sealed_otherwise(reader, &key_id, limit);
+        self.slow_reads.read("sealed_otherwise", VAULT, read).await
     }
 
     async fn sealed_with(&self, key_id: &str, limit: u32) -> Result<Vec<SealedValue>, Error> {
-        self.read("sealed_with", |reader| keys::sealed_with(reader, key_id, limit))
+        let key_id = key_id.to_owned();
+        let read = move |reader: &Connection| keys::sealed_with(reader, &key_id, limit);
+        self.slow_reads.read("sealed_with", VAULT, read).await
     }
 
     async fn reseal(&self, values: Vec<Resealed>) -> Result<u64, Error> {

@@ -1,7 +1,12 @@
 //! Table `verifications`.
 
-use super::super::row::{CardUse, ListFilter, NewRow, ProgressRow, VerificationRow};
+use super::{
+    super::row::{CardUse, ListFilter, NewRow, ProgressRow, VerificationRow},
+    usage,
+};
+use crate::domain::sealed::key_id;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, named_params, params};
+use std::collections::BTreeSet;
 
 /// Caller, request id.
 pub(super) const BY_REQUEST_ID: &str = "caller = ?1 AND request_id = ?2";
@@ -22,10 +27,11 @@ pub(super) fn insert(connection: &Connection, new: &NewRow) -> rusqlite::Result<
         .prepare_cached(
             "INSERT INTO verifications (id, version, caller, flow, rule_id, credential, reference, intention, request_id, \
              request_fingerprint, token_hash, id_card_hash, token_key_id, made_key_id, vendor_request_id, created_at_ms, \
-             sealed_session, sealed_subject, state, attempts_exhausted) VALUES (:id, 1, :caller, :flow, :rule_id, :credential, \
+             expires_at_ms, result_until_ms, sealed_session, \
+             session_key_id, sealed_subject, subject_key_id, state, attempts_exhausted) VALUES (:id, 1, :caller, :flow, :rule_id, :credential, \
              :reference, :intention, :request_id, :request_fingerprint, :token_hash, :id_card_hash, :key_id, :key_id, \
-             :vendor_request_id, :created_at_ms, :sealed_session, \
-             :sealed_subject, 'pending', 0)",
+             :vendor_request_id, :created_at_ms, :expires_at_ms, :result_until_ms, :sealed_session, :session_key_id, \
+             :sealed_subject, :subject_key_id, 'pending', 0)",
         )?
         .execute(named_params! {
             ":id": new.id,
@@ -42,10 +48,14 @@ pub(super) fn insert(connection: &Connection, new: &NewRow) -> rusqlite::Result<
             ":id_card_hash": new.id_card_hash,
             ":vendor_request_id": new.vendor_request_id,
             ":created_at_ms": new.created_at_ms,
+            ":expires_at_ms": new.expires_at_ms,
+            ":result_until_ms": new.result_until_ms,
             ":sealed_session": new.sealed_session,
+            ":session_key_id": key_id(&new.sealed_session),
             ":sealed_subject": new.sealed_subject,
+            ":subject_key_id": key_id(&new.sealed_subject),
         })?;
-    Ok(())
+    usage::add(connection, new.created_at_ms, &new.caller, &new.flow, [1, 0, 0])
 }
 
 /// False: the verification has another version.
@@ -60,7 +70,8 @@ pub(super) fn advance(
             "UPDATE verifications SET version = version + 1, state = :state, settled_at_ms = :settled_at_ms, \
              checked_at_ms = :checked_at_ms, check_request_id = :check_request_id, \
              last_attempt_code = :last_attempt_code, last_attempt_at_ms = :last_attempt_at_ms, \
-             attempts_exhausted = :attempts_exhausted, result_lost = :result_lost, sealed_result = :sealed_result \
+             attempts_exhausted = :attempts_exhausted, result_lost = :result_lost, sealed_result = :sealed_result, \
+             result_key_id = :result_key_id \
              WHERE id = :id AND version = :expected_version",
         )?
         .execute(named_params! {
@@ -75,6 +86,7 @@ pub(super) fn advance(
             ":attempts_exhausted": next.attempts_exhausted,
             ":result_lost": next.result_lost,
             ":sealed_result": next.sealed_result,
+            ":result_key_id": key_id(next.sealed_result.as_deref().unwrap_or_default()),
         })?;
     Ok(changed == 1)
 }
@@ -89,9 +101,10 @@ pub(super) fn redact(
 ) -> rusqlite::Result<bool> {
     let changed = connection
         .prepare_cached(
-            "UPDATE verifications SET version = version + 1, sealed_subject = x'', sealed_result = NULL, \
-             request_fingerprint = x'', id_card_hash = NULL, \
+            "UPDATE verifications SET version = version + 1, sealed_subject = x'', subject_key_id = '', \
+             sealed_result = NULL, result_key_id = '', request_fingerprint = x'', id_card_hash = NULL, \
              sealed_session = CASE WHEN ?4 THEN sealed_session ELSE x'' END, \
+             session_key_id = CASE WHEN ?4 THEN session_key_id ELSE '' END, \
              redacted_at_ms = coalesce(redacted_at_ms, ?3) WHERE id = ?1 AND version = ?2",
         )?
         .execute(params![id, expected_version, at_ms, keep_session])?;
@@ -112,42 +125,78 @@ pub(super) fn id_card_uses(
     connection: &Connection,
     hashes: &[Vec<u8>],
     caller: &str,
-    after_ms: i64,
+    expired_after_ms: i64,
 ) -> rusqlite::Result<Vec<CardUse>> {
     let sql = format!(
         "SELECT coalesce(attempts.at_ms, created_at_ms) AS used_at_ms, caller = ? AS is_own FROM verifications \
          LEFT JOIN attempts ON attempts.verification_id = verifications.id \
-         WHERE created_at_ms > ? AND (attempts.seq IS NOT NULL OR (caller = ? AND state = 'pending')) \
+         WHERE expires_at_ms > ? AND (attempts.seq IS NOT NULL OR (caller = ? AND state = 'pending')) \
          AND id_card_hash IN ({})",
         vec!["?"; hashes.len()].join(", ")
     );
-    let mut values: Vec<&dyn ToSql> = vec![&caller, &after_ms, &caller];
+    let mut values: Vec<&dyn ToSql> = vec![&caller, &expired_after_ms, &caller];
     values.extend(hashes.iter().map(|hash| hash as &dyn ToSql));
     let card_use = |row: &Row<'_>| Ok(CardUse { at_ms: row.get("used_at_ms")?, is_own: row.get("is_own")? });
     connection.prepare_cached(&sql)?.query_map(values.as_slice(), card_use)?.collect()
 }
 
-pub(super) fn forget_id_cards(connection: &Connection, before_ms: i64) -> rusqlite::Result<u64> {
+pub(super) fn forget_id_cards(connection: &Connection, expired_before_ms: i64, limit: u32) -> rusqlite::Result<u64> {
     let forgotten = connection
         .prepare_cached(
-            "UPDATE verifications SET id_card_hash = NULL WHERE id_card_hash IS NOT NULL AND created_at_ms < ?1",
+            "UPDATE verifications SET id_card_hash = NULL WHERE id IN (SELECT id FROM verifications \
+             INDEXED BY verifications_with_id_card WHERE id_card_hash IS NOT NULL AND expires_at_ms < ?1 LIMIT ?2)",
         )?
-        .execute([before_ms])?;
+        .execute(params![expired_before_ms, limit])?;
     Ok(forgotten as u64)
 }
 
+/// Of several states each is looked up by the index: together they would have to be sorted.
 pub(super) fn list(connection: &Connection, filter: &ListFilter) -> rusqlite::Result<Vec<VerificationRow>> {
+    let states: BTreeSet<&str> = filter.states.iter().map(String::as_str).collect();
+    if states.is_empty() {
+        return list_of_state(connection, filter, None);
+    }
+    // Of one moment: else one that changes its state meanwhile is found twice or not at all.
+    let moment = connection.unchecked_transaction()?;
+    let mut rows = Vec::new();
+    for state in states {
+        rows.append(&mut list_of_state(&moment, filter, Some(state))?);
+    }
+    let place = |row: &VerificationRow| (row.made.created_at_ms, row.made.id.clone());
+    rows.sort_by_cached_key(place);
+    if !filter.oldest_first {
+        rows.reverse();
+    }
+    rows.truncate(filter.limit as usize);
+    Ok(rows)
+}
+
+fn list_of_state(
+    connection: &Connection,
+    filter: &ListFilter,
+    state: Option<&str>,
+) -> rusqlite::Result<Vec<VerificationRow>> {
+    // What leaves the fewest decides. The planner cannot know: without statistics all indexes are the same to it.
+    let index = match state {
+        _ if !filter.reference.is_empty() => "verifications_by_reference",
+        _ if filter.never_fetched => "verifications_never_fetched",
+        Some(_) => "verifications_by_state",
+        None if !filter.flow.is_empty() => "verifications_by_flow",
+        None => "verifications_by_caller",
+    };
     let mut conditions = vec!["caller = ?".to_owned()];
     let mut values: Vec<&dyn ToSql> = vec![&filter.caller];
-    if !filter.states.is_empty() {
-        conditions.push(format!("state IN ({})", vec!["?"; filter.states.len()].join(", ")));
-        values.extend(filter.states.iter().map(|state| state as &dyn ToSql));
+    if let Some(state) = &state {
+        conditions.push("state = ?".to_owned());
+        values.push(state);
     }
-    for (column, text) in [("flow", &filter.flow), ("reference", &filter.reference)] {
-        if !text.is_empty() {
-            conditions.push(format!("{column} = ?"));
-            values.push(text);
-        }
+    if !filter.flow.is_empty() {
+        conditions.push("flow = ?".to_owned());
+        values.push(&filter.flow);
+    }
+    if !filter.reference.is_empty() {
+        conditions.push("reference = ? AND reference <> ''".to_owned());
+        values.push(&filter.reference);
     }
     for (comparison, at_ms) in [(">=", &filter.created_from_ms), ("<", &filter.created_before_ms)] {
         if at_ms.is_some() {
@@ -165,7 +214,7 @@ pub(super) fn list(connection: &Connection, filter: &ListFilter) -> rusqlite::Re
     }
     values.push(&filter.limit);
     let sql = format!(
-        "SELECT * FROM verifications WHERE {} ORDER BY created_at_ms {order}, id {order} LIMIT ?",
+        "SELECT * FROM verifications INDEXED BY {index} WHERE {} ORDER BY created_at_ms {order}, id {order} LIMIT ?",
         conditions.join(" AND ")
     );
     connection.prepare_cached(&sql)?.query_map(values.as_slice(), verification_row)?.collect()
@@ -188,6 +237,8 @@ fn verification_row(row: &Row<'_>) -> rusqlite::Result<VerificationRow> {
             id_card_hash: row.get("id_card_hash")?,
             vendor_request_id: row.get("vendor_request_id")?,
             created_at_ms: row.get("created_at_ms")?,
+            expires_at_ms: row.get("expires_at_ms")?,
+            result_until_ms: row.get("result_until_ms")?,
             sealed_session: row.get("sealed_session")?,
             sealed_subject: row.get("sealed_subject")?,
         },

@@ -58,3 +58,8 @@ fn set_cursor(
         .execute(params![verification_id, seq, parked_at_ms])?;
     Ok(())
 }
+
+pub(super) fn count_parked(connection: &Connection) -> rusqlite::Result<u64> {
+    let sql = "SELECT count(*) FROM webhook_cursors WHERE parked_at_ms IS NOT NULL";
+    connection.prepare_cached(sql)?.query_row([], |row| row.get(0))
+}

@@ -21,8 +21,9 @@ const QUEUE: usize = 1024;
 /// How many writes are committed together at most: keeps the first of them from waiting for too many others.
 const MAX_BATCH: usize = 256;
 
-/// Takes the batch's transaction, or why there is none, and gives what to call once the batch is committed or lost.
-type Job = Box<dyn FnOnce(Result<&mut rusqlite::Transaction<'_>, &Error>) -> Reply + Send>;
+/// Takes the batch's transaction, or why there is none, and gives what to call once the batch is committed or lost, and how the
+/// write failed if it did.
+type Job = Box<dyn FnOnce(Result<&mut rusqlite::Transaction<'_>, &Error>) -> (Reply, Option<ErrorKind>) + Send>;
 type Reply = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
 enum Task {
@@ -71,8 +72,9 @@ impl Writer {
                 Ok(batch) => in_savepoint(batch, write).map_err(failed(operation)),
                 Err(error) => Err(Error::new(operation, error.kind, error.source.to_string())),
             };
+            let failure = written.as_ref().err().map(|error| error.kind);
             // A caller that went away is not an error: its write counts all the same.
-            Box::new(move |committed| drop(answer.send(committed.and(written))))
+            (Box::new(move |committed| drop(answer.send(committed.and(written)))), failure)
         });
         self.hand_over(operation, Task::Write(job), answered).await
     }
@@ -147,12 +149,29 @@ impl Database {
             Ok(transaction) => transaction,
             Err(error) => {
                 refused(&error, batch.len());
-                batch.into_iter().for_each(|job| job(Err(&error))(Ok(())));
+                batch.into_iter().for_each(|job| job(Err(&error)).0(Ok(())));
                 return false;
             }
         };
-        let replies: Vec<Reply> = batch.into_iter().map(|job| job(Ok(&mut transaction))).collect();
-        let committed = transaction.commit().map_err(of_commit).and_then(|()| check_file("commit"));
+        let mut replies: Vec<Reply> = Vec::with_capacity(batch.len());
+        let mut lost = None;
+        for job in batch {
+            let (reply, failure) = match &lost {
+                None => job(Ok(&mut transaction)),
+                Some(error) => job(Err(error)),
+            };
+            replies.push(reply);
+            // After some failures, as of a full disk, SQLite rolls back the whole transaction. What is written after that would
+            // stand alone, and be committed at once.
+            if lost.is_none() && transaction.is_autocommit() {
+                let kind = failure.unwrap_or(ErrorKind::Ambiguous);
+                lost = Some(Error::new("commit", kind, "the batch was rolled back when one of its writes failed"));
+            }
+        }
+        let committed = match lost {
+            None => transaction.commit().map_err(of_commit).and_then(|()| check_file("commit")),
+            Some(lost) => Err(lost),
+        };
         if let Err(error) = &committed {
             refused(error, replies.len());
         }
@@ -192,4 +211,69 @@ fn in_savepoint<T>(
     let written = write(&savepoint)?;
     savepoint.commit()?;
     Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Refusal;
+    use tempfile::TempDir;
+
+    #[tokio::test]
+    async fn a_full_disk_is_named_and_what_fits_is_still_written() {
+        let folder = TempDir::new().unwrap();
+        let connection = Connection::open(folder.path().join("small.db")).unwrap();
+        let small = "PRAGMA journal_mode = WAL; PRAGMA max_page_count = 20; CREATE TABLE t (bytes BLOB)";
+        connection.execute_batch(small).unwrap();
+        let writer = Writer::start(connection, None).unwrap();
+        let insert = async |bytes: i64| {
+            let write = move |connection: &Connection| {
+                connection.execute("INSERT INTO t VALUES (randomblob(?1))", [bytes]).map(drop)
+            };
+            writer.write("insert", write).await
+        };
+        insert(1000).await.unwrap();
+        assert!(writer.has_committed_within(Duration::from_secs(60)));
+        let error = insert(1_000_000).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Refused(Refusal::DiskFull), "{error}");
+        insert(1000).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_sqlite_has_rolled_back_is_lost_as_a_whole() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("small.db");
+        let connection = Connection::open(&path).unwrap();
+        let small = "PRAGMA journal_mode = WAL; PRAGMA max_page_count = 20; CREATE TABLE t (bytes BLOB)";
+        connection.execute_batch(small).unwrap();
+        let writer = Writer::start(connection, None).unwrap();
+        // The first holds the writer until the others are a batch.
+        let (begun, has_begun) = oneshot::channel();
+        let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
+        let first = writer.write("wait", move |_| {
+            let _ = begun.send(());
+            let _ = goes_on.recv();
+            Ok(())
+        });
+        let insert = |bytes: i64| {
+            writer.write("insert", move |connection| {
+                connection.execute("INSERT INTO t VALUES (zeroblob(?1))", [bytes]).map(drop)
+            })
+        };
+        let others = async {
+            has_begun.await.unwrap();
+            tokio::join!(insert(1), insert(1_000_000), insert(2), async {
+                tokio::task::yield_now().await;
+                go_on.send(()).unwrap();
+            })
+        };
+        let (first, (before, full, after, ())) = tokio::join!(first, others);
+        first.unwrap();
+        for lost in [before, full, after] {
+            assert_eq!(lost.unwrap_err().kind, ErrorKind::Refused(Refusal::DiskFull));
+        }
+        let rows: i64 =
+            Connection::open(&path).unwrap().query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 0, "what is told to be lost is not there");
+    }
 }
