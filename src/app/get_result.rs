@@ -9,10 +9,7 @@ use crate::domain::{
     result::VerificationResult,
     verification::{State, Verification},
 };
-use crate::{
-    store::{row::EvidenceRow, signals::EventKey},
-    tencent::Urgency,
-};
+use crate::{store::signals::EventKey, tencent::Urgency};
 use jiff::SignedDuration;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;

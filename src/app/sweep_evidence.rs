@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     domain::job::JobKind,
-    evidence::{BlobKey, EvidenceStore, OwnerError, Ownership, StoreError},
-    store::{self, Store, row::JobRow},
+    evidence::{BlobKey, EvidenceStore, Ownership},
+    store::{Store, row::JobRow},
 };
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};

@@ -235,12 +235,12 @@ impl Roster {
     }
 
     fn of_token(&self, token: &str) -> Result<Authenticated, Refused> {
-        self.tokens.find(token).cloned().ok_or_else(|| Refused::Unknown("no caller has this token"))
+        self.tokens.find(token).cloned().ok_or(Refused::Unknown("no caller has this token"))
     }
 
     fn of_subject(&self, subject: &str) -> Result<Authenticated, Refused> {
         let found = self.by_subject.get(subject).cloned();
-        found.ok_or_else(|| Refused::Unknown("no caller has the subject (sub) of this JWT"))
+        found.ok_or(Refused::Unknown("no caller has the subject (sub) of this JWT"))
     }
 
     /// A certificate may have several names; they must not be of several callers.

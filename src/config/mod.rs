@@ -17,7 +17,7 @@ mod types;
 mod value;
 
 use crate::{
-    auth::{AuthModes, KnownCaller},
+    auth::AuthModes,
     domain::{
         fault::{Fault, Faults},
         flow::Flows,
@@ -31,7 +31,6 @@ use crate::{
     telemetry::LogFormat,
     tencent::{ClientConfig, FieldEncryption, sts::StsConfig},
     vault::Keyring,
-    webhook::Endpoint,
 };
 use auth::Authentication;
 use jiff::SignedDuration;
