@@ -16,10 +16,10 @@ use crate::{
         verification::{RESULT_LIFETIME, TOKEN_LIFETIME, Verification},
     },
     store::{
-        Creation,
+        Creation, ErrorKind,
         row::{Effects, NewRow, VerificationRow},
     },
-    tencent::{Opened, Urgency},
+    tencent::{self, Opened, Urgency},
 };
 use std::sync::Arc;
 use tracing::Instrument;
@@ -90,7 +90,13 @@ impl App {
             ..Effects::default()
         };
         self.announce(&mut effects, &record.verification, EventKind::Created, session.created_at);
-        match self.store.create_or_find(made, effects).await? {
+        let created = match self.store.create_or_find(made, effects).await {
+            Err(error) if error.kind == ErrorKind::Conflict && self.knows_token(&session.token).await? => {
+                return Err(tencent::Error::repeated_token(&session.request_id).into());
+            }
+            created => created?,
+        };
+        match created {
             Creation::Created => {
                 tracing::info!(verification_id = %id, flow = %flow.name, caller = %caller, "created");
                 metrics::counter!("faceid_verifications_created_total", "flow" => flow.name.clone()).increment(1);
@@ -99,6 +105,10 @@ impl App {
             // Another call with the same request id was quicker. Our token is spare; tokens are free.
             Creation::Found(row) => self.answer_again(Record::open(&self.keyring, *row)?, body),
         }
+    }
+
+    async fn knows_token(&self, token: &BizToken) -> Result<bool, Error> {
+        Ok(self.store.find_by_token_hash(self.keyring.token_hashes(token)).await?.is_some())
     }
 
     /// The answer to a request id that was used before.

@@ -37,6 +37,8 @@ pub struct IntentionFinding {
     pub was_on: Option<bool>,
     /// The mode that it was on in.
     pub mode: Option<IntentionMode>,
+    /// The vendor names a mode, and it is none that is known here: no code is that of the step.
+    pub mode_is_unknown: bool,
     pub read_aloud_code: Option<i64>,
     pub questions_code: Option<i64>,
     pub nods_code: Option<i64>,
@@ -67,6 +69,8 @@ impl IntentionFinding {
     /// How the step ended for a verification that was to have it in mode `wanted`, or was not to have it.
     fn judge(self, wanted: Option<IntentionMode>) -> IntentionStep {
         match (wanted, self.was_on, self.mode) {
+            (None, Some(true), _) if self.mode_is_unknown => IntentionStep::Ended(None),
+            (Some(_), Some(true), _) if self.mode_is_unknown => IntentionStep::Misconfigured(INTENTION_MODE_DIFFERS),
             // On in the vendor's console only: it counts all the same.
             (None, Some(true), mode) => IntentionStep::Ended(self.code(mode)),
             (None, Some(false) | None, _) => IntentionStep::Off,
@@ -176,6 +180,7 @@ mod tests {
     const OFF: IntentionFinding = IntentionFinding {
         was_on: Some(false),
         mode: None,
+        mode_is_unknown: false,
         read_aloud_code: None,
         questions_code: None,
         nods_code: None,
@@ -320,6 +325,23 @@ mod tests {
         }
         let off = IntentionFinding { read_aloud_code: Some(-14), ..OFF };
         assert!(!judge(&findings(Some(0), off), None, false).attempts_exhausted);
+    }
+
+    #[test]
+    fn a_mode_that_is_not_known_passes_nobody() {
+        let unknown = IntentionFinding {
+            was_on: Some(true),
+            mode_is_unknown: true,
+            read_aloud_code: Some(0),
+            questions_code: Some(0),
+            ..OFF
+        };
+        let answer = findings(Some(0), unknown);
+        assert_eq!(verdict(&answer), (Verdict::Open, Verdict::Failed));
+        assert_eq!(verdict_of(&answer, Some(IntentionMode::ReadAloud)), (Verdict::Open, Verdict::Failed));
+        assert_eq!(last_code(&answer, Some(IntentionMode::ReadAloud)), Some(INTENTION_MODE_DIFFERS));
+        let off = findings(Some(0), IntentionFinding { was_on: Some(false), ..unknown });
+        assert_eq!(verdict(&off), (Verdict::Passed, Verdict::Passed));
     }
 
     #[test]

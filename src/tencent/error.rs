@@ -33,6 +33,11 @@ impl Error {
         Self { action, kind, tries, earlier: None }
     }
 
+    /// A verification was opened under a token that the vendor had given before.
+    pub fn repeated_token(request_id: &str) -> Self {
+        Self::unintelligible("DetectAuth", "its BizToken was given before, for another verification", request_id, 1)
+    }
+
     /// A call that failed before it was sent.
     pub(super) fn untried(action: &'static str, kind: ErrorKind) -> Self {
         Self { action, kind, tries: 0, earlier: None }

@@ -1,6 +1,6 @@
 //! Verdicts on answers that the simulator does not give.
 
-use crate::harness::{Created, World, state_name, succeeded};
+use crate::harness::{Created, World, refused, state_name, succeeded};
 use crate::scripted_vendor::ScriptedVendor;
 use faceid_gateway::grpc::pb::{
     Advice, CreateVerificationRequest, IntentionScript, NodScript, ReadAloudScript, intention_script::Mode,
@@ -211,4 +211,16 @@ async fn a_url_that_is_not_https_is_not_handed_to_callers() {
         assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused:?}");
         assert!(!refused.message().contains("javascript"), "{refused:?}");
     }
+}
+
+#[tokio::test]
+async fn a_vendor_that_repeats_a_token_is_not_taken_for_a_store_that_is_down() {
+    let vendor = ScriptedVendor::start().await;
+    let world = vendor.world().await;
+    vendor.says("DetectAuth", json!({ "BizToken": "SCRIPTED-AGAIN", "Url": "https://faceid.example.com/h5" }));
+    world.created().await;
+    let refusal = refused(world.create(world.request()).await);
+    assert_eq!(refusal.reason, "VENDOR_UNAVAILABLE");
+    let told = world.create(world.request()).await.err().expect("an error");
+    assert!(told.message().contains("BizToken was given before"), "{told:?}");
 }

@@ -106,19 +106,26 @@ pub(in crate::tencent) fn read_report(
     Ok(Report { findings, result })
 }
 
-/// The codes of a step that was not on decide nothing, and need not be readable.
+/// Only codes that can be that of the step decide something: none where it was not on, and of the reported mode where there is one.
 fn intention_step(root: &mut Object<'_>) -> Result<IntentionFinding, Undecidable> {
     let was_on = root.deciding_boolean("IsVerifyIntention")?;
     let mode = root.take("IntentionVerifyType", read_mode);
-    if was_on != Some(true) {
-        return Ok(IntentionFinding { was_on, mode, ..IntentionFinding::default() });
-    }
+    let mode_is_unknown = root.has("IntentionVerifyType");
+    let mut code = |of: IntentionMode, part: &str, name: &'static str| {
+        let mut part = root.object(part);
+        match was_on {
+            Some(true) if !mode_is_unknown && mode.is_none_or(|mode| mode == of) => part.deciding_integer(name),
+            Some(true) => Ok(part.integer(name)),
+            Some(false) | None => Ok(None),
+        }
+    };
     Ok(IntentionFinding {
         was_on,
         mode,
-        read_aloud_code: root.object("IntentionVerifyData").deciding_integer("ErrorCode")?,
-        questions_code: root.object("IntentionQuestionResult").deciding_integer("FinalResultDetailCode")?,
-        nods_code: root.object("IntentionActionResult").deciding_integer("FinalResultDetailCode")?,
+        mode_is_unknown,
+        read_aloud_code: code(IntentionMode::ReadAloud, "IntentionVerifyData", "ErrorCode")?,
+        questions_code: code(IntentionMode::Questions, "IntentionQuestionResult", "FinalResultDetailCode")?,
+        nods_code: code(IntentionMode::Nods, "IntentionActionResult", "FinalResultDetailCode")?,
     })
 }
 
@@ -258,6 +265,9 @@ mod tests {
             r#"{"Text":{"ErrCode":0,"Name":["a"],"LivenessDetail":"none"},"IdCardData":{"WarnInfos":["-9102","x"]}}"#,
             r#"{"Text":{"ErrCode":0},"IsVerifyIntention":false,"IntentionVerifyData":{"ErrorCode":"x"}}"#,
             r#"{"Text":{"ErrCode":0},"IntentionVerifyType":"9","BestFrame":true,"Encryption":[]}"#,
+            r#"{"Text":{"ErrCode":0},"IsVerifyIntention":true,"IntentionVerifyType":"2",
+                "IntentionVerifyData":{"ErrorCode":0},"IntentionQuestionResult":{"FinalResultDetailCode":"x"}}"#,
+            r#"{"Text":{"ErrCode":0},"IsVerifyIntention":true,"IntentionVerifyType":{"x":1},"IntentionVerifyData":{"ErrorCode":"x"}}"#,
         ] {
             assert_eq!(findings(odd).unwrap().face_code, Some(0), "{odd}");
         }

@@ -84,6 +84,11 @@ impl Object<'_> {
         self.fields.as_ref().is_some_and(|fields| !fields.is_empty())
     }
 
+    /// Whether there is something of this name that was not taken.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| !is_absent(value))
+    }
+
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         self.take(name, read_text)
     }
