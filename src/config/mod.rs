@@ -1,6 +1,6 @@
 //! The configuration: one TOML file, environment variables over it, defaults under both.
 //!
-//! It is read in two steps. [`layers`] reads the settings as they are written ([`settings`]); each
+//! It is read in two steps. `layers.rs` reads the settings as they are written (`settings.rs`); each
 //! section then converts itself into what the gateway is built of. Both collect every fault, and
 //! nothing is written before there is none.
 
