@@ -33,6 +33,7 @@ pub enum Full {
 }
 
 impl<K: Eq + Hash + Clone> Shares<K> {
+    /// `total` in all, and at most `per_holder` for one holder.
     pub fn new(per_holder: usize, total: usize) -> Arc<Self> {
         Arc::new(Self { per_holder, total, held: Mutex::new(Held { total: 0, by_holder: HashMap::new() }) })
     }

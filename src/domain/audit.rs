@@ -43,6 +43,7 @@ pub enum AuditAction {
 }
 
 impl AuditAction {
+    /// The name in the trail.
     pub fn name(self) -> &'static str {
         self.into()
     }

@@ -20,6 +20,7 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// The name in the log of events and in webhooks.
     pub fn name(self) -> &'static str {
         self.into()
     }

@@ -30,7 +30,9 @@ impl MediaKind {
     }
 }
 
+/// Content type of a JPEG photo.
 pub const JPEG: &str = "image/jpeg";
+/// Content type of a PNG photo.
 pub const PNG: &str = "image/png";
 
 /// The content type that the first bytes of a medium (a dozen is enough) give it; what anyone says of it is not asked.

@@ -26,6 +26,7 @@ pub enum JobKind {
 }
 
 impl JobKind {
+    /// The name in the store.
     pub fn name(self) -> &'static str {
         self.into()
     }

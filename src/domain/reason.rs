@@ -130,6 +130,7 @@ impl Reason {
         }
     }
 
+    /// Whose turn it is.
     pub fn category(self) -> Category {
         self.row().category
     }

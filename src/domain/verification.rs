@@ -91,6 +91,7 @@ impl State {
         }
     }
 
+    /// The state without what it carries.
     pub fn name(self) -> StateName {
         self.into()
     }
@@ -110,6 +111,7 @@ impl State {
 }
 
 impl StateName {
+    /// The name in the store.
     pub fn as_str(self) -> &'static str {
         self.into()
     }

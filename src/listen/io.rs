@@ -32,6 +32,7 @@ impl<S> GuardedIo<S> {
         Self { io, place, cut, stalled: None }
     }
 
+    /// A handle on the connection's place.
     pub fn place(&self) -> PlaceHandle {
         self.place.handle()
     }

@@ -150,6 +150,7 @@ impl Taken {
 }
 
 impl Place {
+    /// Says whether the connection is in use.
     pub fn handle(&self) -> PlaceHandle {
         self.handle.clone()
     }

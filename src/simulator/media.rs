@@ -144,7 +144,7 @@ pub(super) enum Writing {
     DataUrl,
 }
 
-/// Where the account keeps the videos of all attempts: the vendor's data storage service [104229].
+/// Where the account keeps the videos of all attempts: the vendor's data storage service (document 104229).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Storage {

@@ -38,6 +38,7 @@ pub struct EventSignal {
 }
 
 impl EventSignals {
+    /// A signal of the events under `key`, from now on.
     pub fn subscribe(self: &Arc<Self>, key: EventKey) -> EventSignal {
         let receiver = self.lock().entry(key.clone()).or_insert_with(|| watch::Sender::new(())).subscribe();
         EventSignal { signals: Arc::clone(self), key, receiver }

@@ -46,6 +46,7 @@ pub struct Slot {
 }
 
 impl Receivers {
+    /// Whether an event may be sent to the caller now.
     pub fn admit(self: &Arc<Self>, caller: &str, now: Timestamp) -> Admission {
         let mut receivers = self.lock();
         let receiver = receivers.entry(caller.to_owned()).or_default();
