@@ -32,9 +32,9 @@ async fn cannot_write(world: &World, why: &str) {
     assert_eq!(status, 503);
     assert!(body.contains(why), "{body}");
     world.until("health to say so", async || health(world).await == ServingStatus::NotServing).await;
-    let metrics = world.get(&world.http_url("/metrics")).await.1;
+    let metrics = world.get(&world.admin_url("/metrics")).await.1;
     assert!(metrics.contains("faceid_store_refused_writes_total{kind="), "{metrics}");
-    assert_eq!(world.get(&world.http_url("/livez")).await.0, 200, "a restart loop would not help");
+    assert_eq!(world.get(&world.admin_url("/livez")).await.0, 200, "a restart loop would not help");
 }
 
 async fn can_write(world: &World) {
