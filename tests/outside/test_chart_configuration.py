@@ -39,13 +39,13 @@ class ChartProcess(GatewayProcess):
             capture_output=True,
             text=True,
         ).stdout
-        objects = {item["kind"]: item for item in yaml.safe_load_all(rendered)}
-        workload = objects.get("StatefulSet") or objects["Deployment"]
-        (container,) = workload["spec"]["template"]["spec"]["containers"]
+        objects = [item for item in yaml.safe_load_all(rendered) if item]
+        (workload,) = [item for item in objects if item["kind"] == "StatefulSet"]
+        container = workload["spec"]["template"]["spec"]["containers"][0]
         mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
 
         ports = free_ports(3)
-        config = objects["ConfigMap"]["data"]["gateway.toml"]
+        (config,) = [item["data"]["gateway.toml"] for item in objects if "gateway.toml" in item.get("data", {})]
         for theirs, ours in {
             '"0.0.0.0:50051"': f'"127.0.0.1:{ports[0]}"',
             '"0.0.0.0:8080"': f'"127.0.0.1:{ports[1]}"',
@@ -71,11 +71,9 @@ class ChartProcess(GatewayProcess):
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_text(contents[path.name])
                     path.chmod(secrets["projected"]["defaultMode"])
-        # An external database is another issue's; here its URL only has to arrive by way of the environment.
-        urls = {"FACEID_GATEWAY__STORE__URL": f"sqlite:{folder}/data/gateway.db"} if container.get("env") else {}
-        if urls:  # and so is its bucket
-            urls["FACEID_GATEWAY__EVIDENCE__URL"] = f"file:{folder}/data/evidence"
-        super().__init__(binary, args, folder, ports, urls | (env or {}))
+        # A bucket is another test's.
+        bucket = {"FACEID_GATEWAY__EVIDENCE__URL": f"file:{folder}/data/evidence"} if "s3://" in config else {}
+        super().__init__(binary, args, folder, ports, bucket | (env or {}))
 
 
 # Its SHA-256 is in the value files.
@@ -83,7 +81,7 @@ TOKEN = "hello world"
 NOBODY = {"verification_id": "01890000-0000-7000-8000-000000000000"}
 
 
-@pytest.mark.parametrize("values", ["sqlite.yaml", "external.yaml"])
+@pytest.mark.parametrize("values", ["sqlite.yaml", "full.yaml"])
 def test_binary_takes_the_configuration_of_the_chart(binary, run, tmp_path, values):
     # Nothing listens for traces on this machine.
     env = {"FACEID_GATEWAY__TELEMETRY__OTLP_ENDPOINT": ""}

@@ -42,11 +42,7 @@ waits_per_caller = {{ int .Values.limits.waitsPerCaller }}
 message_mib = {{ int .Values.limits.messageMib }}
 
 [store]
-{{- if include "faceid-gateway.onSqlite" . }}
 url = "sqlite:/var/lib/faceid-gateway/gateway.db"
-{{- else }}
-# url comes as FACEID_GATEWAY__STORE__URL, from a Secret.
-{{- end }}
 
 [evidence]
 {{- if .Values.evidence.url }}
@@ -116,6 +112,9 @@ per_day = {{ int .Values.idCardLimits.perDay }}
 [drain]
 delay_s = {{ int .Values.drain.delaySeconds }}
 timeout_s = {{ int .Values.drain.timeoutSeconds }}
+
+[process]
+allow_core_dumps = {{ .Values.process.allowCoreDumps }}
 
 [log]
 level = {{ toRawJson .Values.log.level }}

@@ -20,11 +20,18 @@ app.kubernetes.io/name: {{ include "faceid-gateway.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{/* Of the pod of `helm test`, which no selector may find. */}}
+{{- define "faceid-gateway.testLabels" -}}
+app.kubernetes.io/name: {{ include "faceid-gateway.name" . }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* The chart's own win over commonLabels: the selectors rely on them. */}}
 {{- define "faceid-gateway.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{ include "faceid-gateway.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- $own := fromYaml (include "faceid-gateway.selectorLabels" .) }}
+{{- $chart := printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- $own = merge $own (dict "helm.sh/chart" $chart "app.kubernetes.io/version" .Chart.AppVersion "app.kubernetes.io/managed-by" .Release.Service) }}
+{{- toYaml (merge $own .Values.commonLabels) }}
 {{- end }}
 
 {{- define "faceid-gateway.serviceAccountName" -}}
@@ -41,7 +48,17 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $image }}
 {{- end }}
 
-{{/* "true" when the database is SQLite on a volume of the chart's own, else empty. */}}
-{{- define "faceid-gateway.onSqlite" -}}
-{{- if not .Values.store.urlSecret.name }}true{{ end }}
+{{/* How long a pod may take from SIGTERM to its exit, in seconds. */}}
+{{- define "faceid-gateway.drainSeconds" -}}
+{{- add (int .Values.drain.delaySeconds) (int .Values.drain.timeoutSeconds) }}
+{{- end }}
+
+{{/* The host of http.publicUrl, without a port. */}}
+{{- define "faceid-gateway.publicHost" -}}
+{{- (urlParse .Values.http.publicUrl).host | regexFind "^[^:]*" }}
+{{- end }}
+
+{{/* The path at which browsers come back, as they see it. */}}
+{{- define "faceid-gateway.publicPath" -}}
+{{- printf "%s/callback" ((urlParse .Values.http.publicUrl).path | trimSuffix "/") }}
 {{- end }}

@@ -1,19 +1,26 @@
-{{/* The pod, the same for both workloads. It satisfies the Pod Security Standard "restricted". */}}
+{{/* The pod. As the values come, it satisfies the Pod Security Standard "restricted". */}}
 {{- define "faceid-gateway.pod" -}}
+{{- $annotations := dict }}
+{{- /* New settings or webhooks, new pods. Callers are read again by those that run. */}}
+{{- $webhooks := list }}
+{{- range .Values.callers }}{{ $webhooks = append $webhooks (list .name .webhook) }}{{ end }}
+{{- $_ := set $annotations "checksum/config" (printf "%s%s" (include "faceid-gateway.settings.toml" .) (toRawJson $webhooks) | sha256sum) }}
+{{- $labels := fromYaml (include "faceid-gateway.labels" .) }}
+{{- if .Values.istio.enabled }}
+{{- $_ := set $labels "sidecar.istio.io/inject" "true" }}
+{{- /* A sidecar that ended first, after its default of 5 s, would cut the calls that drain. */}}
+{{- $_ := set $annotations "proxy.istio.io/config" (printf "holdApplicationUntilProxyStarts: true\nterminationDrainDuration: %ss\n" (include "faceid-gateway.drainSeconds" .)) }}
+{{- end }}
+{{- if .Values.linkerd.enabled }}
+{{- $_ := set $annotations "linkerd.io/inject" "enabled" }}
+{{- /* As a native sidecar the proxy ends after the gateway. */}}
+{{- $_ := set $annotations "config.beta.linkerd.io/proxy-enable-native-sidecar" "true" }}
+{{- end -}}
 metadata:
   annotations:
-    # New settings or webhooks, new pods. Callers are read again by those that run.
-    {{- $webhooks := list }}
-    {{- range .Values.callers }}{{ $webhooks = append $webhooks (list .name .webhook) }}{{ end }}
-    checksum/config: {{ printf "%s%s" (include "faceid-gateway.settings.toml" .) (toRawJson $webhooks) | sha256sum }}
-    {{- with .Values.podAnnotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- toYaml (merge (deepCopy .Values.podAnnotations) $annotations) | nindent 4 }}
   labels:
-    {{- include "faceid-gateway.labels" . | nindent 4 }}
-    {{- with .Values.podLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- toYaml (merge $labels .Values.podLabels) | nindent 4 }}
 spec:
   serviceAccountName: {{ include "faceid-gateway.serviceAccountName" . }}
   automountServiceAccountToken: false
@@ -24,31 +31,33 @@ spec:
   imagePullSecrets:
     {{- toYaml . | nindent 4 }}
   {{- end }}
+  {{- with .Values.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
   securityContext:
-    runAsNonRoot: true
-    runAsUser: 65532
-    runAsGroup: 65532
-    fsGroup: 65532
-    fsGroupChangePolicy: OnRootMismatch
-    seccompProfile:
-      type: RuntimeDefault
+    {{- toYaml .Values.podSecurityContext | nindent 4 }}
+  {{- with .Values.initContainers }}
+  initContainers:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   containers:
     - name: faceid-gateway
       image: {{ include "faceid-gateway.image" . | quote }}
       imagePullPolicy: {{ .Values.image.pullPolicy }}
       args: ["serve", "--config", "/etc/faceid-gateway/gateway.toml"]
-      {{- with .Values.evidence.awsSecret }}
+      {{- if or .Values.evidence.awsSecret .Values.extraEnvFrom }}
       envFrom:
+        {{- with .Values.evidence.awsSecret }}
         - secretRef:
             name: {{ . }}
+        {{- end }}
+        {{- with .Values.extraEnvFrom }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
       {{- end }}
-      {{- if not (include "faceid-gateway.onSqlite" .) }}
+      {{- with .Values.extraEnv }}
       env:
-        - name: FACEID_GATEWAY__STORE__URL
-          valueFrom:
-            secretKeyRef:
-              name: {{ .Values.store.urlSecret.name }}
-              key: {{ .Values.store.urlSecret.key }}
+        {{- toYaml . | nindent 8 }}
       {{- end }}
       ports:
         - name: grpc
@@ -58,36 +67,28 @@ spec:
         - name: admin
           containerPort: 9464
       # By the admin port, which has connections of its own: callers and browsers cannot keep a probe out. It answers once the
-      # database is migrated; up to 60 seconds for that.
+      # database is migrated.
       startupProbe:
         httpGet:
           path: /livez
           port: admin
-        periodSeconds: 1
-        failureThreshold: 60
+        {{- toYaml .Values.probes.startup | nindent 8 }}
       livenessProbe:
         httpGet:
           path: /livez
           port: admin
-        periodSeconds: 10
-        timeoutSeconds: 3
-        failureThreshold: 6
+        {{- toYaml .Values.probes.liveness | nindent 8 }}
       readinessProbe:
         httpGet:
           path: /readyz
           port: admin
-        periodSeconds: 5
-        timeoutSeconds: 2
-        failureThreshold: 2
+        {{- toYaml .Values.probes.readiness | nindent 8 }}
       {{- with .Values.resources }}
       resources:
         {{- toYaml . | nindent 8 }}
       {{- end }}
       securityContext:
-        allowPrivilegeEscalation: false
-        readOnlyRootFilesystem: true
-        capabilities:
-          drop: ["ALL"]
+        {{- toYaml .Values.securityContext | nindent 8 }}
       volumeMounts:
         - name: config
           mountPath: /etc/faceid-gateway
@@ -97,10 +98,14 @@ spec:
           readOnly: true
         - name: tmp
           mountPath: /tmp
-        {{- if include "faceid-gateway.onSqlite" . }}
         - name: data
           mountPath: /var/lib/faceid-gateway
+        {{- with .Values.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
         {{- end }}
+    {{- with .Values.sidecars }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   volumes:
     - name: config
       configMap:
@@ -185,6 +190,9 @@ spec:
     - name: tmp
       emptyDir:
         sizeLimit: 64Mi
+    {{- with .Values.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   {{- with .Values.nodeSelector }}
   nodeSelector:
     {{- toYaml . | nindent 4 }}

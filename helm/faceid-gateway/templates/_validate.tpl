@@ -4,11 +4,11 @@ What the schema cannot say: what is missing, and what contradicts what. All faul
 {{- define "faceid-gateway.validate" -}}
 {{- $v := .Values }}
 {{- $faults := list }}
-{{- if and (include "faceid-gateway.onSqlite" .) (gt (int $v.replicas) 1) }}
-{{- $faults = append $faults (printf "replicas is %d, but SQLite has one writer: set store.urlSecret.name to use an external database, or replicas to 1" (int $v.replicas)) }}
+{{- if gt (int $v.replicas) 1 }}
+{{- $faults = append $faults (printf "replicas is %d, but the gateway of this version stores in SQLite, which has one writer: set replicas to 1" (int $v.replicas)) }}
 {{- end }}
-{{- if and (not (include "faceid-gateway.onSqlite" .)) (not $v.evidence.url) }}
-{{- $faults = append $faults "evidence.url is required with an external database: its pods share no volume, so photos and videos need a bucket (s3://…)" }}
+{{- if $v.autoscaling.enabled }}
+{{- $faults = append $faults "autoscaling.enabled is true, but the gateway of this version stores in SQLite, which has one writer: there is nothing to scale" }}
 {{- end }}
 {{- if not $v.http.publicUrl }}
 {{- $faults = append $faults "http.publicUrl is required: the address where browsers reach this gateway's /callback" }}
@@ -64,8 +64,36 @@ What the schema cannot say: what is missing, and what contradicts what. All faul
 {{- $faults = append $faults (printf "callers: %q has no tokenSha256, jwtSubjects or identities of a mode in auth.modes" $caller.name) }}
 {{- end }}
 {{- end }}
-{{- if le (int $v.termination.gracePeriodSeconds) (add (int $v.drain.delaySeconds) (int $v.drain.timeoutSeconds)) }}
+{{- if le (int $v.termination.gracePeriodSeconds) (include "faceid-gateway.drainSeconds" . | int) }}
 {{- $faults = append $faults "termination.gracePeriodSeconds must be longer than drain.delaySeconds and drain.timeoutSeconds together: the pod would be killed while it drains" }}
+{{- end }}
+{{- $ports := list (int $v.service.grpcPort) (int $v.service.httpPort) (int $v.service.adminPort) }}
+{{- if lt (len ($ports | uniq)) 3 }}
+{{- $faults = append $faults "service.grpcPort, httpPort and adminPort must differ" }}
+{{- end }}
+{{- range $v.extraEnv }}
+{{- if and (hasPrefix "FACEID_GATEWAY__" .name) (hasKey . "value") }}
+{{- $faults = append $faults (printf "extraEnv: %s is a setting: use the value of the chart, or valueFrom where it is a secret" .name) }}
+{{- end }}
+{{- end }}
+{{- if and $v.ingress.enabled (ne (include "faceid-gateway.publicPath" .) "/callback") }}
+{{- $faults = append $faults "ingress.enabled with a path in http.publicUrl: an Ingress cannot take the path away; use httpRoute, or a host of its own" }}
+{{- end }}
+{{- range $route := list "httpRoute" "grpcRoute" }}
+{{- with index $v $route }}
+{{- if and .enabled (not .parentRefs) }}
+{{- $faults = append $faults (printf "%s.parentRefs is empty: name the Gateway" $route) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and $v.serviceMonitor.enabled $v.podMonitor.enabled }}
+{{- $faults = append $faults "serviceMonitor and podMonitor are both enabled: every sample would be there twice" }}
+{{- end }}
+{{- if and $v.istio.enabled $v.linkerd.enabled }}
+{{- $faults = append $faults "istio and linkerd are both enabled: a pod is in one mesh" }}
+{{- end }}
+{{- if and $v.istio.enabled $v.grpc.tls.existingSecret }}
+{{- $faults = append $faults "istio.enabled with grpc.tls.existingSecret: the mesh encrypts, and cannot see calls inside of other TLS; take one of them out" }}
 {{- end }}
 {{- if $faults }}
 {{- fail (printf "\n  - %s\n" (join "\n  - " $faults)) }}
