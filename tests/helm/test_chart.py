@@ -681,3 +681,46 @@ def test_the_example_of_external_secrets_fills_the_secrets_of_the_chart():
     wanted = {s["secret"]["name"]: {item["key"] for item in s["secret"]["items"]} for s in volume["sources"]}
     assert filled == wanted
     assert {entry["remoteRef"]["key"].split("/")[1] for item in made["ExternalSecret"] for entry in item["spec"]["data"]} == {"identity"}
+
+
+SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+# Taken over into objects as they are: Kubernetes judges them.
+KUBERNETES_OWN = {"podSecurityContext", "securityContext", "affinity", "strategy.rollingUpdate", "resources.requests", "resources.limits"}
+KUBERNETES_OWN |= {"nodeSelector", "podAnnotations", "podLabels", "commonLabels"}
+
+
+def sections(values, path=""):
+    yield path, values
+    for name, value in values.items():
+        here = f"{path}.{name}".lstrip(".")
+        if isinstance(value, dict) and here not in KUBERNETES_OWN and not here.endswith((".labels", ".annotations")):
+            yield from sections(value, here)
+
+
+def test_no_section_takes_a_key_that_it_does_not_know():
+    values = copy.deepcopy(DEFAULTS)
+    values.update(yaml.safe_load((VALUES / "sqlite.yaml").read_text(encoding="utf-8")) | {"http": values["http"], "vault": values["vault"]})
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    validator.validate(values)
+    tried = 0
+    for path, section in sections(values):
+        section["surprise"] = 1
+        faults = [error.message for error in validator.iter_errors(values)]
+        assert any("'surprise' was unexpected" in fault for fault in faults), path
+        del section["surprise"]
+        tried += 1
+    assert tried > 25
+
+
+def test_every_default_has_a_type_in_the_schema():
+    """Each leaf refuses a value of another kind."""
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    for path, section in sections(copy.deepcopy(DEFAULTS)):
+        for name, value in section.items():
+            wrong = copy.deepcopy(DEFAULTS)
+            place = wrong
+            for step in path.split(".") if path else []:
+                place = place[step]
+            place[name] = [] if not isinstance(value, list) else "text"
+            assert list(validator.iter_errors(wrong)), f"{path}.{name}"

@@ -144,20 +144,19 @@ def test_secrets(minimal):
 
 
 def test_serve_in_five_minutes(binary, run, simulate, minimal):
-    grpc_port, http_port = free_ports(2)
+    ports = free_ports(3)
     env = {
         "FACEID_GATEWAY__TENCENT__ENDPOINT": simulate.simulator.url,
-        "FACEID_GATEWAY__GRPC__LISTEN": f"127.0.0.1:{grpc_port}",
-        "FACEID_GATEWAY__HTTP__LISTEN": f"127.0.0.1:{http_port}",
+        "FACEID_GATEWAY__GRPC__LISTEN": f"127.0.0.1:{ports[0]}",
+        "FACEID_GATEWAY__HTTP__LISTEN": f"127.0.0.1:{ports[1]}",
+        "FACEID_GATEWAY__ADMIN__LISTEN": f"127.0.0.1:{ports[2]}",
     }
     doctor, serve = fenced(README, "sh", "doctor --config gateway.toml\nfaceid").splitlines()
     assert serve == "faceid-gateway serve --config gateway.toml"
     printed = run_shell(minimal, doctor.replace("faceid-gateway", str(binary)), **env)
     assert "fail " not in printed
 
-    config = types.SimpleNamespace(
-        file="gateway.toml", grpc_port=grpc_port, http_port=http_port, simulator=simulate.simulator
-    )
+    config = types.SimpleNamespace(file="gateway.toml", ports=ports, simulator=simulate.simulator)
     with run(ServeProcess, binary, minimal, config, env) as served:
         call = fenced(README, "sh", "orders.token)").replace(GRPC_ADDRESS, served.grpc_address)
         created = json.loads(run_shell(minimal, call))
