@@ -47,7 +47,7 @@ pub(super) fn detect_auth(shared: &Shared, body: &[u8], base_url: &str) -> Resul
 /// Tells the result of a token, as far as it goes.
 ///
 /// # Errors
-/// `InvalidTokenParameter` for an unknown token, `BizTokenIllegal` for one of another rule, `BizTokenExpired` when the
+/// `InvalidParameter` or `InvalidTokenParameter` for an unknown token, `BizTokenIllegal` for one of another rule, `BizTokenExpired` when the
 /// results have been deleted.
 pub(super) fn get_detect_info_enhanced(shared: &Shared, body: &[u8], encrypts: bool) -> Result<Answer, ApiError> {
     let mut request: GetDetectInfoEnhancedRequest =
@@ -98,9 +98,7 @@ fn find_token<'a>(
     now_ms: i64,
 ) -> Result<(&'a Token, Comparison), ApiError> {
     let rule = &state.rule(&request.rule_id).ok_or_else(ApiError::rule_not_exist)?.rule;
-    let token = state
-        .token(&request.biz_token)
-        .ok_or_else(|| ApiError::new("FailedOperation.InvalidTokenParameter", "The BizToken does not exist."))?;
+    let token = state.token(&request.biz_token).ok_or_else(|| state.shape.unknown_token())?;
     if token.rule_id != rule.rule_id {
         let message = "The BizToken does not belong to this RuleId.";
         return Err(ApiError::new("InvalidParameterValue.BizTokenIllegal", message));

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::error::ApiError;
 use super::media::Writing;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -46,6 +47,16 @@ impl Shape {
             Shape::Odd => {
                 publish_bill(content);
                 distort(content);
+            }
+        }
+    }
+
+    /// How a token is refused that was never made. The published example has another code than the list of codes.
+    pub(super) fn unknown_token(self) -> ApiError {
+        match self {
+            Shape::Published | Shape::Odd => ApiError::new("InvalidParameter", "非法BizToken。"),
+            Shape::Nulls | Shape::Sparse => {
+                ApiError::new("FailedOperation.InvalidTokenParameter", "The BizToken does not exist.")
             }
         }
     }

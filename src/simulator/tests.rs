@@ -355,6 +355,8 @@ async fn tokens_expire_and_results_are_deleted() {
     let token = client.token("1").await;
     let ask = |token: &str, rule_id: &str| json!({ "BizToken": token, "RuleId": rule_id });
     let get = "GetDetectInfoEnhanced";
+    assert_eq!(client.code(get, ask("NONE", "1")).await, "InvalidParameter");
+    client.told("/shape", json!({ "shape": "nulls" })).await;
     assert_eq!(client.code(get, ask("NONE", "1")).await, "FailedOperation.InvalidTokenParameter");
     assert_eq!(client.code(get, ask(&token, "2")).await, "InvalidParameterValue.BizTokenIllegal");
     assert_eq!(client.code(get, ask(&token, "9")).await, "InvalidParameterValue.RuleIdNotExist");

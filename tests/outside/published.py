@@ -15,9 +15,6 @@ class Example:
         """The code of the error, of an example that shows one."""
         return self.response.get("Error", {}).get("Code")
 
-    def __str__(self):
-        return f"{self.action}: {self.title}"
-
 
 def examples():
     """All of the three actions, in the order in which they are published."""

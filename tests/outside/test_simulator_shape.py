@@ -66,11 +66,18 @@ def test_a_result_has_the_published_shape(simulate):
     assert differences(ask(simulate, "GetDetectInfoEnhanced", request), example) == []
 
 
-@pytest.mark.parametrize("error", ["InvalidParameterValue.RuleIdNotExist"])
-def test_a_bill_that_is_refused_has_the_published_shape(simulate, error):
-    example = the_example("GetWeChatBillDetails", error=error)
-    request = {"Date": "2026-01-01", "Cursor": 0, "RuleId": "23"}
-    assert differences(ask(simulate, "GetWeChatBillDetails", request), example) == []
+def test_a_token_that_is_not_known_is_refused_in_the_published_shape(simulate):
+    example = the_example("GetDetectInfoEnhanced", error="InvalidParameter")
+    refused = ask(simulate, "GetDetectInfoEnhanced", example.request | {"RuleId": "1"})
+    assert differences(refused, example) == []
+    assert refused["Error"] == example.response["Error"]
+
+
+def test_a_bill_that_is_refused_has_the_published_shape(simulate):
+    example = the_example("GetWeChatBillDetails", error="InvalidParameterValue.RuleIdNotExist")
+    refused = ask(simulate, "GetWeChatBillDetails", {"Date": "2026-01-01", "Cursor": 0, "RuleId": "23"})
+    assert differences(refused, example) == []
+    assert refused["Error"]["Code"] == example.error
 
 
 def test_a_bill_has_the_published_shape(simulate):

@@ -201,7 +201,7 @@ async fn calls_beyond_the_quota_are_refused_and_counted() {
     let refused = codes.iter().filter(|code| *code == "RequestLimitExceeded").count();
     assert!(refused >= 1, "{codes:?}");
     let bad = json!({ "BizToken": "NONE", "RuleId": "1" });
-    assert_eq!(client.code("GetDetectInfoEnhanced", bad).await, "FailedOperation.InvalidTokenParameter");
+    assert_eq!(client.code("GetDetectInfoEnhanced", bad).await, "InvalidParameter");
     assert_eq!(client.told("/calls", Value::Null).await["DetectAuth"]["RequestLimitExceeded"], refused);
     assert_eq!(client.told("/state", Value::Null).await["quota_per_second"], 1);
 
