@@ -3,7 +3,7 @@
 import grpc
 import pytest
 import scripted
-from reflected import state_of
+from reflected import Refusal, state_of
 
 
 def passed(text=None, **parts):
@@ -75,3 +75,17 @@ def test_an_address_that_no_browser_should_go_to_is_not_handed_out(gateway, url)
     assert len(gateway.vendor.calls_of("DetectAuth")) > asked
     assert refusal.code == grpc.StatusCode.UNAVAILABLE
     assert url[:20] not in refusal.message
+
+
+def test_a_vendor_that_repeats_a_token_is_not_taken_for_a_store_that_is_down(gateway):
+    gateway.vendor.script("DetectAuth", {"BizToken": "T-repeated", "Url": "https://vendor.example.com/h5"})
+    try:
+        first = gateway.create()
+        try:
+            again = gateway.create()
+        except grpc.RpcError as error:
+            assert Refusal(error).reason not in ("STORE_UNAVAILABLE", "REASON_UNSPECIFIED", "INTERNAL")
+        else:
+            assert again.verification.verification_id == first.verification.verification_id
+    finally:
+        gateway.vendor.script("DetectAuth", gateway.vendor.open_token)
