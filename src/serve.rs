@@ -312,6 +312,10 @@ async fn seal_credentials(
         match credentials.vault.put_where_absent(name, pair, clock.now().as_millisecond()).await? {
             Put::Known => {}
             Put::Added => tracing::info!(credential = %name, "sealed into the vault"),
+            Put::Preferred => tracing::warn!(
+                credential = %name,
+                "the vault's key pair was never accepted by the vendor: the configuration's goes before it"
+            ),
             Put::Differs => tracing::warn!(
                 credential = %name,
                 "the configuration has another key pair than the vault, and the vault's is used: put the new pair in use with \

@@ -11,7 +11,7 @@ use crate::{
         caller::{Caller, Right},
         fault::Faults,
         ids::check_name,
-        key_pair::{KeyPair, UnverifiedKeyPair},
+        key_pair::{KeyPair, TEST_OK, UnverifiedKeyPair},
     },
     store::row::{CredentialRow, Effects, KeyPairRow},
     tencent::{self, KeyVerdict},
@@ -20,8 +20,6 @@ use jiff::Timestamp;
 
 /// How many key pairs of a credential are live at once.
 const MAX_PAIRS: usize = 2;
-/// [`KeyPairTest::code`] of a pair that the vendor takes.
-const TEST_OK: &str = "OK";
 
 /// A credential, without its secrets.
 pub struct Credential {

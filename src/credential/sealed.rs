@@ -2,7 +2,10 @@
 
 use super::error::CredentialError;
 use crate::{
-    domain::key_pair::KeyPair,
+    domain::{
+        audit::AuditAction,
+        key_pair::{KeyPair, TEST_OK},
+    },
     store::{
         Store,
         row::{AuditRow, CredentialRow, Effects, KeyPairRow},
@@ -11,7 +14,7 @@ use crate::{
 };
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// [`CredentialRow::origin`] of what the configuration brought.
@@ -32,7 +35,9 @@ pub enum Put {
     Added,
     /// The pair is among those of the vault.
     Known,
-    /// The vault has other pairs. They stay.
+    /// The vault has other pairs, none of which the vendor has accepted so far: the new one goes before them.
+    Preferred,
+    /// The vault has other pairs, which the vendor has accepted. They stay.
     Differs,
 }
 
@@ -42,7 +47,8 @@ impl CredentialVault {
         Self { keyring, store }
     }
 
-    /// Puts a key pair of the configuration under a name that the vault does not have.
+    /// Puts a key pair of the configuration under a name that the vault does not have, or before pairs that the vendor has never
+    /// accepted: a secret that was mistyped at the first start is mended where it was typed.
     ///
     /// # Errors
     /// When the store fails, or holds a credential that the keyring does not open.
@@ -58,7 +64,7 @@ impl CredentialVault {
             let audit = AuditRow {
                 at_ms,
                 actor: FROM_CONFIGURATION.to_owned(),
-                action: "credential_created".to_owned(),
+                action: AuditAction::CredentialCreated.name().to_owned(),
                 credential: name.to_owned(),
                 ..AuditRow::default()
             };
@@ -73,7 +79,27 @@ impl CredentialVault {
                 return Ok(Put::Known);
             }
         }
-        Ok(Put::Differs)
+        if row.key_pairs.iter().any(was_accepted) {
+            return Ok(Put::Differs);
+        }
+        self.put_before(row, pair, at_ms).await
+    }
+
+    async fn put_before(&self, row: CredentialRow, pair: &KeyPair, at_ms: i64) -> Result<Put, CredentialError> {
+        let CredentialRow { name, key_pairs, .. } = &row;
+        // Two are live at most.
+        let key_pairs = iter::once(self.seal(name, pair, at_ms)).chain(key_pairs.first().cloned()).collect();
+        let audit = AuditRow {
+            at_ms,
+            actor: FROM_CONFIGURATION.to_owned(),
+            action: AuditAction::CredentialRotated.name().to_owned(),
+            credential: name.clone(),
+            ..AuditRow::default()
+        };
+        let effects = Effects { audit: vec![audit], ..Effects::default() };
+        let is_changed = self.store.change_credential(CredentialRow { key_pairs, ..row }, effects).await?;
+        // Else another replica, or an operator, was quicker: what they put there stays.
+        Ok(if is_changed { Put::Preferred } else { Put::Differs })
     }
 
     /// The credential of a name, with its pairs sealed.
@@ -111,6 +137,10 @@ impl CredentialVault {
             serde_json::from_slice(&json).map_err(|_| CredentialError::Corrupt(credential.to_owned()))?;
         Ok(KeyPair::sealed_before(plain.secret_id.as_str(), plain.secret_key.as_str()))
     }
+}
+
+fn was_accepted(pair: &KeyPairRow) -> bool {
+    pair.used_at_ms.is_some() || pair.tested.as_ref().is_some_and(|(_, code)| code == TEST_OK)
 }
 
 /// What is sealed: JSON, which gets new fields easily.

@@ -6,6 +6,9 @@ use super::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
+/// What is noted of a test in which the vendor accepted a key pair.
+pub const TEST_OK: &str = "OK";
+
 /// SecretId and SecretKey. The SecretId names the account, so it is kept like the SecretKey.
 #[derive(Clone)]
 pub struct KeyPair {

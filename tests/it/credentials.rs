@@ -419,3 +419,24 @@ async fn the_command_line_takes_secrets_from_files_and_standard_input() {
     let (done, shown) = run(&["delete", "main"], "").await;
     assert!(!done && shown.contains("is used by flow"), "{shown}");
 }
+
+#[tokio::test]
+async fn a_pair_that_the_vendor_never_accepted_gives_way_to_the_mended_configuration() {
+    let simulator = simulator::start(SimulatorConfig::loopback()).await.expect("simulator starts");
+    let folder = TempDir::new().expect("temporary folder");
+    let right = simulator.secret_key().to_owned();
+    let mistyped = |toml: String| toml.replace(&right, "mistyped-in-the-file-00000000000");
+    let world = World::start_edited(simulator, folder, mistyped).await;
+    assert_eq!(refused(world.create(world.request()).await).code, Code::FailedPrecondition);
+
+    let (simulator, folder) = world.stop_gateway().await;
+    let world = World::start_edited(simulator, folder, |toml| toml).await;
+    succeeded(world.create(world.request()).await);
+    assert_eq!(list(&world).await[0].key_pairs.len(), 2);
+
+    // Accepted now: what the file says later changes nothing.
+    let (simulator, folder) = world.stop_gateway().await;
+    let world = World::start_edited(simulator, folder, mistyped).await;
+    succeeded(world.create(world.request()).await);
+    assert_eq!(list(&world).await[0].key_pairs.len(), 2);
+}

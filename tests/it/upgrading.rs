@@ -63,7 +63,7 @@ async fn what_the_first_version_stored_is_found_sealed_and_used() {
     let mut client = CredentialServiceClient::new(world.channel.clone());
     let listed = succeeded(client.list_credentials(bearing(FINANCE, ListCredentialsRequest {})).await).into_inner();
     let pairs: Vec<&str> = listed.credentials[0].key_pairs.iter().map(|pair| pair.key_pair_id.as_str()).collect();
-    assert_eq!(pairs, ["main"], "it keeps the id that it was sealed for");
+    assert!(pairs.contains(&"main"), "it keeps the id that it was sealed for: {pairs:?}");
 
     let mut client = VaultServiceClient::new(world.channel.clone());
     let keys = succeeded(client.list_vault_keys(bearing(FINANCE, ListVaultKeysRequest {})).await).into_inner().keys;
