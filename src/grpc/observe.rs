@@ -104,7 +104,10 @@ where
                 Ok(response) => explain_unreadable(response?),
                 Err(_) => deadline_exceeded().into_http(),
             };
-            if response.headers().contains_key(GRPC_STATUS) {
+            if let Some(code) = code_in(response.headers()) {
+                // Work that ran out of time fails in words of its own, perhaps a moment before the deadline is noticed here.
+                let ran_out = code != Code::Ok && tokio::time::Instant::now() >= deadline;
+                let response = if ran_out { deadline_exceeded().into_http() } else { response };
                 return Ok(rpc.watch(response));
             }
             // For a stream, the deadline covers all of it.
