@@ -132,6 +132,10 @@ fn describe_vendor_metrics() {
     describe_gauge!("faceid_vendor_calls_in_flight", "Calls to Tencent that wait or are under way, by priority");
     describe_counter!("faceid_vendor_calls_shed_total", "Calls refused because too many were under way, by priority");
     describe_gauge!("faceid_vendor_clock_offset_seconds", "Tencent's time less this machine's, as learned");
+    describe_counter!(
+        "faceid_vendor_fields_without_a_place_total",
+        "Fields of Tencent's answers kept only as vendor_raw"
+    );
 }
 
 fn describe_metrics() {
@@ -158,6 +162,15 @@ fn describe_metrics() {
     describe_counter!("faceid_rpcs_total", "RPCs, by method and gRPC code");
     describe_histogram!("faceid_rpc_duration_seconds", "Duration of RPCs, by method");
     describe_vendor_metrics();
+    describe_gauge!("faceid_store_ready", "Whether the store can be written: 1, or 0");
+    describe_counter!("faceid_store_refused_writes_total", "Writes that the store refused, by kind");
+    describe_counter!("faceid_unreadable_rows_total", "Damaged rows that a list met");
+    describe_gauge!("faceid_evidence_orphans", "Blobs without a row, as of the last sweep");
+    describe_gauge!("faceid_evidence_foreign_blobs", "Blobs of verifications that the database does not have");
+    describe_counter!(
+        "faceid_flow_misconfigured_total",
+        "Verifications whose intention step is not as the flow says, by flow and problem"
+    );
     describe_counter!("faceid_verifications_created_total", "Verifications created, by flow");
     describe_counter!("faceid_verifications_settled_total", "Verifications that became final, by flow and outcome");
     describe_counter!("faceid_caller_quota_refusals_total", "Calls over their caller's quota, by caller and setting");

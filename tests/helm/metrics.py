@@ -36,3 +36,9 @@ def check_query(query, there):
     labels = [there[name] for name in metrics_in(query)]
     if None not in labels:
         assert labels_in(query) <= ADDED_LABELS.union(*labels), query
+
+
+def described_metrics():
+    """Those with a help text."""
+    source = (ROOT / "src/telemetry.rs").read_text(encoding="utf-8")
+    return set(re.findall(r'describe_(?:counter|gauge|histogram)!\(\s*"(faceid_\w+)"', source))

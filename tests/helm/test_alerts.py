@@ -75,6 +75,7 @@ def cases():
 
     yield Case("FaceidStoreNotWritable", {"faceid_store_ready": "1x5 0x10 1x10"}, [5, 17], [6, 15], TARGET)
     yield from rises("FaceidStoreRefusesWrites", 'faceid_store_refused_writes_total{kind="disk_full"}', 10, 0, left | {"kind": "disk_full"})
+    yield from rises("FaceidRowsUnreadable", "faceid_unreadable_rows_total", 60, 0, left)
     yield Case("FaceidEvidenceOfAnotherStore", {"faceid_evidence_foreign_blobs": "0x5 1x10"}, [5], [6], left)
     yield Case("FaceidEvidenceOfAnotherStore", {"faceid_evidence_orphans": "1000x5 1001x10"}, [5], [6], left)
     yield Case("FaceidWebhooksParked", {"faceid_webhooks_parked": "0x5 3x10 0x5"}, [5, 17], [6, 15], left, value="3")

@@ -4,7 +4,7 @@ import json
 import re
 
 import yaml
-from metrics import check_query, metrics_of_the_source
+from metrics import check_query, described_metrics, metrics_of_the_source
 from rendering import CHART, manifests, promtool
 
 FILE = CHART / "dashboards/faceid-gateway.json"
@@ -32,6 +32,10 @@ def test_every_metric_and_label_of_a_query_is_one_of_the_gateway():
     there = metrics_of_the_source()
     for target in TARGETS:
         check_query(target["expr"], there)
+
+
+def test_every_metric_says_what_it_is():
+    assert described_metrics() == set(metrics_of_the_source())
 
 
 def test_every_legend_names_labels_that_the_query_keeps():
