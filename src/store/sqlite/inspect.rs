@@ -1,6 +1,6 @@
 //! Looking at a database without changing it, also while a gateway is at work on it.
 
-use super::{SqliteStore, Writer, failure::failed, migrations};
+use super::{SqliteStore, Writer, failure::failed, schema::SchemaVersions};
 use crate::store::{Error, ErrorKind, Refusal};
 use rusqlite::{Connection, OpenFlags};
 use std::{
@@ -11,13 +11,6 @@ use std::{
     time::Duration,
 };
 use url::Url;
-
-/// The newest migration of a database, and the newest that this program knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SchemaVersions {
-    pub found: i64,
-    pub known: i64,
-}
 
 impl SqliteStore {
     /// Opens a database that is there, for reading: nothing is made or migrated, and every write fails.
@@ -46,7 +39,7 @@ impl SqliteStore {
     /// # Errors
     /// When it cannot be read.
     pub fn schema_versions(&self) -> Result<SchemaVersions, Error> {
-        self.read("schema_versions", schema_versions_of)
+        self.read("schema_versions", SchemaVersions::of)
     }
 
     /// The ids of the keys that values are sealed with, and how many with each: of every column that is called `sealed_…`. Reads
@@ -74,32 +67,6 @@ impl SqliteStore {
             Ok(ids)
         })
     }
-}
-
-impl SchemaVersions {
-    /// # Errors
-    /// When a newer version of the gateway was here: this one does not know what it changed.
-    pub fn check_known(self) -> Result<(), Error> {
-        if self.found <= self.known {
-            return Ok(());
-        }
-        let problem = format!(
-            "its schema is {}, and this version of the gateway knows schemas up to {}: a newer version was here. Run that, or go \
-             back to a backup from before it",
-            self.found, self.known
-        );
-        Err(Error::new("open", ErrorKind::Refused(Refusal::NewerSchema), problem))
-    }
-}
-
-/// 0: it was never migrated.
-pub(super) fn schema_versions_of(connection: &Connection) -> rusqlite::Result<SchemaVersions> {
-    let known = migrations::migrations::runner().get_migrations().iter().map(|m| i64::from(m.version())).max();
-    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'refinery_schema_history')";
-    let was_migrated: bool = connection.query_row(sql, [], |row| row.get(0))?;
-    let sql = "SELECT coalesce(max(version), 0) FROM refinery_schema_history";
-    let found = if was_migrated { connection.query_row(sql, [], |row| row.get(0))? } else { 0 };
-    Ok(SchemaVersions { found, known: known.unwrap_or_default() })
 }
 
 /// SQLite makes `-wal` and `-shm` also for a reader, and a reader cannot take them away. They are there while a gateway has the

@@ -10,6 +10,7 @@ mod inspect;
 mod jobs;
 mod keys;
 mod lock;
+pub mod schema;
 mod slow_reads;
 mod usage;
 mod verifications;
@@ -29,7 +30,6 @@ use super::{
 use crate::domain::{job::JobKind, store_identity::StoreIdentity};
 use async_trait::async_trait;
 use failure::failed;
-use inspect::schema_versions_of;
 use lock::ProcessLock;
 use rusqlite::{
     Connection, OpenFlags, params, params_from_iter,
@@ -50,10 +50,6 @@ use std::{
 use verifications::{BY_REQUEST_ID, select_where};
 use watched_file::WatchedFile;
 use writer::Writer;
-
-mod migrations {
-    refinery::embed_migrations!("src/store/migrations/sqlite");
-}
 
 /// Point reads run on the runtime's own threads: one takes less than the hop to another thread. More connections than cores gain
 /// nothing then.
@@ -107,8 +103,7 @@ impl SqliteStore {
                  PRAGMA secure_delete = ON;",
             )
             .map_err(failed("open"))?;
-        schema_versions_of(&connection).map_err(failed("open"))?.check_known()?;
-        migrations::migrations::runner().run(&mut connection).map_err(failure::of_migration)?;
+        schema::migrate(&mut connection)?;
         identity::ensure(&connection).map_err(failed("identity"))?;
         // Nobody else has the lock: whoever held these is dead.
         jobs::free_leases(&connection).map_err(failed("free leases"))?;
