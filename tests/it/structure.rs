@@ -77,7 +77,8 @@ impl House {
                 if self.files.contains_key(&[&from[..], &[name.to_owned()]].concat()) {
                     return self.descend(from.clone(), path, 0);
                 }
-                let import = self.files[from].imported.get(name)?;
+                // `use krate::{self, …}` names a crate by itself.
+                let import = self.files[from].imported.get(name).filter(|import| import[0] != name)?;
                 self.find(from, &[&import[..], rest].concat())
             }
         }
@@ -86,7 +87,7 @@ impl House {
     fn descend(&self, module: Module, path: &[String], depth: u32) -> Option<Module> {
         assert!(depth < 20, "imports of {module:?} lead in a circle");
         let Some((name, rest)) = path.split_first() else { return Some(module) };
-        let within = [&module[..], &[name.clone()]].concat();
+        let within = [&module[..], std::slice::from_ref(name)].concat();
         if self.files.contains_key(&within) {
             return self.descend(within, rest, depth);
         }
