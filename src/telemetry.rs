@@ -156,6 +156,10 @@ fn describe_metrics() {
         "faceid_evidence_lost_total",
         "Verifications whose evidence the vendor deleted before it was fetched"
     );
+    describe_counter!(
+        "faceid_evidence_not_kept_total",
+        "Photos, videos and sounds of the vendor that could not be kept, by kind and reason"
+    );
     describe_gauge!("faceid_unsettled", "Verifications that are not settled yet, by age");
     describe_gauge!("faceid_unsettled_oldest_age_seconds", "Age of the oldest verification that is not settled yet");
     describe_gauge!("faceid_unsettled_time_left_seconds", "Time until the vendor forgets the oldest of them");

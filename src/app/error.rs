@@ -178,7 +178,7 @@ impl Error {
             Self::Vendor(error) => match error.class() {
                 ErrorClass::Clock => Reason::ClockSkewed,
                 ErrorClass::Credential => Reason::CredentialRefused,
-                ErrorClass::Account => Reason::VendorAccountBlocked,
+                ErrorClass::Account | ErrorClass::Storage => Reason::VendorAccountBlocked,
                 ErrorClass::Flow => Reason::FlowMisconfigured,
                 ErrorClass::Token => Reason::VendorTokenGone,
                 ErrorClass::Throttled => Reason::VendorThrottled,

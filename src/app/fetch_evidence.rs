@@ -3,11 +3,11 @@
 use super::{App, Error, record::Record};
 use crate::{
     domain::{
-        audit::AuditAction,
         event::EventKind,
-        evidence::{MediaKind, sniff},
-        flow::EvidenceWish,
+        evidence::{EvidencePart, MAX_EVIDENCE_BYTES, MediaKind, NotKept, UnkeptMedium, sniff},
+        flow::{EvidenceWish, Flow},
         ids::{EvidenceId, VerificationId},
+        intention::IntentionMode,
         job::JobKind,
         key_pair::KeyPair,
         schedule::backoff,
@@ -15,17 +15,44 @@ use crate::{
     },
     evidence::{BlobKey, PutError},
     store::row::{Effects, EvidenceRow, JobRow, NewJob},
-    tencent::{CardWarnings, MediaEvent, MediaStream},
+    tencent::{BesideMedia, MediaEvent, MediaQuery, MediaStream, MediumError},
     vault::Place,
 };
 use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
 use std::{pin::pin, sync::Arc};
+use strum::VariantArray;
 
 /// How often an answer without any media is asked for again: over some minutes.
 const TRIES_FOR_NOTHING: u32 = 5;
 
+/// What came of asking for media.
+#[derive(Default)]
+struct Fetched {
+    rows: Vec<EvidenceRow>,
+    unkept: Vec<UnkeptMedium>,
+    beside: BesideMedia,
+    /// Parts that the vendor has answered for, be it with nothing.
+    answered: Vec<EvidencePart>,
+}
+
+impl Fetched {
+    fn skip(&mut self, medium: UnkeptMedium) {
+        let (kind, reason) = (medium.kind.name(), medium.why.name());
+        metrics::counter!("faceid_evidence_not_kept_total", "kind" => kind, "reason" => reason).increment(1);
+        self.unkept.push(medium);
+    }
+
+    /// What is left of a wish.
+    fn without_found(&self, wish: EvidenceWish) -> EvidenceWish {
+        let wish = without_stored(wish, &self.rows);
+        self.unkept.iter().fold(wish, |wish, medium| wish.without(medium.kind.part()))
+    }
+}
+
 impl App {
-    /// Fetches what the flow keeps: streams each medium from the vendor into a sealed blob, then stores the rows together.
+    /// Fetches what the flow keeps: streams each medium from the vendor into a sealed blob, then stores the rows together. At first it
+    /// asks for everything at once, later for each part alone, so that one that cannot be had costs nothing else.
     ///
     /// # Errors
     /// When the store fails: the job's lease ends by itself, and it is tried again.
@@ -34,41 +61,32 @@ impl App {
         let Some(flow) = self.flows.get(&record.verification.flow).filter(|_| record.session.is_some()) else {
             return Ok(self.store.finish_job(job).await?);
         };
-        let mut rows = Vec::new();
-        let fetched = self.stopping.run_until_cancelled(self.fetch_evidence(&record, flow.evidence, &mut rows)).await;
-        let verification = &record.verification;
-        let now = self.clock.now();
-        match fetched {
-            Some(Ok(())) if rows.is_empty() && job.failures < TRIES_FOR_NOTHING => {
-                // The vendor may not have it ready yet.
-                self.put_off_evidence(job).await
-            }
-            Some(Ok(())) => {
-                let mut effects = Effects::default();
-                if let Some(ended_at) = verification.state.settled_at() {
-                    let due_at_ms = (ended_at + flow.evidence_retention).as_millisecond();
-                    effects.jobs.push(evidence_retention_job(&job.subject, due_at_ms));
-                }
-                if !rows.is_empty() {
-                    self.announce(&mut effects, verification, EventKind::EvidenceStored, now);
-                }
-                if !self.store.put_evidence(job, rows.clone(), effects).await? {
-                    self.delete_blobs_of(&rows).await?;
-                }
-                Ok(())
-            }
+        let stored = self.store.evidence_of(&job.subject).await?;
+        let missing = without_stored(flow.evidence, &stored);
+        if missing.is_nothing() {
+            return Ok(self.store.finish_job(job).await?);
+        }
+        let mut fetched = Fetched::default();
+        let fetch = self.fetch_missing(&record, missing, job.failures > 0, &stored, &mut fetched);
+        let Some(outcome) = self.stopping.run_until_cancelled(fetch).await else {
             // The gateway stops: another one, or this one when it is back, goes on at once.
-            None => {
-                self.delete_blobs_of(&rows).await?;
-                Ok(self.store.put_off_job(job, now.as_millisecond(), job.failures).await?)
-            }
-            Some(Err(error)) => {
-                self.delete_blobs_of(&rows).await?;
-                if verification.is_forgotten(now) && !error.is_clock_skew() {
-                    metrics::counter!("faceid_evidence_lost_total").increment(1);
-                    tracing::error!(verification_id = %job.subject, error = %error, "evidence lost: the vendor keeps it 3 days");
-                    return Ok(self.store.finish_job(job).await?);
-                }
+            self.delete_blobs_of(&fetched.rows).await?;
+            return Ok(self.store.put_off_job(job, self.clock.now().as_millisecond(), job.failures).await?);
+        };
+        let has_nothing = stored.is_empty() && fetched.rows.is_empty() && fetched.unkept.is_empty();
+        let told = record.result.iter().flat_map(|result| &result.unkept_media);
+        let still_missing = told.fold(fetched.without_found(missing), |wish, medium| wish.without(medium.kind.part()));
+        if !self.store_fetched(job, &record.verification, flow, fetched).await? {
+            return Ok(self.store.finish_job(job).await?);
+        }
+        let now = self.clock.now();
+        let is_forgotten = record.verification.is_forgotten(now);
+        match outcome {
+            Ok(()) if !has_nothing => Ok(self.store.finish_job(job).await?),
+            // The vendor may not have it ready yet.
+            Ok(()) if !is_forgotten && job.failures < TRIES_FOR_NOTHING => self.put_off_evidence(job).await,
+            Ok(()) if !is_forgotten => Ok(self.store.finish_job(job).await?),
+            Err(error) if !is_forgotten || error.is_clock_skew() => {
                 if error.was_not_asked() {
                     // The fetch is still to come; it has not failed.
                     let next = now + backoff(0, rand::random());
@@ -76,6 +94,14 @@ impl App {
                 }
                 tracing::warn!(verification_id = %job.subject, error = %error, "evidence not fetched yet");
                 self.put_off_evidence(job).await
+            }
+            lost => {
+                if !still_missing.is_nothing() {
+                    let error = lost.err().map(|error| error.to_string()).unwrap_or_default();
+                    tracing::error!(verification_id = %job.subject, error, "evidence lost: the vendor keeps it 3 days");
+                    self.lose_evidence(&job.subject, now).await?;
+                }
+                Ok(self.store.finish_job(job).await?)
             }
         }
     }
@@ -93,42 +119,58 @@ impl App {
         Ok(())
     }
 
-    async fn fetch_evidence(
+    /// False: the verification was redacted meanwhile, or somebody else has the job.
+    async fn store_fetched(
         &self,
-        record: &Record,
-        wish: EvidenceWish,
-        rows: &mut Vec<EvidenceRow>,
-    ) -> Result<(), Error> {
-        let verification = &record.verification;
-        let token = &record.session()?.token;
-        let fetch =
-            |pair: Arc<KeyPair>| async move { self.tencent.fetch_media(&pair, verification, token, wish).await };
-        let mut media = self.credentials.with_key_pair(&verification.credential, fetch).await?;
-        while let Some(event) = media.next().await? {
-            match event {
-                MediaEvent::Start { kind, index, seq } => {
-                    rows.push(self.keep(&verification.id.to_string(), kind, index, seq, &mut media).await?);
-                }
-                // What follows a start is taken by `keep`.
-                MediaEvent::Bytes(_) | MediaEvent::End => {}
-                // It comes last, and tells that what came before counts.
-                MediaEvent::Finished(warnings) => {
-                    self.add_card_warnings(&verification.id.to_string(), warnings).await?;
-                }
-            }
+        job: &JobRow,
+        verification: &Verification,
+        flow: &Flow,
+        fetched: Fetched,
+    ) -> Result<bool, Error> {
+        let Fetched { rows, unkept, beside, answered } = fetched;
+        let has_found = !rows.is_empty() || !unkept.is_empty();
+        // First, so that whoever sees the rows sees why others are not there.
+        self.add_to_result(&job.subject, &answered, unkept, beside).await?;
+        if !has_found {
+            return Ok(true);
         }
-        Ok(())
+        let mut effects = Effects::default();
+        if let Some(ended_at) = verification.state.settled_at() {
+            let due_at_ms = (ended_at + flow.evidence_retention).as_millisecond();
+            effects.jobs.push(evidence_retention_job(&job.subject, due_at_ms));
+        }
+        if !rows.is_empty() {
+            self.announce(&mut effects, verification, EventKind::EvidenceStored, self.clock.now());
+        }
+        let is_stored = self.store.put_evidence(job, rows.clone(), effects).await?;
+        if !is_stored {
+            self.delete_blobs_of(&rows).await?;
+        }
+        Ok(is_stored)
     }
 
-    /// Adds to the result what the vendor tells only together with the photos.
-    async fn add_card_warnings(&self, id: &str, CardWarnings { front, back }: CardWarnings) -> Result<(), Error> {
+    /// What the vendor tells only together with the photos, and what of them is not kept.
+    async fn add_to_result(
+        &self,
+        id: &str,
+        answered: &[EvidencePart],
+        unkept: Vec<UnkeptMedium>,
+        BesideMedia { front_warnings, back_warnings, vendor_raw }: BesideMedia,
+    ) -> Result<(), Error> {
         loop {
             let mut record = self.find(id).await?;
-            let Some(result) = record.result.as_mut().filter(|_| !front.is_empty() || !back.is_empty()) else {
+            let Some(result) = record.result.as_mut() else { return Ok(()) };
+            let before = result.clone();
+            if !front_warnings.is_empty() || !back_warnings.is_empty() {
+                result.id_card.front_warnings.clone_from(&front_warnings);
+                result.id_card.back_warnings.clone_from(&back_warnings);
+            }
+            result.vendor_raw.extend(vendor_raw.clone());
+            result.unkept_media.retain(|medium| !answered.contains(&medium.kind.part()));
+            result.unkept_media.extend(unkept.iter().cloned());
+            if *result == before {
                 return Ok(());
-            };
-            result.id_card.front_warnings.clone_from(&front);
-            result.id_card.back_warnings.clone_from(&back);
+            }
             let version = record.verification.version;
             if self.store.advance(id, version, record.progress(&self.keyring), Effects::default()).await? {
                 return Ok(());
@@ -136,6 +178,88 @@ impl App {
         }
     }
 
+    /// The vendor has deleted what the flow keeps. This must not happen; when it does, it is told.
+    async fn lose_evidence(&self, id: &str, at: Timestamp) -> Result<(), Error> {
+        loop {
+            let mut record = self.find(id).await?;
+            record.verification.evidence_lost = true;
+            let mut effects = Effects::default();
+            self.announce(&mut effects, &record.verification, EventKind::EvidenceLost, at);
+            let version = record.verification.version;
+            if self.store.advance(id, version, record.progress(&self.keyring), effects).await? {
+                metrics::counter!("faceid_evidence_lost_total").increment(1);
+                return Ok(());
+            }
+        }
+    }
+
+    /// # Errors
+    /// The first; what came of the other questions is in `fetched` all the same.
+    async fn fetch_missing(
+        &self,
+        record: &Record,
+        missing: EvidenceWish,
+        each_alone: bool,
+        stored: &[EvidenceRow],
+        fetched: &mut Fetched,
+    ) -> Result<(), Error> {
+        let told = record.result.as_ref().and_then(|result| result.intention.as_ref()?.mode);
+        let intention = record.verification.intention.or(told);
+        let mut outcome = Ok(());
+        for (wish, intention) in questions(missing, intention, each_alone) {
+            // A step has one mode: what was found of one ends the search.
+            if fetched.without_found(wish).is_nothing() {
+                continue;
+            }
+            let size: u64 = stored.iter().chain(&fetched.rows).map(|row| row.size_bytes).sum();
+            let limit_bytes = MAX_EVIDENCE_BYTES.saturating_sub(size);
+            let (rows, unkept) = (fetched.rows.len(), fetched.unkept.len());
+            match self.fetch(record, MediaQuery { wish, intention, limit_bytes }, fetched).await {
+                Ok(()) => {
+                    fetched.answered.extend(EvidencePart::VARIANTS.iter().copied().filter(|part| wish.has(*part)))
+                }
+                Err(error) => {
+                    // An answer counts as a whole.
+                    fetched.unkept.truncate(unkept);
+                    self.delete_blobs_of(&fetched.rows.split_off(rows)).await?;
+                    let is_of_this_question = matches!(error, Error::Vendor(_)) && !error.was_not_asked();
+                    outcome = outcome.and(Err(error));
+                    if !is_of_this_question {
+                        break;
+                    }
+                }
+            }
+        }
+        outcome
+    }
+
+    async fn fetch(&self, record: &Record, query: MediaQuery, fetched: &mut Fetched) -> Result<(), Error> {
+        let verification = &record.verification;
+        let token = &record.session()?.token;
+        let fetch =
+            |pair: Arc<KeyPair>| async move { self.tencent.fetch_media(&pair, verification, token, query).await };
+        let mut media = self.credentials.with_key_pair(&verification.credential, fetch).await?;
+        while let Some(event) = media.next().await? {
+            match event {
+                MediaEvent::Start { kind, index, seq } => {
+                    match self.keep(&verification.id.to_string(), kind, index, seq.clone(), &mut media).await? {
+                        Ok(row) => fetched.rows.push(row),
+                        Err(why) => {
+                            fetched.skip(UnkeptMedium { kind, position: index, attempt_seq: seq, why, text: None });
+                        }
+                    }
+                }
+                MediaEvent::Skipped(medium) => fetched.skip(medium),
+                // What follows a start is taken by `keep`.
+                MediaEvent::Bytes(_) | MediaEvent::End | MediaEvent::Broken(_) => {}
+                // It comes last, and tells that what came before counts.
+                MediaEvent::Finished(beside) => fetched.beside.add(*beside),
+            }
+        }
+        Ok(())
+    }
+
+    /// The row of a medium that is stored, or why it cannot be.
     async fn keep(
         &self,
         verification_id: &str,
@@ -143,7 +267,7 @@ impl App {
         position: u32,
         attempt_seq: Option<String>,
         media: &mut MediaStream,
-    ) -> Result<EvidenceRow, Error> {
+    ) -> Result<Result<EvidenceRow, NotKept>, Error> {
         let mut bytes = pin!(media.bytes());
         let first = bytes.next().await;
         let content_type = match &first {
@@ -167,44 +291,16 @@ impl App {
         };
         let key = blob_key(&row)?;
         let source = stream::iter(first).chain(bytes);
-        let stored =
-            self.evidence.put(&self.keyring, place(&key), &key, source).await.map_err(|error| match error {
-                PutError::Source(vendor) => Error::Vendor(vendor),
-                PutError::Store(store) => Error::Evidence(store),
-            })?;
+        let stored = match self.evidence.put(&self.keyring, place(&key), &key, source).await {
+            Ok(stored) => stored,
+            Err(PutError::Source(MediumError::NotKept(why))) => return Ok(Err(why)),
+            Err(PutError::Source(MediumError::Vendor(vendor))) => return Err(Error::Vendor(vendor)),
+            Err(PutError::Store(store)) => return Err(Error::Evidence(store)),
+        };
         row.size_bytes = stored.size;
         row.sha256 = Some(stored.sha256.to_vec());
         row.sealed_key = Some(stored.sealed_key);
-        Ok(row)
-    }
-
-    /// Erases evidence that the flow keeps no longer.
-    ///
-    /// # Errors
-    /// When the store fails: the job's lease ends by itself, and it is tried again.
-    pub async fn erase_evidence_due(&self, job: &JobRow) -> Result<(), Error> {
-        let effects = Effects {
-            audit: vec![self.audit_event("retention", AuditAction::EvidenceErased, &job.subject)],
-            jobs: vec![self.blobs_job(&job.subject)],
-            ..Effects::default()
-        };
-        self.store.erase_evidence(&job.subject, self.clock.now().as_millisecond(), effects).await?;
-        self.store.scrub().await?;
-        Ok(self.store.finish_job(job).await?)
-    }
-
-    /// Deletes the blobs of erased evidence, which nothing opens any more.
-    ///
-    /// # Errors
-    /// When the evidence's store fails: the job's lease ends by itself, and it is tried again.
-    pub async fn delete_blobs_due(&self, job: &JobRow) -> Result<(), Error> {
-        for row in self.store.evidence_of(&job.subject).await? {
-            if row.erased_at_ms.is_some() && !row.blob_deleted {
-                self.evidence.delete(&blob_key(&row)?).await?;
-            }
-        }
-        self.store.note_blobs_deleted(&job.subject).await?;
-        Ok(self.store.finish_job(job).await?)
+        Ok(Ok(row))
     }
 
     /// The job that fetches a verification's evidence, if its flow keeps any and there was something to see.
@@ -230,6 +326,31 @@ impl App {
         let now_ms = self.clock.now().as_millisecond();
         NewJob { kind: JobKind::DeleteBlobs, subject: verification_id.to_owned(), due_at_ms: now_ms, rank_ms: now_ms }
     }
+}
+
+fn without_stored(wish: EvidenceWish, rows: &[EvidenceRow]) -> EvidenceWish {
+    let kinds = rows.iter().filter_map(|row| row.kind.parse::<MediaKind>().ok());
+    kinds.fold(wish, |wish, kind| wish.without(kind.part()))
+}
+
+/// What to ask for in turn, and of which mode of the intention step.
+fn questions(
+    missing: EvidenceWish,
+    intention: Option<IntentionMode>,
+    each_alone: bool,
+) -> Vec<(EvidenceWish, Option<IntentionMode>)> {
+    if !each_alone {
+        return vec![(missing, intention)];
+    }
+    let mut questions = Vec::new();
+    for part in EvidencePart::VARIANTS.iter().copied().filter(|part| missing.has(*part)) {
+        let modes: &[_] = match (part, intention) {
+            (EvidencePart::Intention, None) => &[Some(IntentionMode::ReadAloud), Some(IntentionMode::Questions)],
+            _ => &[intention],
+        };
+        questions.extend(modes.iter().map(|mode| (EvidenceWish::only(part), *mode)));
+    }
+    questions
 }
 
 /// Where the key of a blob is sealed for.

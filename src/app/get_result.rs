@@ -4,6 +4,7 @@ use super::{App, Error, evidence::Evidence, record::Record};
 use crate::domain::{
     audit::AuditAction,
     caller::{Caller, Right},
+    evidence::UnkeptMedium,
     ids::{BizToken, VerificationId},
     job::JobKind,
     result::VerificationResult,
@@ -11,7 +12,7 @@ use crate::domain::{
 };
 use crate::{store::signals::EventKey, tencent::Urgency};
 use jiff::SignedDuration;
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// A caller that polls does not turn into as many calls to the vendor.
@@ -40,6 +41,8 @@ pub struct VerificationWithResult {
     pub verification: Verification,
     pub result: Option<VerificationResult>,
     pub evidence: Vec<Evidence>,
+    /// Media that the vendor has and that could not be kept. Their texts are in view FULL only.
+    pub unkept_media: Vec<UnkeptMedium>,
     /// Whether evidence is still being fetched.
     pub evidence_pending: bool,
 }
@@ -82,15 +85,17 @@ impl App {
         let id = record.verification.id.to_string();
         let evidence = self.store.evidence_of(&id).await?.into_iter().map(Evidence::from).collect();
         let evidence_pending = self.store.has_job(JobKind::FetchEvidence, &id).await?;
-        let result = match view {
-            ResultView::Basic => None,
-            ResultView::Masked => record.result.map(VerificationResult::masked),
+        let mut result = match view {
+            ResultView::Basic | ResultView::Masked => record.result.map(VerificationResult::masked),
             ResultView::Full => {
                 self.audit(&caller.name, AuditAction::ViewedFull, &id).await?;
                 record.result
             }
         };
-        Ok(VerificationWithResult { verification: record.verification, result, evidence, evidence_pending })
+        let unkept_media = result.as_mut().map(|result| mem::take(&mut result.unkept_media)).unwrap_or_default();
+        let result = result.filter(|_| view != ResultView::Basic);
+        let verification = record.verification;
+        Ok(VerificationWithResult { verification, result, evidence, unkept_media, evidence_pending })
     }
 }
 

@@ -7,6 +7,7 @@ mod create_verification;
 mod credentials;
 mod deliver_due;
 mod download_evidence;
+mod erase_evidence;
 mod error;
 mod event;
 mod evidence;

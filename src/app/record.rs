@@ -99,6 +99,7 @@ impl Record {
                 .map_err(|problem| corrupt("result_fetched_at_ms", problem))?,
             attempts_exhausted: progress.attempts_exhausted,
             result_lost: progress.result_lost,
+            evidence_lost: progress.evidence_lost,
             charged_attempts,
             redacted_at: optional_time(redacted_at_ms).map_err(|problem| corrupt("redacted_at_ms", problem))?,
             labels: subject.map(|subject| subject.labels).unwrap_or_default(),
@@ -137,6 +138,7 @@ impl Record {
             last_attempt_at_ms: verification.last_attempt.and_then(|attempt| attempt.at).map(Timestamp::as_millisecond),
             attempts_exhausted: verification.attempts_exhausted,
             result_lost: verification.result_lost,
+            evidence_lost: verification.evidence_lost,
             sealed_result: self
                 .result
                 .as_ref()

@@ -87,7 +87,9 @@ impl App {
             if before.state != State::Pending {
                 return Ok(());
             }
-            let lost = Record { verification: record.verification.lose_result(at), ..record };
+            let mut lost = Record { verification: record.verification.lose_result(at), ..record };
+            let flow = self.flows.get(&lost.verification.flow);
+            lost.verification.evidence_lost = flow.is_some_and(|flow| !flow.evidence.is_nothing());
             let jobs = self.jobs_at_the_end(&lost.verification);
             let mut effects = Effects { jobs, ..Effects::default() };
             self.announce(&mut effects, &lost.verification, EventKind::Settled, at);

@@ -15,8 +15,10 @@ pub enum EventKind {
     Canceled,
     /// Its personal data was erased.
     Redacted,
-    /// Its evidence was stored.
+    /// Evidence was stored; what was not fetched with it may follow.
     EvidenceStored,
+    /// The vendor has deleted evidence that its flow keeps before it was fetched.
+    EvidenceLost,
 }
 
 impl EventKind {

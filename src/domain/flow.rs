@@ -1,6 +1,6 @@
 //! Business flows: what an operator had approved in the vendor's console, under a name of our own.
 
-use super::{intention::IntentionMode, redirect::AllowedTarget};
+use super::{evidence::EvidencePart, intention::IntentionMode, redirect::AllowedTarget};
 use jiff::SignedDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,6 +58,33 @@ impl EvidenceWish {
     /// Whether nothing is to be fetched.
     pub fn is_nothing(self) -> bool {
         self == Self::default()
+    }
+
+    /// One part alone.
+    #[must_use]
+    pub fn only(part: EvidencePart) -> Self {
+        let mut wish = Self::default();
+        *wish.part_mut(part) = true;
+        wish
+    }
+
+    #[must_use]
+    pub fn without(mut self, part: EvidencePart) -> Self {
+        *self.part_mut(part) = false;
+        self
+    }
+
+    pub fn has(mut self, part: EvidencePart) -> bool {
+        *self.part_mut(part)
+    }
+
+    fn part_mut(&mut self, part: EvidencePart) -> &mut bool {
+        match part {
+            EvidencePart::BestFrame => &mut self.best_frame,
+            EvidencePart::IdCard => &mut self.id_card,
+            EvidencePart::Video => &mut self.video,
+            EvidencePart::Intention => &mut self.intention,
+        }
     }
 }
 

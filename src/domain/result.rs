@@ -3,6 +3,7 @@
 //! Personal data: the types have no Debug, so that they cannot reach a log. They serialize only to be sealed.
 
 use super::{
+    evidence::UnkeptMedium,
     identity::{mask_name, mask_number},
     intention::IntentionMode,
 };
@@ -30,6 +31,9 @@ pub struct VerificationResult {
     pub fetched_at: Timestamp,
     /// Fields that we do not know: dotted JSON path to JSON text.
     pub vendor_raw: BTreeMap<String, String>,
+    /// Photos, videos and sounds that the vendor has and that were not kept.
+    #[serde(default)]
+    pub unkept_media: Vec<UnkeptMedium>,
 }
 
 /// The person whom the vendor verified.
@@ -134,6 +138,7 @@ impl VerificationResult {
             vendor_request_id,
             fetched_at,
             vendor_raw: _,
+            unkept_media,
         } = self;
         Self {
             code,
@@ -152,6 +157,7 @@ impl VerificationResult {
             vendor_request_id,
             fetched_at,
             vendor_raw: BTreeMap::new(),
+            unkept_media: unkept_media.into_iter().map(|medium| UnkeptMedium { text: None, ..medium }).collect(),
         }
     }
 }
@@ -216,6 +222,7 @@ fn masked_number(number: Option<String>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::evidence::{MediaKind, NotKept};
 
     #[test]
     fn masking_leaves_no_personal_text() {
@@ -249,6 +256,13 @@ mod tests {
             location: secret("location"),
             mobile: secret("mobile"),
             vendor_raw: BTreeMap::from([("Text.New".into(), "\"SECRET\"".into())]),
+            unkept_media: vec![UnkeptMedium {
+                kind: MediaKind::LivenessVideo,
+                position: 1,
+                attempt_seq: None,
+                why: NotKept::Reference,
+                text: secret("reference"),
+            }],
             ..VerificationResult::default()
         };
         let masked = full.masked();

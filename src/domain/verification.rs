@@ -53,6 +53,8 @@ pub struct Verification {
     pub fetched_at: Option<Timestamp>,
     /// The vendor forgot before it could be asked: the state says what was known.
     pub result_lost: bool,
+    /// The vendor forgot before all evidence that its flow keeps was fetched.
+    pub evidence_lost: bool,
     /// When its personal data was erased.
     pub redacted_at: Option<Timestamp>,
 }
@@ -212,6 +214,7 @@ mod tests {
             charged_attempts: 0,
             fetched_at: None,
             result_lost: false,
+            evidence_lost: false,
             redacted_at: None,
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     },
     domain::{
         event::EventKind,
-        evidence::MediaKind,
+        evidence::{MediaKind, NotKept, UnkeptMedium},
         fault::Faults,
         flow::AccessMode,
         ids::{BizToken, VerificationId},
@@ -147,27 +147,14 @@ pub(super) fn result_response(told: VerificationWithResult) -> pb::GetResultResp
     pb::GetResultResponse {
         verification: Some(verification(told.verification)),
         result: told.result.map(verification_result),
-        evidence: told.evidence.into_iter().map(evidence).collect(),
+        evidence: told.evidence.into_iter().map(evidence).chain(told.unkept_media.into_iter().map(unkept)).collect(),
         evidence_pending: told.evidence_pending,
     }
 }
 
 /// Also the first message of a download.
 pub(super) fn evidence(evidence: Evidence) -> pb::Evidence {
-    let kind = match evidence.kind {
-        None => pb::EvidenceKind::Unspecified,
-        Some(MediaKind::BestFrame) => pb::EvidenceKind::BestFrame,
-        Some(MediaKind::IdCardFront) => pb::EvidenceKind::IdCardFront,
-        Some(MediaKind::IdCardBack) => pb::EvidenceKind::IdCardBack,
-        Some(MediaKind::IdCardFrontProcessed) => pb::EvidenceKind::IdCardFrontProcessed,
-        Some(MediaKind::IdCardBackProcessed) => pb::EvidenceKind::IdCardBackProcessed,
-        Some(MediaKind::IdCardAvatar) => pb::EvidenceKind::IdCardAvatar,
-        Some(MediaKind::LivenessVideo) => pb::EvidenceKind::LivenessVideo,
-        Some(MediaKind::IntentionVideo) => pb::EvidenceKind::IntentionVideo,
-        Some(MediaKind::IntentionPhoto) => pb::EvidenceKind::IntentionPhoto,
-        Some(MediaKind::IntentionAudio) => pb::EvidenceKind::IntentionAudio,
-        Some(MediaKind::IntentionScreenshot) => pb::EvidenceKind::IntentionScreenshot,
-    };
+    let kind = evidence.kind.map_or(pb::EvidenceKind::Unspecified, media_kind);
     pb::Evidence {
         evidence_id: evidence.id,
         kind: kind.into(),
@@ -178,6 +165,40 @@ pub(super) fn evidence(evidence: Evidence) -> pb::Evidence {
         sha256: evidence.sha256.unwrap_or_default(),
         store_time: evidence.stored_at.map(timestamp),
         erase_time: evidence.erased_at.map(timestamp),
+        ..pb::Evidence::default()
+    }
+}
+
+fn unkept(medium: UnkeptMedium) -> pb::Evidence {
+    let reason = match medium.why {
+        NotKept::Reference => pb::NotKeptReason::Reference,
+        NotKept::NotBase64 => pb::NotKeptReason::NotBase64,
+        NotKept::TooLarge => pb::NotKeptReason::TooLarge,
+        NotKept::WrongContent => pb::NotKeptReason::WrongContent,
+    };
+    pb::Evidence {
+        kind: media_kind(medium.kind).into(),
+        position: medium.position,
+        attempt_sequence_id: medium.attempt_seq.unwrap_or_default(),
+        not_kept_reason: reason.into(),
+        vendor_text: medium.text.unwrap_or_default(),
+        ..pb::Evidence::default()
+    }
+}
+
+fn media_kind(kind: MediaKind) -> pb::EvidenceKind {
+    match kind {
+        MediaKind::BestFrame => pb::EvidenceKind::BestFrame,
+        MediaKind::IdCardFront => pb::EvidenceKind::IdCardFront,
+        MediaKind::IdCardBack => pb::EvidenceKind::IdCardBack,
+        MediaKind::IdCardFrontProcessed => pb::EvidenceKind::IdCardFrontProcessed,
+        MediaKind::IdCardBackProcessed => pb::EvidenceKind::IdCardBackProcessed,
+        MediaKind::IdCardAvatar => pb::EvidenceKind::IdCardAvatar,
+        MediaKind::LivenessVideo => pb::EvidenceKind::LivenessVideo,
+        MediaKind::IntentionVideo => pb::EvidenceKind::IntentionVideo,
+        MediaKind::IntentionPhoto => pb::EvidenceKind::IntentionPhoto,
+        MediaKind::IntentionAudio => pb::EvidenceKind::IntentionAudio,
+        MediaKind::IntentionScreenshot => pb::EvidenceKind::IntentionScreenshot,
     }
 }
 
@@ -238,6 +259,7 @@ fn event(event: Event) -> pb::VerificationEvent {
         EventKind::Canceled => pb::VerificationEventKind::Canceled,
         EventKind::Redacted => pb::VerificationEventKind::Redacted,
         EventKind::EvidenceStored => pb::VerificationEventKind::EvidenceStored,
+        EventKind::EvidenceLost => pb::VerificationEventKind::EvidenceLost,
     };
     pb::VerificationEvent {
         sequence: event.sequence,
@@ -285,6 +307,7 @@ fn verification(verification: Verification) -> pb::Verification {
         charged_attempts: verification.charged_attempts,
         result_fetch_time: verification.fetched_at.map(timestamp),
         result_lost: verification.result_lost,
+        evidence_lost: verification.evidence_lost,
         redact_time: verification.redacted_at.map(timestamp),
         flow: verification.flow,
         reference: verification.reference,

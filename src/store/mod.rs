@@ -50,8 +50,8 @@ pub trait Store: Send + Sync {
         effects: Effects,
     ) -> Result<bool, Error>;
 
-    /// Stores the evidence that a job fetched, with effects, and ends the job. False: the lease was lost to somebody else, or
-    /// the verification was redacted meanwhile; nothing was stored.
+    /// Stores evidence that a job fetched, with effects. False: the lease was lost to somebody else, or the verification was redacted
+    /// meanwhile; nothing was stored.
     async fn put_evidence(&self, job: &JobRow, rows: Vec<EvidenceRow>, effects: Effects) -> Result<bool, Error>;
 
     /// The evidence of a verification, by kind and position.

@@ -48,6 +48,7 @@ pub struct ProgressRow {
     pub last_attempt_at_ms: Option<i64>,
     pub attempts_exhausted: bool,
     pub result_lost: bool,
+    pub evidence_lost: bool,
     /// What the vendor found.
     pub sealed_result: Option<Vec<u8>>,
 }
@@ -64,6 +65,7 @@ impl ProgressRow {
             last_attempt_at_ms: None,
             attempts_exhausted: false,
             result_lost: false,
+            evidence_lost: false,
             sealed_result: None,
         }
     }

@@ -12,6 +12,8 @@ pub enum ErrorClass {
     Credential,
     /// The vendor account: not activated, in arrears, blocked.
     Account,
+    /// The storage (COS) in which the account keeps the vendor's files. The key pair is good.
+    Storage,
     /// The RuleId, or the flow's encryption.
     Flow,
     /// The BizToken.
@@ -73,7 +75,9 @@ const fn entry(
 }
 
 use Acts::{Caller, Operator, Vendor};
-use ErrorClass::{Account, Clock, Credential, Flow, Overload, Quota, Request, Throttled, Token, Transient, Unknown};
+use ErrorClass::{
+    Account, Clock, Credential, Flow, Overload, Quota, Request, Storage, Throttled, Token, Transient, Unknown,
+};
 
 /// Codes that mean something else in answer to an action. A question about a result has no parameter of the caller's but the token, and
 /// the vendor's published example refuses an illegal one so.
@@ -114,7 +118,7 @@ pub static CODES: &[Entry] = &[
     entry("AuthFailure.MFAFailure", Credential, Operator,
         "The account requires multi-factor authentication for this key: use the key of a CAM user with programmatic access.",
         "账号要求该密钥通过多因素认证（MFA）：请改用供程序调用的 CAM 子用户密钥。"),
-    entry("FailedOperation.StsUnAuthErrError", Credential, Operator,
+    entry("FailedOperation.StsUnAuthErrError", Storage, Operator,
         "The account has not authorised FaceID to store files in its COS: authorise it in the console.",
         "账号尚未授权人脸核身访问其对象存储（COS）：请在控制台完成授权。"),
 
@@ -373,6 +377,7 @@ mod tests {
                 "clock" => ErrorClass::Clock,
                 "credential" => ErrorClass::Credential,
                 "account" => ErrorClass::Account,
+                "storage" => ErrorClass::Storage,
                 "flow" => ErrorClass::Flow,
                 "token" => ErrorClass::Token,
                 "throttled" => ErrorClass::Throttled,

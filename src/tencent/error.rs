@@ -168,7 +168,8 @@ impl ErrorKind {
 
     /// Whether the vendor had accepted the signature when it refused for another reason.
     pub(super) fn signature_accepted(&self) -> bool {
-        let follows_it = [ErrorClass::Account, ErrorClass::Flow, ErrorClass::Token, ErrorClass::Request];
+        let follows_it =
+            [ErrorClass::Account, ErrorClass::Storage, ErrorClass::Flow, ErrorClass::Token, ErrorClass::Request];
         matches!(self, Self::Refused { .. }) && follows_it.contains(&self.class())
     }
 

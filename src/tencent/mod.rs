@@ -38,4 +38,4 @@ pub use h5::{
 };
 pub use options::{ActionQuotas, CallOptions, ClientConfig, Urgency};
 pub use product::Products;
-pub use terms::{CardWarnings, Charge, MediaEvent, Opened};
+pub use terms::{BesideMedia, Charge, MediaEvent, MediaQuery, MediumError, Opened};

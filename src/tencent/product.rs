@@ -6,11 +6,11 @@ use super::{
     error::Error,
     h5::{H5, encryption::FieldEncryption, media::MediaStream, probe::KeyVerdict},
     options::Urgency,
-    terms::{Charge, Opened},
+    terms::{Charge, MediaQuery, Opened},
 };
 use crate::domain::{
     bill_day::BillDay,
-    flow::{EvidenceWish, Flow, Product},
+    flow::{Flow, Product},
     ids::BizToken,
     key_pair::KeyPair,
     new_verification::NewVerification,
@@ -73,10 +73,10 @@ impl Products {
         pair: &KeyPair,
         verification: &Verification,
         token: &BizToken,
-        wish: EvidenceWish,
+        query: MediaQuery,
     ) -> Result<MediaStream, Error> {
         match verification.product {
-            Product::H5 => self.h5.fetch_media(pair, verification, token, wish).await,
+            Product::H5 => self.h5.fetch_media(pair, verification, token, query).await,
         }
     }
 

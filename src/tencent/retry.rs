@@ -51,6 +51,7 @@ pub(super) fn repeat(kind: &ErrorKind) -> Repeat {
         | ErrorClass::Overload
         | ErrorClass::Credential
         | ErrorClass::Account
+        | ErrorClass::Storage
         | ErrorClass::Flow
         | ErrorClass::Token
         | ErrorClass::Request
@@ -100,6 +101,7 @@ mod tests {
             (refused("AuthFailure.SignatureExpire"), Repeat::SignAgain),
             (refused("AuthFailure.SignatureFailure"), Repeat::No),
             (refused("UnauthorizedOperation.Arrears"), Repeat::No),
+            (refused("FailedOperation.StsUnAuthErrError"), Repeat::No),
             (refused("InvalidParameterValue.BizTokenExpired"), Repeat::No),
             (refused("InvalidParameterValue.RuleIdNotExist"), Repeat::No),
             (refused("MissingParameter"), Repeat::No),

@@ -1,7 +1,14 @@
 //! What every product of the vendor takes and gives, in the domain's words.
 
-use crate::domain::{evidence::MediaKind, ids::BizToken};
+use super::error::Error;
+use crate::domain::{
+    evidence::{MediaKind, NotKept, UnkeptMedium},
+    flow::EvidenceWish,
+    ids::BizToken,
+    intention::IntentionMode,
+};
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use url::Url;
 
 /// A verification that the vendor has opened.
@@ -25,6 +32,16 @@ pub struct Charge {
     pub entries: Vec<Option<String>>,
 }
 
+/// Which media to ask for.
+#[derive(Clone, Copy)]
+pub struct MediaQuery {
+    pub wish: EvidenceWish,
+    /// The intention step that the verification had, where that is known.
+    pub intention: Option<IntentionMode>,
+    /// Limit on the media of the answer together; one that breaks it is not handed out, the others are.
+    pub limit_bytes: u64,
+}
+
 /// What comes out of an answer with media, in its order.
 pub enum MediaEvent {
     /// A medium begins. There is no event of one that is null, missing or empty.
@@ -39,13 +56,39 @@ pub enum MediaEvent {
     Bytes(Bytes),
     /// The medium is whole.
     End,
-    /// The last event, with what the vendor says only beside the photos. What came before counts once it has come.
-    Finished(CardWarnings),
+    /// The medium that began last cannot be kept: what came of it is void, and no more comes.
+    Broken(NotKept),
+    /// A medium that cannot be kept. Nothing else comes of it.
+    Skipped(UnkeptMedium),
+    /// The last event, with what the answer holds beside the media. What came before counts once it has come.
+    Finished(Box<BesideMedia>),
 }
 
-/// The vendor's warnings about the photos of an ID card.
+/// What the vendor says only together with media.
 #[derive(Default)]
-pub struct CardWarnings {
-    pub front: Vec<i64>,
-    pub back: Vec<i64>,
+pub struct BesideMedia {
+    /// Warnings about the photos of an ID card.
+    pub front_warnings: Vec<i64>,
+    pub back_warnings: Vec<i64>,
+    /// Fields without a place of their own: dotted JSON path to JSON text.
+    pub vendor_raw: BTreeMap<String, String>,
+}
+
+impl BesideMedia {
+    /// Adds what another answer says.
+    pub fn add(&mut self, other: Self) {
+        self.front_warnings.extend(other.front_warnings);
+        self.back_warnings.extend(other.back_warnings);
+        self.vendor_raw.extend(other.vendor_raw);
+    }
+}
+
+/// Why the bytes of a medium end before it does.
+#[derive(Debug, thiserror::Error)]
+pub enum MediumError {
+    #[error(transparent)]
+    Vendor(#[from] Error),
+    /// The medium alone: the answer goes on.
+    #[error(transparent)]
+    NotKept(#[from] NotKept),
 }

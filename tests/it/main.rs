@@ -16,6 +16,7 @@ mod issuer;
 mod killing;
 mod life;
 mod listing;
+mod media;
 mod operations;
 mod ownership;
 mod quotas;

@@ -5,10 +5,13 @@ use axum::{Json, Router, extract::State, http::HeaderMap, routing::post};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 
+/// A `Response` for each request of an action.
+type Saying = Arc<dyn Fn(&Value) -> Value + Send + Sync>;
+
 /// What it says to each action, and what it was asked.
 #[derive(Default)]
 struct Script {
-    answers: Mutex<Vec<(String, Value)>>,
+    answers: Mutex<Vec<(String, Saying)>>,
     asked: Mutex<Vec<(String, Value)>>,
 }
 
@@ -34,9 +37,14 @@ impl ScriptedVendor {
 
     /// From now on `action` is answered with this `Response`, to which a RequestId is added.
     pub fn says(&self, action: &str, response: Value) {
+        self.says_by(action, move |_| response.clone());
+    }
+
+    /// From now on `action` is answered with what this makes of the request.
+    pub fn says_by(&self, action: &str, saying: impl Fn(&Value) -> Value + Send + Sync + 'static) {
         let mut answers = self.script.answers.lock().expect("answers");
         answers.retain(|(known, _)| known != action);
-        answers.push((action.to_owned(), response));
+        answers.push((action.to_owned(), Arc::new(saying)));
     }
 
     /// From now on the result is this.
@@ -55,12 +63,12 @@ async fn answer(State(script): State<Arc<Script>>, headers: HeaderMap, Json(requ
     let action = headers["x-tc-action"].to_str().expect("an action").to_owned();
     let nth = {
         let mut asked = script.asked.lock().expect("requests");
-        asked.push((action.clone(), request));
+        asked.push((action.clone(), request.clone()));
         asked.len()
     };
     let scripted = script.answers.lock().expect("answers").iter().find(|(known, _)| *known == action).cloned();
     let mut response = match scripted {
-        Some((_, response)) => response,
+        Some((_, saying)) => saying(&request),
         None if action == "DetectAuth" => json!({
             "BizToken": format!("SCRIPTED-{nth:08}"),
             "Url": format!("https://faceid.example.com/h5?token=SCRIPTED-{nth:08}"),

@@ -277,6 +277,7 @@ async fn advances_only_the_expected_version(store: &dyn Store) {
         last_attempt_at_ms: Some(1_900),
         attempts_exhausted: true,
         result_lost: true,
+        evidence_lost: true,
         sealed_result: Some(vec![1, 2, 3]),
     };
     assert!(

@@ -77,11 +77,7 @@ impl House {
                 if self.files.contains_key(&[&from[..], &[name.to_owned()]].concat()) {
                     return self.descend(from.clone(), path, 0);
                 }
-<<<<<<< ours
                 // `use krate::{self, …}` names a crate by itself.
-=======
-                // Of another crate, or of one that has the name of its item.
->>>>>>> theirs
                 let import = self.files[from].imported.get(name).filter(|import| import[0] != name)?;
                 self.find(from, &[&import[..], rest].concat())
             }

@@ -242,7 +242,6 @@ impl Store for SqliteStore {
                 if stored {
                     effects::apply(connection, &effects)?;
                 }
-                jobs::finish(connection, &job)?;
                 Ok(stored)
             })
             .await?;

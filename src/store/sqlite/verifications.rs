@@ -70,8 +70,8 @@ pub(super) fn advance(
             "UPDATE verifications SET version = version + 1, state = :state, settled_at_ms = :settled_at_ms, \
              checked_at_ms = :checked_at_ms, check_request_id = :check_request_id, \
              last_attempt_code = :last_attempt_code, last_attempt_at_ms = :last_attempt_at_ms, \
-             attempts_exhausted = :attempts_exhausted, result_lost = :result_lost, sealed_result = :sealed_result, \
-             result_key_id = :result_key_id \
+             attempts_exhausted = :attempts_exhausted, result_lost = :result_lost, evidence_lost = :evidence_lost, \
+             sealed_result = :sealed_result, result_key_id = :result_key_id \
              WHERE id = :id AND version = :expected_version",
         )?
         .execute(named_params! {
@@ -85,6 +85,7 @@ pub(super) fn advance(
             ":last_attempt_at_ms": next.last_attempt_at_ms,
             ":attempts_exhausted": next.attempts_exhausted,
             ":result_lost": next.result_lost,
+            ":evidence_lost": next.evidence_lost,
             ":sealed_result": next.sealed_result,
             ":result_key_id": key_id(next.sealed_result.as_deref().unwrap_or_default()),
         })?;
@@ -252,6 +253,7 @@ fn verification_row(row: &Row<'_>) -> rusqlite::Result<VerificationRow> {
             last_attempt_at_ms: row.get("last_attempt_at_ms")?,
             attempts_exhausted: row.get("attempts_exhausted")?,
             result_lost: row.get("result_lost")?,
+            evidence_lost: row.get("evidence_lost")?,
             sealed_result: row.get("sealed_result")?,
         },
         charged_attempts: row.get("charged_attempts")?,

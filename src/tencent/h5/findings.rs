@@ -1,10 +1,13 @@
 //! From the vendor's JSON to our words: what a verdict depends on, and what is kept as the result (document 41957).
 
 use super::tree::{Object, Tree, Undecidable};
-use crate::domain::{
-    intention::IntentionMode,
-    outcome::{Findings, IntentionFinding, LivenessFinding, Report},
-    result::{Comparison, IdCardText, Identity, Intention, Liveness, LivenessAttempt, VerificationResult},
+use crate::{
+    domain::{
+        intention::IntentionMode,
+        outcome::{Findings, IntentionFinding, LivenessFinding, Report},
+        result::{Comparison, IdCardText, Identity, Intention, Liveness, LivenessAttempt, VerificationResult},
+    },
+    tencent::terms::BesideMedia,
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -17,6 +20,19 @@ const MEDIA: [(&str, &[&str]); 6] = [
     ("IntentionVerifyData", &["IntentionVerifyVideo", "IntentionVerifyBestFrame", "IntentionVerifyAudio"]),
     ("IntentionQuestionResult", &["Video", "ScreenShot", "Audios"]),
     ("IntentionActionResult", &["Details"]),
+];
+
+/// What has its place in the answer to a question for text.
+const ELSEWHERE: [&str; 9] = [
+    "RequestId",
+    "Text",
+    "Encryption",
+    "EncryptedBody",
+    "IsVerifyIntention",
+    "IntentionVerifyType",
+    "IntentionVerifyData",
+    "IntentionQuestionResult",
+    "IntentionActionResult",
 ];
 
 /// Whether the answer says that there was an intention step. Its objects say nothing: the vendor sends them, full of nulls, where
@@ -99,11 +115,30 @@ pub(in crate::tencent) fn read_report(
         vendor_request_id: request_id,
         fetched_at: asked_at,
         vendor_raw: answer.leftovers(),
+        unkept_media: Vec::new(),
     };
     if !result.vendor_raw.is_empty() {
         metrics::counter!("faceid_vendor_fields_without_a_place_total").increment(result.vendor_raw.len() as u64);
     }
     Ok(Report { findings, result })
+}
+
+/// What the answer to a question for media has beside them, which were taken out. Everything else is asked for with the text.
+pub(super) fn read_beside_media(mut answer: Tree) -> BesideMedia {
+    let mut root = answer.root();
+    for name in ELSEWHERE {
+        root.drop(name);
+    }
+    // Told with the video.
+    for mut video in root.object("VideoData").objects("LivenessVideos") {
+        video.drop("Seq");
+    }
+    let mut card = root.object("IdCardData");
+    BesideMedia {
+        front_warnings: card.integers("WarnInfos"),
+        back_warnings: card.integers("BackWarnInfos"),
+        vendor_raw: answer.leftovers(),
+    }
 }
 
 /// Only codes that can be that of the step decide something: none where it was not on, and of the reported mode where there is one.

@@ -49,7 +49,7 @@ pub enum RuleVerdict {
 pub fn judge_key(error: &Error) -> KeyVerdict {
     let ErrorKind::Refused { code, .. } = &error.kind else { return KeyVerdict::Undecided };
     match error.class() {
-        ErrorClass::Token | ErrorClass::Flow => KeyVerdict::Fine,
+        ErrorClass::Token | ErrorClass::Flow | ErrorClass::Storage => KeyVerdict::Fine,
         ErrorClass::Credential => KeyVerdict::Refused,
         ErrorClass::Account if code.starts_with("UnauthorizedOperation") => KeyVerdict::AccountBlocked,
         // Only what is said of a value: other faults of a request (no such action, a missing header) are found at the door.
@@ -75,6 +75,7 @@ pub fn judge_rule(error: &ErrorKind) -> RuleVerdict {
         ErrorClass::Token
         | ErrorClass::Credential
         | ErrorClass::Account
+        | ErrorClass::Storage
         | ErrorClass::Request
         | ErrorClass::Unknown
         | ErrorClass::Clock

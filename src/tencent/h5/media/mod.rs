@@ -1,12 +1,15 @@
 //! A GetDetectInfoEnhanced answer with photos, videos and sounds, read while it arrives.
 //!
 //! Such an answer is JSON of up to tens of MB, nearly all of which is base64 in a few known places (`shape`). `parser` takes
-//! those out; [`MediaStream`] hands them on, with a few pieces in memory at a time, whatever the size.
+//! those out, each by itself (`medium`, `decoder`); [`MediaStream`] hands them on, with a few pieces in memory at a time, whatever the
+//! size.
 
+mod decoder;
+mod medium;
 mod parser;
 mod shape;
 
-use super::{H5, ask::ACTION, tree::Tree, wire::GetDetectInfoEnhancedRequest};
+use super::{H5, ask::ACTION, findings::read_beside_media, tree::Tree, wire::GetDetectInfoEnhancedRequest};
 use crate::{
     domain::{
         flow::EvidenceWish, ids::BizToken, intention::IntentionMode, key_pair::KeyPair, verification::Verification,
@@ -15,11 +18,13 @@ use crate::{
         answer::{Unpacked, read_answer},
         attempt::{Exchange, Limits, Question, by},
         call::Call,
+        catalogue::ErrorClass,
         client::Client,
         error::{Error, ErrorKind},
         in_flight::Place,
         options::{CallOptions, Urgency},
-        terms::{CardWarnings, MediaEvent},
+        retry::{self, Repeat},
+        terms::{MediaEvent, MediaQuery, MediumError},
     },
 };
 use bytes::Bytes;
@@ -52,6 +57,8 @@ struct Reading {
     end: Instant,
     /// None when the answer has ended, well or not.
     parser: Option<MediaParser>,
+    /// Whether it is the vendor who answers and not something in between.
+    is_vendors: bool,
 }
 
 /// What a piece of the answer brought.
@@ -70,13 +77,12 @@ impl H5 {
         pair: &KeyPair,
         verification: &Verification,
         token: &BizToken,
-        wish: EvidenceWish,
+        MediaQuery { wish, intention, limit_bytes }: MediaQuery,
     ) -> Result<MediaStream, Error> {
-        let is_encrypted = self.field_encryption.contains_key(&verification.flow);
-        let request = GetDetectInfoEnhancedRequest {
+        let mut request = GetDetectInfoEnhancedRequest {
             biz_token: token.expose(),
             rule_id: &verification.rule_id,
-            info_type: &info_type(wish, verification.intention, is_encrypted),
+            info_type: &info_type(wish, intention),
             best_frames_count: wish.best_frame.then_some(BEST_FRAMES),
             is_cut_id_card_image: wish.id_card.then_some(true),
             is_need_id_card_avatar: wish.id_card.then_some(true),
@@ -84,7 +90,18 @@ impl H5 {
             ..GetDetectInfoEnhancedRequest::default()
         };
         let options = CallOptions { credential: &verification.credential, urgency: Urgency::Background };
-        self.client.fetch_media(pair, &request, options).await
+        match self.client.fetch_media(pair, &request, limit_bytes, options).await {
+            // All videos are kept in a storage of the account, which it may not have; the one of the last attempt needs none.
+            Err(error) if wish.video && error.class() == ErrorClass::Storage => {
+                tracing::warn!(
+                    verification_id = %verification.id, error = %error,
+                    "the vendor may not use the account's storage: fetching the last attempt's video alone"
+                );
+                request.is_return_all_video = None;
+                self.client.fetch_media(pair, &request, limit_bytes, options).await
+            }
+            answered => answered,
+        }
     }
 }
 
@@ -99,11 +116,12 @@ impl Client {
         &self,
         pair: &KeyPair,
         request: &GetDetectInfoEnhancedRequest<'_>,
+        limit_bytes: u64,
         options: CallOptions<'_>,
     ) -> Result<MediaStream, Error> {
         let mut call = Call::begin(ACTION);
         let span = call.span.clone();
-        let opened = self.open_media(&mut call, pair, request, options).instrument(span).await;
+        let opened = self.open_media(&mut call, pair, request, limit_bytes, options).instrument(span).await;
         let (reading, first, place) = opened.map_err(|kind| call.failed(kind))?;
         let mut media = MediaStream { reading, call, events: VecDeque::new(), _place: place };
         media.note(first);
@@ -115,6 +133,7 @@ impl Client {
         call: &mut Call,
         pair: &KeyPair,
         request: &GetDetectInfoEnhancedRequest<'_>,
+        limit_bytes: u64,
         options: CallOptions<'_>,
     ) -> Result<(Reading, Progress, Place), ErrorKind> {
         let body = serde_json::to_vec(request).expect("requests are plain data").into();
@@ -124,12 +143,16 @@ impl Client {
         let place = self.transport.in_flight.enter(options.urgency, limits.begin_until).await?;
         let read = |Exchange { response, .. }| async {
             let (timeout, end) = (self.transport.timeout, Instant::now() + WHOLE_TIMEOUT);
-            let mut reading = Reading { response, timeout, end, parser: Some(MediaParser::new()) };
-            let first = reading.read_on().await?;
-            Ok((reading, first))
+            let parser = Some(MediaParser::new(limit_bytes));
+            let mut reading = Reading { response, timeout, end, parser, is_vendors: false };
+            match reading.read_on().await {
+                Ok(first) => Ok(Ok((reading, first))),
+                // Perhaps about one medium alone: the next question is for less, and no endpoint is to blame.
+                Err(kind) if reading.is_about_content(&kind) => Ok(Err(kind)),
+                Err(kind) => Err(kind),
+            }
         };
-        let attempted = self.transport.attempt(call, limits, &question, read).await?;
-        let (reading, first) = attempted.read;
+        let (reading, first) = self.transport.attempt(call, limits, &question, read).await?.read?;
         Ok((reading, first, place))
     }
 }
@@ -142,13 +165,25 @@ impl Reading {
             let read = by(next_by, self.response.chunk()).await?;
             let Some(piece) = read.map_err(ErrorKind::unreachable)? else {
                 let Some(parser) = self.parser.take() else { return Ok(Progress::Events(Vec::new())) };
-                return read_answer(&parser.finish()?).map(|unpacked| Progress::End(Box::new(unpacked)));
+                let rest = parser.finish().inspect_err(|_cut| self.is_vendors = false)?;
+                return read_answer(&rest).map(|unpacked| Progress::End(Box::new(unpacked)));
             };
             let Some(parser) = &mut self.parser else { return Ok(Progress::Events(Vec::new())) };
-            let events: Vec<_> = parser.feed(&piece)?.into_iter().collect();
+            let fed = parser.feed(&piece);
+            self.is_vendors = parser.has_response();
+            let events = fed?;
             if !events.is_empty() {
                 return Ok(Progress::Events(events));
             }
+        }
+    }
+
+    /// Whether the vendor's own answer is what cannot be used, or its word that something failed behind it.
+    fn is_about_content(&self, kind: &ErrorKind) -> bool {
+        match kind {
+            ErrorKind::Unintelligible { .. } => self.is_vendors,
+            ErrorKind::Refused { .. } => retry::repeat(kind) == Repeat::Soon,
+            _ => false,
         }
     }
 }
@@ -166,14 +201,15 @@ impl MediaStream {
     /// The bytes of the medium that began last, up to its end.
     ///
     /// # Errors
-    /// As [`MediaStream::next`].
-    pub fn bytes(&mut self) -> impl Stream<Item = Result<Bytes, Error>> {
+    /// See [`MediumError`].
+    pub fn bytes(&mut self) -> impl Stream<Item = Result<Bytes, MediumError>> {
         stream::unfold(Some(self), |media| async {
             let media = media?;
             match media.next().await {
                 Ok(Some(MediaEvent::Bytes(bytes))) => Some((Ok(bytes), Some(media))),
+                Ok(Some(MediaEvent::Broken(why))) => Some((Err(why.into()), None)),
                 Ok(_end) => None,
-                Err(error) => Some((Err(error), None)),
+                Err(error) => Some((Err(error.into()), None)),
             }
         })
     }
@@ -195,23 +231,18 @@ impl MediaStream {
     fn note(&mut self, progress: Progress) {
         match progress {
             Progress::Events(events) => self.events.extend(events),
-            Progress::End(mut unpacked) => {
+            Progress::End(unpacked) => {
                 self.call.succeeded(&unpacked.request_id);
-                let mut root = unpacked.body.root();
-                let mut card = root.object("IdCardData");
-                self.events.push_back(MediaEvent::Finished(CardWarnings {
-                    front: card.integers("WarnInfos"),
-                    back: card.integers("BackWarnInfos"),
-                }));
+                self.events.push_back(MediaEvent::Finished(Box::new(read_beside_media(unpacked.body))));
             }
         }
     }
 }
 
-/// The digits of what is asked for. Media come as they are, so that they can be streamed; with an encrypted flow the text,
-/// which would come in the clear beside them and which nobody reads here, is left out.
-fn info_type(wish: EvidenceWish, intention: Option<IntentionMode>, is_encrypted: bool) -> String {
-    let mut digits = String::from(if is_encrypted { "" } else { "1" });
+/// The digits of what is asked for. Without the text, which nobody reads here: with an encrypted flow it would come in the clear, as
+/// the media do, so that they can be streamed.
+fn info_type(wish: EvidenceWish, intention: Option<IntentionMode>) -> String {
+    let mut digits = String::new();
     for (wished, digit) in [(wish.id_card, '2'), (wish.best_frame, '3'), (wish.video, '4')] {
         if wished {
             digits.push(digit);
@@ -227,17 +258,21 @@ fn info_type(wish: EvidenceWish, intention: Option<IntentionMode>, is_encrypted:
     digits
 }
 
-/// Reads an answer that comes in pieces of `piece_bytes`: each medium by kind, number and content, and the rest. None if it
-/// cannot be read.
+/// Reads an answer that comes in pieces of `piece_bytes`: each medium by kind, number and content, and the rest. One that cannot be
+/// kept has the reason for its content. None if the answer cannot be read.
 #[cfg(fuzzing)]
 pub fn fuzz_media(answer: &[u8], piece_bytes: usize) -> Option<(Vec<(&'static str, u32, Vec<u8>)>, Vec<u8>)> {
-    let mut parser = MediaParser::new();
+    let mut parser = MediaParser::new(1 << 20);
     let mut media: Vec<(&'static str, u32, Vec<u8>)> = Vec::new();
     for piece in answer.chunks(piece_bytes) {
         for event in parser.feed(piece).ok()? {
             match event {
                 MediaEvent::Start { kind, index, .. } => media.push((kind.name(), index, Vec::new())),
                 MediaEvent::Bytes(bytes) => media.last_mut().expect("a medium has begun").2.extend_from_slice(&bytes),
+                MediaEvent::Broken(why) => media.last_mut().expect("a medium has begun").2 = why.name().into(),
+                MediaEvent::Skipped(medium) => {
+                    media.push((medium.kind.name(), medium.position, medium.why.name().into()));
+                }
                 MediaEvent::End | MediaEvent::Finished(_) => {}
             }
         }
@@ -314,7 +349,7 @@ mod tests {
         }
 
         async fn fetch(&self) -> Result<MediaStream, Error> {
-            self.client.fetch_media(&self.pair, &self.request(), OPTIONS).await
+            self.client.fetch_media(&self.pair, &self.request(), u64::MAX, OPTIONS).await
         }
     }
 
@@ -326,7 +361,7 @@ mod tests {
 
     type Found = BTreeMap<(MediaKind, u32), (Option<String>, Vec<u8>)>;
 
-    async fn read(media: &mut MediaStream) -> Result<Found, Error> {
+    async fn read(media: &mut MediaStream) -> Result<Found, MediumError> {
         let mut found = Found::new();
         loop {
             match media.next().await? {
@@ -338,7 +373,10 @@ mod tests {
                     assert!(media.next().await?.is_none());
                     return Ok(found);
                 }
-                Some(MediaEvent::Bytes(_) | MediaEvent::End) | None => panic!("outside of a medium"),
+                Some(MediaEvent::Skipped(medium)) => panic!("the {} is skipped: {}", medium.kind.name(), medium.why),
+                Some(MediaEvent::Bytes(_) | MediaEvent::End | MediaEvent::Broken(_)) | None => {
+                    panic!("outside of a medium")
+                }
             }
         }
     }
@@ -389,7 +427,7 @@ mod tests {
                 json!({ "kind": "error_code", "code": "FailedOperation.UnKnown" }),
                 "refused with FailedOperation.UnKnown",
             ),
-            (json!({ "kind": "http_status", "status": 502 }), "HTTP 502"),
+            (json!({ "kind": "http_status", "status": 502 }), "HTTP status 502"),
             (json!({ "kind": "html_200" }), "not JSON"),
             (json!({ "kind": "not_json" }), "documented JSON"),
             (json!({ "kind": "reset" }), "unreachable"),
@@ -402,14 +440,18 @@ mod tests {
             world.control("/faults", planned).await;
             let error = match world.fetch().await {
                 Err(error) => error,
-                Ok(mut media) => read(&mut media).await.err().unwrap_or_else(|| panic!("{fault} was read")),
+                Ok(mut media) => match read(&mut media).await {
+                    Err(MediumError::Vendor(error)) => error,
+                    Err(MediumError::NotKept(why)) => panic!("{fault}: {why}"),
+                    Ok(_) => panic!("{fault} was read"),
+                },
             };
             assert!(error.to_string().contains(expected), "{fault}: {error}");
             assert_eq!((error.action, error.kind.class()), (ACTION, ErrorClass::Transient), "{fault}");
         }
         let world = World::start().await;
         let unknown = GetDetectInfoEnhancedRequest { biz_token: "UNKNOWN", ..world.request() };
-        let refused = world.client.fetch_media(&world.pair, &unknown, OPTIONS).await.err().unwrap();
+        let refused = world.client.fetch_media(&world.pair, &unknown, u64::MAX, OPTIONS).await.err().unwrap();
         assert_eq!(refused.kind.class(), ErrorClass::Token);
         assert!(refused.kind.request_id().is_some());
     }
@@ -444,7 +486,7 @@ mod tests {
         let pair = KeyPair::sealed_before("id", "key");
         let request = GetDetectInfoEnhancedRequest::default();
         for begun in ["", "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"Response\":{"] {
-            let fetch = client.fetch_media(&pair, &request, OPTIONS);
+            let fetch = client.fetch_media(&pair, &request, u64::MAX, OPTIONS);
             let fall_silent = async {
                 let (mut connection, _) = listener.accept().await.unwrap();
                 // An answer before its question would be an error of its own.
