@@ -479,7 +479,7 @@ mod tests {
             ("algorithm = 'sm4_gcm'", &*missing),
             (
                 "algorithm = 'aes'\npublic_key = 'x'",
-                "flows[0].encryption.algorithm: is not one of: aes_256_cbc, sm4_gcm",
+                "flows[0].encryption.algorithm: is neither aes_256_cbc nor sm4_gcm",
             ),
         ] {
             assert_eq!(faults(&flow(lines), &[]), [expected]);

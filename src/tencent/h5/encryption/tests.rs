@@ -249,44 +249,44 @@ fn what_came_in_the_clear_is_refused() {
     let mut half = encrypted_answer(&key, &BOTH[..1]);
     half["Text"]["OcrName"] = json!("张三");
     let error = open(&key, half).err().unwrap();
-    assert!(error.contains("Text.OcrName in the clear") && !error.contains("张三"), "{error}");
+    assert!(error.contains("Text.OcrName in plain text") && !error.contains("张三"), "{error}");
 
     let whole = open(&begin(Algorithm::Aes256Cbc, true), json!({})).err().unwrap();
-    assert!(whole.contains("EncryptedBody in the clear"), "{whole}");
+    assert!(whole.contains("EncryptedBody in plain text"), "{whole}");
 }
 
 #[test]
 fn what_does_not_open_is_named_and_not_quoted() {
     type Spoil = fn(&mut Value);
     let cases: [(Algorithm, Spoil, &str); 9] = [
-        (Algorithm::Aes256Cbc, |body| body["Text"]["Name"] = json!("张三"), "Text.Name of the answer is not base64"),
+        (Algorithm::Aes256Cbc, |body| body["Text"]["Name"] = json!("张三"), "Text.Name of the response is not base64"),
         (
             Algorithm::Aes256Cbc,
             |body| body["Text"]["IdCard"] = json!("AAAA"),
-            "Text.IdCard of the answer has a wrong padding",
+            "Text.IdCard of the response has a wrong padding",
         ),
         (Algorithm::Aes256Cbc, |body| body["Encryption"]["Iv"] = json!("AAAA"), "has an Iv of the wrong length"),
         (Algorithm::Aes256Cbc, |body| body["Encryption"]["Algorithm"] = json!("SM4-GCM"), "with another algorithm"),
         (
             Algorithm::Aes256Cbc,
             |body| body["Text"]["IdCard"] = json!({ "x": "张三" }),
-            "Text.IdCard of the answer is not a text",
+            "Text.IdCard of the response is not a text",
         ),
         (
             Algorithm::Aes256Cbc,
             |body| body["Encryption"]["EncryptList"][1] = json!("Response.Text.Name"),
-            "EncryptList of the answer is not base64",
+            "EncryptList of the response is not base64",
         ),
-        (Algorithm::Sm4Gcm, |body| body["Encryption"]["TagList"] = Value::Null, "Text.Name of the answer has no tag"),
+        (Algorithm::Sm4Gcm, |body| body["Encryption"]["TagList"] = Value::Null, "Text.Name of the response has no tag"),
         (
             Algorithm::Sm4Gcm,
             |body| body["Encryption"]["TagList"].as_array_mut().unwrap().truncate(1),
-            "Text.IdCard of the answer has no tag",
+            "Text.IdCard of the response has no tag",
         ),
         (
             Algorithm::Sm4Gcm,
             |body| body["Encryption"]["TagList"].as_array_mut().unwrap().swap(0, 1),
-            "Text.Name of the answer has a wrong tag",
+            "Text.Name of the response has a wrong tag",
         ),
     ];
     for (algorithm, spoil, expected) in cases {

@@ -431,7 +431,7 @@ mod tests {
             (json!({ "kind": "html_200" }), "not JSON"),
             (json!({ "kind": "not_json" }), "documented JSON"),
             (json!({ "kind": "reset" }), "unreachable"),
-            (json!({ "kind": "huge", "size_bytes": 100_000_000 }), "over 16777216 bytes"),
+            (json!({ "kind": "huge", "size_bytes": 100_000_000 }), "larger than 16777216 bytes"),
         ] {
             // Of its own, since an endpoint that fails again and again is left alone.
             let world = World::start().await;
