@@ -81,8 +81,8 @@ impl Gateway {
     /// # Errors
     /// When the store, the vault, a credential or a listener fails: the error says which and what to do.
     pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let store = open_store(&config.store)?;
-        Self::start_on(store, config, clock).await
+        let url = config.store.clone();
+        Self::start_with(move || open_store(&url), config, clock).await
     }
 
     /// On a store that is open: replicas of one process share it.
@@ -90,11 +90,20 @@ impl Gateway {
     /// # Errors
     /// See [`Gateway::start`].
     pub async fn start_on(store: Arc<dyn Store>, config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        Self::start_with(move || Ok(store), config, clock).await
+    }
+
+    async fn start_with(
+        open_store: impl FnOnce() -> anyhow::Result<Arc<dyn Store>>,
+        config: Config,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
         let metrics = telemetry::metrics_handle();
         let stopping = CancellationToken::new();
         // Certificates that are not valid now are found before anything is written.
         let tls = config.grpc_tls.map(|tls| ServerTls::start(tls, Arc::clone(&clock), stopping.clone()));
         let tls = tls.transpose().context("grpc.tls")?;
+        let store = open_store()?;
         let evidence = EvidenceStore::open(&config.evidence_url).context("evidence.url")?;
         check_evidence_is_ours(&*store, &evidence).await?;
         let keyring = Arc::new(config.keyring);

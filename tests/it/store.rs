@@ -729,6 +729,8 @@ async fn keeps_evidence_of_whoever_holds_the_job(store: &dyn Store) {
     let rows = vec![photo("e1", 0), photo("e2", 1)];
     assert!(!store.put_evidence(&lost, vec![photo("e0", 0)], effects("seen")).await.expect("answers"));
     assert!(store.put_evidence(&held, rows.clone(), effects("seen")).await.expect("answers"));
+    assert!(store.has_job(JobKind::FetchEvidence, "seen").await.expect("answers"), "it goes on with the next kind");
+    store.finish_job(&held).await.expect("answers");
     assert!(!store.has_job(JobKind::FetchEvidence, "seen").await.expect("answers"), "the job has ended");
     assert_eq!(store.evidence_of("seen").await.expect("answers"), rows);
     assert!(store.sealing_keys().await.expect("answers").contains("photo-key"));

@@ -68,7 +68,7 @@ async fn what_the_first_version_stored_is_found_sealed_and_used() {
     let mut client = VaultServiceClient::new(world.channel.clone());
     let keys = succeeded(client.list_vault_keys(bearing(FINANCE, ListVaultKeysRequest {})).await).into_inner().keys;
     assert_eq!(keys.len(), 1);
-    let sealed_in = "2 verifications.sealed_session, 2 verifications.sealed_subject, 1 key_pairs.sealed_key_pair";
+    let sealed_in = "2 verifications.sealed_session, 2 verifications.sealed_subject, 2 key_pairs.sealed_key_pair";
     assert_eq!(keys[0].sealed_in, sealed_in, "of both versions");
 
     assert_eq!(world.audit(ID).await[0], "orders created");

@@ -99,7 +99,7 @@ async fn a_resume_token_is_for_its_caller_only() {
 
 /// What the answer to a resume token says that cannot be resumed from.
 async fn list_created_from(world: &World, resume_token: &str) -> String {
-    let status = watch(world, ORDERS, resume_token).await.err().expect("refused");
+    let status = watch(world, ORDERS, resume_token).await.expect_err("refused");
     let details = tonic_types::StatusExt::get_error_details(&status);
     let info = details.error_info().expect("an ErrorInfo");
     assert_eq!((status.code(), info.reason.as_str()), (Code::FailedPrecondition, "EVENTS_MISSING"));

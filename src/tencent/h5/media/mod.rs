@@ -452,7 +452,7 @@ mod tests {
         let world = World::start().await;
         let unknown = GetDetectInfoEnhancedRequest { biz_token: "UNKNOWN", ..world.request() };
         let refused = world.client.fetch_media(&world.pair, &unknown, u64::MAX, OPTIONS).await.err().unwrap();
-        assert_eq!(refused.kind.class(), ErrorClass::Token);
+        assert_eq!(refused.class(), ErrorClass::Token);
         assert!(refused.kind.request_id().is_some());
     }
 
