@@ -218,7 +218,7 @@ def test_bad_create(dev, client, request_body, field):
         pytest.param(lambda url, other: url.split("BizToken=")[0], id="no-token"),
         pytest.param(lambda url, other: url.replace(token_in(url), token_in(other)), id="token-of-another"),
         pytest.param(lambda url, other: url.replace("faceid_mac=", "faceid_mac=AAAA"), id="broken-mac"),
-        pytest.param(lambda url, other: f"{url}&BizToken={token_in(url)}", id="token-twice"),
+        pytest.param(lambda url, other: f"{url}&BizToken={token_in(other)}", id="another-token-too"),
         pytest.param(lambda url, other: f"{url}&x={'x' * 10_000}", id="too-long"),
         pytest.param(lambda url, other: "", id="empty"),
         pytest.param(lambda url, other: "not a url", id="no-url"),

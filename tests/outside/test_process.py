@@ -44,7 +44,7 @@ def test_a_drain_says_not_serving_and_serves_on_for_its_delay(binary, run, tmp_p
             started = time.monotonic()
             serve.terminate()
             serve.wait_until("NOT_SERVING", lambda: serve.health(VERIFICATION_SERVICE) == "NOT_SERVING")
-            assert serve.http.get(f"{serve.http_url}/readyz", timeout=2).status_code == 503
+            assert serve.http.get(f"{serve.admin_url}/readyz", timeout=2).status_code == 503
             # By this connection, and by a new one of a client that has not heard of it yet.
             assert ReflectedClient(channel).create(**onboarding()).biz_token
             with serve.channel() as another:
@@ -66,7 +66,7 @@ def test_a_drain_cuts_off_what_takes_longer_than_its_timeout(binary, run, tmp_pa
             serve.terminate()
             assert serve.exit_code() == 1
             assert time.monotonic() - started < 3.5
-            assert "calls were still in flight 1 s after the stop and are cut off (drain.timeout_s)" in serve.log_text()
+            assert "work that had begun was not done after 1 s and is cut off (drain.timeout_s)" in serve.log_text()
 
 
 def test_a_caller_that_hangs_up_does_not_lose_the_token(serve):
