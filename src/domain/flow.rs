@@ -68,12 +68,14 @@ impl EvidenceWish {
         wish
     }
 
+    /// The same without a part.
     #[must_use]
     pub fn without(mut self, part: EvidencePart) -> Self {
         *self.part_mut(part) = false;
         self
     }
 
+    /// Whether a part is asked for.
     pub fn has(mut self, part: EvidencePart) -> bool {
         *self.part_mut(part)
     }

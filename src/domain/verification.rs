@@ -17,7 +17,7 @@ use strum::{EnumDiscriminants, EnumString, IntoStaticStr, VariantArray};
 /// How long a token of the vendor can be used (document 103606).
 pub const TOKEN_LIFETIME: SignedDuration = SignedDuration::from_secs(7200);
 
-/// How long the vendor keeps results, counted from the making of the token [41957].
+/// How long the vendor keeps results, counted from the making of the token (document 41957).
 pub const RESULT_LIFETIME: SignedDuration = SignedDuration::from_hours(72);
 
 /// One verification, without personal data and without its token.

@@ -257,7 +257,7 @@ fn no_files_import_each_other_in_a_circle() {
 }
 
 #[test]
-fn no_room_hands_on_what_is_anothers() {
+fn no_room_hands_on_the_types_of_another() {
     let house = House::read();
     let mut laundered = Vec::new();
     for (module, file) in &house.files {
