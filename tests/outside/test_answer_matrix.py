@@ -173,6 +173,11 @@ def test_a_value_that_has_no_place_is_told_all_the_same(gateway, path):
     assert lost(gateway, path) == []
 
 
+@pytest.mark.parametrize("path", [path for path in others("bare") if is_medium(path)])
+def test_a_medium_that_has_no_place_is_told_all_the_same(gateway, path):
+    assert lost(gateway, path) == []
+
+
 def lost(gateway, path):
     """The values at `path` that are told nowhere in the result."""
     return [name for name in ("a number", "a fraction", "a text", "a tree") if not is_told(gateway, path, VALUES[name])]
