@@ -3,6 +3,7 @@
 use super::tree::{Object, Tree, Undecidable};
 use crate::{
     domain::{
+        evidence::{MediaKind, NotKept, UnkeptMedium},
         intention::IntentionMode,
         outcome::{Findings, IntentionFinding, LivenessFinding, Report},
         result::{Comparison, IdCardText, Identity, Intention, Liveness, LivenessAttempt, VerificationResult},
@@ -12,7 +13,7 @@ use crate::{
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// Media are fetched apart, piece by piece; what the vendor sends of them unasked beside a text is not kept.
+/// Media are fetched apart, piece by piece; a photo or video that the vendor sends unasked beside a text is not kept.
 const MEDIA: [(&str, &[&str]); 6] = [
     ("IdCardData", &["OcrFront", "OcrBack", "ProcessedFrontImage", "ProcessedBackImage", "Avatar"]),
     ("BestFrame", &["BestFrame", "BestFrames"]),
@@ -20,6 +21,19 @@ const MEDIA: [(&str, &[&str]); 6] = [
     ("IntentionVerifyData", &["IntentionVerifyVideo", "IntentionVerifyBestFrame", "IntentionVerifyAudio"]),
     ("IntentionQuestionResult", &["Video", "ScreenShot", "Audios"]),
     ("IntentionActionResult", &["Details"]),
+];
+
+/// No photo is so short: a reference, or what an example has in a photo's place.
+const MAX_MEDIUM_TEXT: usize = 4096;
+/// Media that are documented as one text each.
+const SINGLE_MEDIA: [(&str, &str, MediaKind); 7] = [
+    ("BestFrame", "BestFrame", MediaKind::BestFrame),
+    ("IdCardData", "OcrFront", MediaKind::IdCardFront),
+    ("IdCardData", "OcrBack", MediaKind::IdCardBack),
+    ("IdCardData", "ProcessedFrontImage", MediaKind::IdCardFrontProcessed),
+    ("IdCardData", "ProcessedBackImage", MediaKind::IdCardBackProcessed),
+    ("IdCardData", "Avatar", MediaKind::IdCardAvatar),
+    ("VideoData", "LivenessVideo", MediaKind::LivenessVideo),
 ];
 
 /// What has its place in the answer to a question for text.
@@ -52,9 +66,11 @@ pub(in crate::tencent) fn read_report(
 ) -> Result<Report, Undecidable> {
     let mut root = answer.root();
     root.drop("RequestId");
-    for (part, media) in MEDIA {
-        let mut part = root.object(part);
-        media.iter().for_each(|name| part.drop(name));
+    for (name, media) in MEDIA {
+        let mut part = root.object(name);
+        // Those of the intention step come with every question for its text.
+        let limit = if name.starts_with("Intention") { 0 } else { MAX_MEDIUM_TEXT };
+        media.iter().for_each(|medium| part.drop_long_texts(medium, limit));
     }
     let step = intention_step(&mut root)?;
     let intention = (step.was_on == Some(true)).then(|| intention(&mut root, step));
@@ -121,6 +137,21 @@ pub(in crate::tencent) fn read_report(
         metrics::counter!("faceid_vendor_fields_without_a_place_total").increment(result.vendor_raw.len() as u64);
     }
     Ok(Report { findings, result })
+}
+
+/// Media in whose place there is something that is no text at all. Those that are texts were taken out.
+pub(super) fn read_media_of_other_types(answer: &mut Tree) -> Vec<UnkeptMedium> {
+    let mut root = answer.root();
+    let is_odd = |(part, name, _): &&(&str, &str, MediaKind)| root.object(part).holds_something(name);
+    let odd = SINGLE_MEDIA.iter().filter(is_odd);
+    let unkept = |(_, _, kind): &(&str, &str, MediaKind)| UnkeptMedium {
+        kind: *kind,
+        position: 0,
+        attempt_seq: None,
+        why: NotKept::NotBase64,
+        text: None,
+    };
+    odd.map(unkept).collect()
 }
 
 /// What the answer to a question for media has beside them, which were taken out. Everything else is asked for with the text.
@@ -319,6 +350,7 @@ mod tests {
         .unwrap()
         .result;
         let kept = [
+            ("IdCardData.OcrFront", "\"/9j/\""),
             ("IdCardData.Unpublished", "2"),
             ("IntentionVerifyData.ErrorCode", "-5"),
             ("IntentionVerifyType", "\"9\""),

@@ -155,6 +155,33 @@ impl Object<'_> {
         Some(taken)
     }
 
+    /// Whether anything in a field, whatever its depth, is not absent.
+    pub(super) fn holds_something(&self, name: &str) -> bool {
+        fn holds(value: &Value) -> bool {
+            match value {
+                Value::Array(list) => list.iter().any(holds),
+                Value::Object(fields) => fields.values().any(holds),
+                value => !is_absent(value),
+            }
+        }
+        self.get(name).is_some_and(holds)
+    }
+
+    /// Takes texts of more than `limit` bytes out of a field, whatever their depth, and forgets them.
+    pub(super) fn drop_long_texts(&mut self, name: &str, limit: usize) {
+        fn drop_in(value: &mut Value, limit: usize) {
+            match value {
+                Value::String(text) if text.len() > limit => *value = Value::Null,
+                Value::Array(list) => list.iter_mut().for_each(|value| drop_in(value, limit)),
+                Value::Object(fields) => fields.values_mut().for_each(|value| drop_in(value, limit)),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+            }
+        }
+        if let Some(value) = self.fields.as_mut().and_then(|fields| fields.get_mut(name)) {
+            drop_in(value, limit);
+        }
+    }
+
     /// Takes a field out and forgets it.
     pub(super) fn drop(&mut self, name: &str) {
         if let Some(fields) = &mut self.fields {

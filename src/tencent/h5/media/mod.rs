@@ -9,7 +9,13 @@ mod medium;
 mod parser;
 mod shape;
 
-use super::{H5, ask::ACTION, findings::read_beside_media, tree::Tree, wire::GetDetectInfoEnhancedRequest};
+use super::{
+    H5,
+    ask::ACTION,
+    findings::{read_beside_media, read_media_of_other_types},
+    tree::Tree,
+    wire::GetDetectInfoEnhancedRequest,
+};
 use crate::{
     domain::{
         flow::EvidenceWish, ids::BizToken, intention::IntentionMode, key_pair::KeyPair, verification::Verification,
@@ -231,8 +237,9 @@ impl MediaStream {
     fn note(&mut self, progress: Progress) {
         match progress {
             Progress::Events(events) => self.events.extend(events),
-            Progress::End(unpacked) => {
+            Progress::End(mut unpacked) => {
                 self.call.succeeded(&unpacked.request_id);
+                self.events.extend(read_media_of_other_types(&mut unpacked.body).into_iter().map(MediaEvent::Skipped));
                 self.events.push_back(MediaEvent::Finished(Box::new(read_beside_media(unpacked.body))));
             }
         }
