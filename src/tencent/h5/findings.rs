@@ -64,12 +64,13 @@ pub(in crate::tencent) fn read_report(
     request_id: String,
     asked_at: Timestamp,
 ) -> Result<Report, Undecidable> {
+    let had_step = had_intention_step(&answer);
     let mut root = answer.root();
     root.drop("RequestId");
     for (name, media) in MEDIA {
         let mut part = root.object(name);
-        // Those of the intention step come with every question for its text.
-        let limit = if name.starts_with("Intention") { 0 } else { MAX_MEDIUM_TEXT };
+        // Those of a step that was on come with every question for its text.
+        let limit = if had_step && name.starts_with("Intention") { 0 } else { MAX_MEDIUM_TEXT };
         media.iter().for_each(|medium| part.drop_long_texts(medium, limit));
     }
     let step = intention_step(&mut root)?;
