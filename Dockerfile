@@ -2,6 +2,8 @@
 # `docker buildx build --sbom=true` attaches a bill of materials, with the crates that the build stage was made of.
 FROM rust:1.95.0-bookworm AS build
 ARG BUILDKIT_SBOM_SCAN_STAGE=true
+# GetServerInfo tells it: --build-arg FACEID_GATEWAY_COMMIT="$(git rev-parse HEAD)"
+ARG FACEID_GATEWAY_COMMIT=
 WORKDIR /build
 COPY . .
 RUN cargo build --locked --release && \

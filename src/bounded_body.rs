@@ -9,7 +9,8 @@ pub enum ReadError {
     Broken(#[from] reqwest::Error),
 }
 
-/// Reads a body of at most `limit_bytes`. Nothing is read that its declared length already makes too large.
+/// Reads a body of at most `limit_bytes`. Nothing is read that its declared length already makes
+/// too large.
 ///
 /// # Errors
 /// When it is larger, or breaks off.

@@ -21,7 +21,8 @@ pub fn open_files() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// Leaves no core dump: it would hold keys, tokens and names. Nor may other processes of the same user look into the memory.
+/// Leaves no core dump: it would hold keys, tokens and names. Nor may other processes of the same
+/// user look into the memory.
 ///
 /// # Errors
 /// When the system refuses.

@@ -1,5 +1,6 @@
-//! Notices that files changed: by their content, looked at every few seconds. So it does not matter how they changed: in
-//! place, by renaming, or by Kubernetes swapping the link of a whole folder; and no event is lost.
+//! Notices that files changed: by their content, looked at every few seconds. So it does not matter
+//! how they changed: in place, by renaming, or by Kubernetes swapping the link of a whole folder;
+//! and no event is lost.
 
 use sha2::{Digest, Sha256};
 use std::{fs, path::PathBuf, time::Duration};
@@ -18,14 +19,15 @@ pub struct FileWatch {
 type ContentHash = [u8; 32];
 
 impl FileWatch {
-    /// Begins with the files as they are: to be made before they are loaded, so that no change falls in between.
+    /// Begins with the files as they are: to be made before they are loaded, so that no change
+    /// falls in between.
     pub fn new(files: Vec<PathBuf>) -> Self {
         let loaded = content_hash(&files);
         Self { files, loaded }
     }
 
-    /// Waits until the files have changed and then stood still for one look: two files that belong together, such as a
-    /// certificate and its key, are seldom written at the same moment.
+    /// Waits until the files have changed and then stood still for one look: two files that belong
+    /// together, such as a certificate and its key, are seldom written at the same moment.
     pub async fn changed(&mut self) {
         let mut seen = self.loaded;
         loop {

@@ -1,19 +1,19 @@
-//! The composition root: builds the gateway from its configuration, and takes it down again. The only place that makes
-//! adapters.
+//! The composition root: builds the gateway from its configuration, and takes it down again. The
+//! only place that makes adapters.
 
 use crate::{
-    app::{App, ClaimError, Flights, Orphans, Visits, claim_evidence, key_faults, remember_keys},
+    app::{self, App, BoundRows, ClaimError, claim_evidence, key_faults, remember_keys},
     auth::{Authenticator, KnownCaller},
     config::{self, CallerConfig, Config, CredentialConfig, DrainConfig, StoreUrl},
     credential::{CredentialError, CredentialVault, Credentials, Put, SourceKind},
     domain::{clock::Clock, flow::Flows, key_pair::KeyPair},
     evidence::{EvidenceStore, OwnerError},
-    grpc::{self, tls::ServerTls},
-    http::{self, AdminState},
+    grpc::{self, ServerInfo, health::Health, tls::ServerTls},
+    http::{self, AdminState, server::Pace},
     listen::{PlaceLimits, Places},
     process,
     reload::FileWatch,
-    store::{Store, sqlite::SqliteStore},
+    store::{ObservedStore, Store, postgres::PostgresStore, sqlite::SqliteStore},
     telemetry,
     tencent::{self, Products, VendorClock, sts::StsClient},
     vault::Keyring,
@@ -21,15 +21,16 @@ use crate::{
     worker::Workers,
 };
 use anyhow::Context;
+use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     net::TcpListener,
@@ -37,16 +38,27 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic_health::{ServingStatus, server::HealthReporter};
 
-/// How long the last bytes may take, and how long streams that never end by themselves (health watches, reflection) go on.
+/// How long the last bytes may take, and how long streams that never end by themselves (health
+/// watches, reflection) go on.
 const STREAM_GRACE: Duration = Duration::from_secs(1);
 /// Scrapers and probes are few.
 const ADMIN_PLACES: PlaceLimits = PlaceLimits { total: 64, per_peer: 32 };
-/// Open files that are no connections of listeners: the store's, blobs, connections to the vendor, to receivers and collectors.
+/// Far more callbacks than the vendor lets verifications be made. With a browser on each connection
+/// the last one waits a second.
+const CALLBACKS_PER_SECOND: u32 = 1000;
+/// An answer may be long, and costs most where all of it are metrics. With a request on each
+/// connection the last one waits 0.64 s.
+const ADMIN_REQUESTS_PER_SECOND: u32 = 100;
+/// Open files that are no connections of listeners: the store's, blobs, connections to the vendor,
+/// to receivers and collectors.
 const RESERVED_FILES: usize = 256;
-/// How often samples of histograms are folded together; without it they pile up until somebody scrapes.
+/// How often samples of histograms are folded together; without it they pile up until somebody
+/// scrapes.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// How often the database's files and its disk are looked at.
+const DISK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A bucket that is silent for so long is asked later; its client would go on for minutes.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,10 +71,12 @@ pub struct Gateway {
     pub http_addr: SocketAddr,
     /// Where scrapers and probes connect.
     pub admin_addr: SocketAddr,
-    /// What it runs; tests look at its store.
+    /// The use cases that its doors lead to.
     pub app: Arc<App>,
-    health: HealthReporter,
-    following_store: JoinHandle<()>,
+    /// The store under them: replicas of one process share it.
+    pub store: Arc<dyn Store>,
+    health: Health,
+    following_state: JoinHandle<()>,
     stopping: Arc<AtomicBool>,
     in_flight: TaskTracker,
     stop_grpc: CancellationToken,
@@ -79,10 +93,20 @@ impl Gateway {
     /// Builds the gateway and serves.
     ///
     /// # Errors
-    /// When the store, the vault, a credential or a listener fails: the error says which and what to do.
+    /// When the store, the vault, a credential or a listener fails: the error says which and what
+    /// to do.
     pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let url = config.store.clone();
-        Self::start_with(move || open_store(&url), config, clock).await
+        Self::start_with(open_store(&url), config, clock, Router::new()).await
+    }
+
+    /// With more pages on the HTTP port than `/callback`.
+    ///
+    /// # Errors
+    /// See [`Gateway::start`].
+    pub async fn start_with_pages(config: Config, clock: Arc<dyn Clock>, pages: Router) -> anyhow::Result<Self> {
+        let url = config.store.clone();
+        Self::start_with(open_store(&url), config, clock, pages).await
     }
 
     /// On a store that is open: replicas of one process share it.
@@ -90,20 +114,21 @@ impl Gateway {
     /// # Errors
     /// See [`Gateway::start`].
     pub async fn start_on(store: Arc<dyn Store>, config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        Self::start_with(move || Ok(store), config, clock).await
+        Self::start_with(std::future::ready(Ok(store)), config, clock, Router::new()).await
     }
 
     async fn start_with(
-        open_store: impl FnOnce() -> anyhow::Result<Arc<dyn Store>>,
+        store: impl Future<Output = anyhow::Result<Arc<dyn Store>>>,
         config: Config,
         clock: Arc<dyn Clock>,
+        pages: Router,
     ) -> anyhow::Result<Self> {
         let metrics = telemetry::metrics_handle();
         let stopping = CancellationToken::new();
         // Certificates that are not valid now are found before anything is written.
         let tls = config.grpc_tls.map(|tls| ServerTls::start(tls, Arc::clone(&clock), stopping.clone()));
         let tls = tls.transpose().context("grpc.tls")?;
-        let store = open_store()?;
+        let store = store.await?;
         let evidence = EvidenceStore::open(&config.evidence_url).context("evidence.url")?;
         check_evidence_is_ours(&*store, &evidence).await?;
         let keyring = Arc::new(config.keyring);
@@ -112,35 +137,34 @@ impl Gateway {
         let authenticator = Authenticator::start(config.auth, known(config.callers), Arc::clone(&clock), &stopping);
         let authenticator = Arc::new(authenticator.await.context("auth.jwt.jwks_file")?);
         // Rules of the vendor go by the vendor's time; certificates and JWTs do not.
-        let vault = CredentialVault::new(Arc::clone(&keyring), Arc::clone(&store));
+        let observed: Arc<dyn Store> = Arc::new(ObservedStore::new(Arc::clone(&store)));
+        let vault = CredentialVault::new(Arc::clone(&keyring), Arc::clone(&observed));
         let clock = Arc::new(VendorClock::new(clock));
         let sts = StsClient::new(config.sts, &config.tencent, Arc::clone(&clock)).context("the client of STS")?;
         let (fixed, sources) = by_source(config.credentials);
-        let credentials = Credentials::new(vault, Arc::clone(&store), Arc::clone(&clock) as _, sts, sources);
+        let credentials = Credentials::new(vault, Arc::clone(&observed), Arc::clone(&clock) as _, sts, sources);
         seal_credentials(&credentials, &fixed, &*clock).await?;
         check_credentials(&credentials, &config.flows).await?;
         let client = tencent::Client::new(&config.tencent, Arc::clone(&clock)).context("the client of the vendor")?;
-        let app = Arc::new(App {
+        let parts = app::Parts {
             tencent: Products::new(client, config.field_encryption),
             clock,
-            identity: store.identity().await?,
-            store,
+            store: observed,
             keyring,
             credentials,
             flows: config.flows,
             evidence,
             webhooks,
             webhook_sender: webhook::Sender::new(webhook::Timeouts::default()).context("the sender of webhooks")?,
-            webhook_receivers: Arc::default(),
-            visits: Visits::default(),
             own_callback: config.own_callback,
             id_card_limits: config.id_card_limits,
             poll_schedule: config.poll_schedule,
-            checks: Flights::default(),
-            orphans: Orphans::default(),
-            detached: TaskTracker::new(),
             stopping: stopping.clone(),
-        });
+        };
+        let app = Arc::new(App::new(parts).await?);
+        if let StoreUrl::Sqlite(database) = config.store {
+            tokio::spawn(watch_disk(database, stopping.clone()));
+        }
 
         let grpc_listener = bind("grpc.listen", config.grpc_listen).await?;
         let http_listener = bind("http.listen", config.http_listen).await?;
@@ -158,6 +182,7 @@ impl Gateway {
             Arc::clone(&authenticator),
             config.open,
             config.grpc_limits,
+            server_info(&app),
             in_flight.clone(),
         )
         .await?;
@@ -168,13 +193,15 @@ impl Gateway {
         let stopping = Arc::new(AtomicBool::new(false));
         tokio::spawn(keep_metrics_small(metrics.clone(), stop_http.clone()));
         tokio::spawn(warm(Arc::clone(&app), stop_http.clone()));
-        let following_store = tokio::spawn(grpc::health::follow_store(Arc::clone(&app), health.clone()));
-        let workers = Workers::start(&app, config.reconcile_concurrency);
-        let public = http::public_router(Arc::clone(&app));
-        let http = tokio::spawn(http::server::serve(http_listener, http_places, public, stop_http.clone()));
+        let following_state = tokio::spawn(health.clone().follow(Arc::clone(&app)));
+        let workers = Workers::start(&app, config.reconcile_concurrency).await?;
+        let public = http::public_router(Arc::clone(&app)).merge(pages);
+        let pace = Pace::per_second(CALLBACKS_PER_SECOND);
+        let http = tokio::spawn(http::server::serve(http_listener, http_places, pace, public, stop_http.clone()));
         let state = AdminState { app: Arc::clone(&app), metrics, stopping: Arc::clone(&stopping) };
         let private = http::admin_router(state);
-        let admin = tokio::spawn(http::server::serve(admin_listener, admin_places, private, stop_http.clone()));
+        let pace = Pace::per_second(ADMIN_REQUESTS_PER_SECOND);
+        let admin = tokio::spawn(http::server::serve(admin_listener, admin_places, pace, private, stop_http.clone()));
         tracing::info!(%grpc_addr, %http_addr, %admin_addr, "serving");
         let drain = config.drain;
         Ok(Self {
@@ -182,8 +209,9 @@ impl Gateway {
             http_addr,
             admin_addr,
             app,
+            store,
             health,
-            following_store,
+            following_state,
             stopping,
             in_flight,
             stop_grpc,
@@ -214,9 +242,10 @@ impl Gateway {
         self.stop_sooner(std::future::pending()).await
     }
 
-    /// Says NOT_SERVING and serves on for the delay of [`DrainConfig`]; then lets calls and detached work finish, and stops. Calls
-    /// that do not end, because their client sends no end or reads no answer, are cut off after three fifths of its timeout, or
-    /// as soon as `hurry` ends: nothing was promised to them.
+    /// Says NOT_SERVING and serves on for the delay of [`DrainConfig`]; then lets calls and
+    /// detached work finish, and stops. Calls that do not end, because their client sends no end or
+    /// reads no answer, are cut off after three fifths of its timeout, or as soon as `hurry` ends:
+    /// nothing was promised to them.
     ///
     /// # Errors
     /// When work that had begun, and may have been promised, is not done within the timeout.
@@ -225,8 +254,8 @@ impl Gateway {
         let DrainConfig { delay, timeout } = self.drain;
         stopping.store(true, Ordering::SeqCst);
         // Else it could say SERVING once more.
-        self.following_store.abort();
-        grpc::health::set(&health, ServingStatus::NotServing).await;
+        self.following_state.abort();
+        health.stop().await;
         tokio::pin!(hurry);
         let mut is_hurried = false;
         if !delay.is_zero() {
@@ -235,7 +264,7 @@ impl Gateway {
         }
         tracing::info!("stopping: no new calls, finishing those in flight");
         let ends_at = tokio::time::Instant::now() + timeout;
-        app.stopping.cancel();
+        app.stopping().cancel();
         stop_grpc.cancel();
         stop_http.cancel();
         in_flight.close();
@@ -311,7 +340,8 @@ fn by_source(configured: Vec<(String, CredentialConfig)>) -> BySource {
     (fixed, sources)
 }
 
-/// Seals the configuration's key pairs where the vault has none of the name. What the vault has goes before them.
+/// Seals the configuration's key pairs where the vault has none of the name. What the vault has
+/// goes before them.
 async fn seal_credentials(
     credentials: &Credentials,
     configured: &[(String, KeyPair)],
@@ -335,7 +365,8 @@ async fn seal_credentials(
     Ok(())
 }
 
-/// Every flow must have a credential that can be read; all that have none are named. A disabled one may be enabled later.
+/// Every flow must have a credential that can be read; all that have none are named. A disabled one
+/// may be enabled later.
 async fn check_credentials(credentials: &Credentials, flows: &Flows) -> anyhow::Result<()> {
     let mut faults = Vec::new();
     for flow in flows.values() {
@@ -355,15 +386,16 @@ async fn check_credentials(credentials: &Credentials, flows: &Flows) -> anyhow::
     Ok(())
 }
 
-/// A key that is missing, or is another one than the store was written with, is found now and not at some row.
+/// A key that is missing, or is another one than the store was written with, is found now and not
+/// at some row.
 async fn check_keyring(keyring: &Keyring, store: &dyn Store) -> anyhow::Result<()> {
     let faults: Vec<String> = key_faults(keyring, store).await?.iter().map(ToString::to_string).collect();
     anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
     Ok(remember_keys(keyring, store).await?)
 }
 
-/// Another store's evidence is not touched. A bucket that does not answer does not stop a start: the sweep claims it before it
-/// deletes anything.
+/// Another store's evidence is not touched. A bucket that does not answer does not stop a start:
+/// the sweep claims it before it deletes anything.
 async fn check_evidence_is_ours(store: &dyn Store, evidence: &EvidenceStore) -> anyhow::Result<()> {
     let problem = match tokio::time::timeout(CLAIM_TIMEOUT, claim_evidence(store, evidence)).await {
         Ok(Ok(())) => return Ok(()),
@@ -382,8 +414,8 @@ fn known(callers: Vec<CallerConfig>) -> Vec<KnownCaller> {
     callers.into_iter().map(|caller| caller.known).collect()
 }
 
-/// Takes the callers out of the configuration whenever its file changes: a new token counts without a restart, and one that is
-/// gone counts no more. A file that cannot be used changes nothing.
+/// Takes the callers out of the configuration whenever its file changes: a new token counts without
+/// a restart, and one that is gone counts no more. A file that cannot be used changes nothing.
 async fn reload_callers(
     file: PathBuf,
     mut watch: FileWatch,
@@ -411,7 +443,23 @@ async fn reload_callers(
 
 /// Beside the start, which does not wait for the vendor.
 async fn warm(app: Arc<App>, stop: CancellationToken) {
-    stop.run_until_cancelled(app.tencent.warm()).await;
+    stop.run_until_cancelled(app.warm_vendor()).await;
+}
+
+/// Tells the size of the database and of its log, and what its disk has left.
+async fn watch_disk(database: PathBuf, stop: CancellationToken) {
+    let log = PathBuf::from(format!("{}-wal", database.display()));
+    let mut tick = tokio::time::interval(DISK_INTERVAL);
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        for (file, path) in [("database", &database), ("log", &log)] {
+            let bytes = std::fs::metadata(path).map_or(0, |found| found.len());
+            metrics::gauge!("faceid_store_size_bytes", "file" => file).set(bytes as f64);
+        }
+        let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Ok(disk) = rustix::fs::statvfs(folder.unwrap_or(Path::new("."))) {
+            metrics::gauge!("faceid_store_disk_free_bytes").set((disk.f_bavail * disk.f_frsize) as f64);
+        }
+    }
 }
 
 async fn keep_metrics_small(metrics: PrometheusHandle, stop: CancellationToken) {
@@ -421,20 +469,57 @@ async fn keep_metrics_small(metrics: PrometheusHandle, stop: CancellationToken) 
     }
 }
 
-fn open_store(url: &StoreUrl) -> anyhow::Result<Arc<dyn Store>> {
-    match url {
-        StoreUrl::Sqlite(path) => {
-            let store = SqliteStore::open(path).with_context(|| format!("store.url sqlite:{}", path.display()))?;
-            Ok(Arc::new(store))
-        }
-    }
+/// Brings the schema of the store up to date, as a start does.
+///
+/// # Errors
+/// When the store cannot be opened, or a migration fails.
+pub async fn migrate(config: &Config) -> anyhow::Result<()> {
+    open_store(&config.store).await.map(drop)
+}
+
+/// See [`app::bind_rows`]. No gateway may have the store meanwhile.
+///
+/// # Errors
+/// When the store cannot be opened, or the keyring is not the one of the store.
+pub async fn bind_rows(config: &Config) -> anyhow::Result<BoundRows> {
+    let store = open_store(&config.store).await?;
+    check_keyring(&config.keyring, &*store).await?;
+    Ok(app::bind_rows(&config.keyring, &*store).await?)
+}
+
+fn server_info(app: &App) -> ServerInfo {
+    let info = ServerInfo {
+        version: env!("CARGO_PKG_VERSION"),
+        commit: option_env!("FACEID_GATEWAY_COMMIT").unwrap_or_default(),
+        asks_tencent_cloud: app.asks_tencent_cloud(),
+        store_engine: app.store_engine(),
+        started_at: Instant::now(),
+    };
+    metrics::gauge!(
+        "faceid_build_info",
+        "version" => info.version,
+        "commit" => info.commit,
+        "store" => info.store_engine,
+        "vendor" => if info.asks_tencent_cloud { "tencent_cloud" } else { "other" }
+    )
+    .set(1.0);
+    info
+}
+
+async fn open_store(url: &StoreUrl) -> anyhow::Result<Arc<dyn Store>> {
+    let opened: Result<Arc<dyn Store>, _> = match url {
+        StoreUrl::Sqlite(path) => SqliteStore::open(path).map(|store| Arc::new(store) as _),
+        StoreUrl::Postgres(options) => PostgresStore::open(options).await.map(|store| Arc::new(store) as _),
+    };
+    opened.with_context(|| format!("store.url {url}"))
 }
 
 async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("{setting} {address} cannot be listened on"))
 }
 
-/// The signals that stop the process. Those of a terminal that is gone, or of a log rotation, are none.
+/// The signals that stop the process. Those of a terminal that is gone, or of a log rotation, are
+/// none.
 pub struct StopSignals {
     terminate: Signal,
     interrupt: Signal,

@@ -1,12 +1,9 @@
 //! Shares of something scarce: so much in all, and no more than a part of it for one holder.
 
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use parking_lot::{Mutex, MutexGuard};
+use std::{collections::HashMap, hash::Hash, sync::Arc};
 
-/// A limited amount and who holds how much of it.
+/// A limited amount and the share of each holder.
 pub struct Shares<K> {
     per_holder: usize,
     total: usize,
@@ -49,7 +46,7 @@ impl<K: Eq + Hash + Clone> Shares<K> {
     }
 
     fn held(&self) -> MutexGuard<'_, Held<K>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 }
 

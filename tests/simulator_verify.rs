@@ -1,5 +1,6 @@
-//! The simulator's signature check against the official SDK's answers. Includes `src/simulator/verify.rs` alone: it needs
-//! nothing of ours, so the signer and its judge cannot share a mistake.
+//! The simulator's signature check against the official SDK's answers. Includes
+//! `src/simulator/verify.rs` alone: it needs nothing of ours, so the signer and its judge cannot
+//! share a mistake.
 
 #[path = "../src/simulator/verify.rs"]
 #[allow(dead_code, unused_imports, reason = "the test needs only a part of the module")]

@@ -1,4 +1,5 @@
-//! The signer against the official SDK's answers, each step apart. Includes `src/tc3/` alone: it needs nothing of ours.
+//! The signer against the official SDK's answers, each step apart. Includes `src/tc3/` alone: it
+//! needs nothing of ours.
 
 #[path = "../src/tc3/mod.rs"]
 mod tc3;

@@ -1,4 +1,5 @@
-//! A configuration file. Every fault must come back as text, and none may quote what may be a secret.
+//! A configuration file. Every fault must come back as text, and none may quote what may be a
+//! secret.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! The header of a trusted proxy, behind whatever its client had sent it: the client must not be able to name somebody else.
+//! The header of a trusted proxy, behind whatever its client had sent it: the client must not be
+//! able to name somebody else.
 
 #![no_main]
 

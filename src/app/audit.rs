@@ -1,6 +1,9 @@
 //! The audit trail: what is written, and ListAuditEvents.
 
-use super::{App, Error};
+use super::{
+    App, Error,
+    page::{FOREIGN_PAGE_TOKEN, page_size},
+};
 use crate::{
     domain::{
         audit::AuditAction,
@@ -15,8 +18,6 @@ use jiff::Timestamp;
 
 const DEFAULT_PAGE: u32 = 100;
 const MAX_PAGE: u32 = 1000;
-/// What is wrong with such a token.
-pub(super) const FOREIGN_PAGE_TOKEN: &str = "was not given by this gateway for this caller and filter, or before a restore of its store: list from the first page";
 
 /// Which events. Empty texts mean all.
 #[derive(Default)]
@@ -28,11 +29,11 @@ pub struct AuditRequest {
     pub from: Option<Timestamp>,
     pub before: Option<Timestamp>,
     /// 0: the default.
-    pub page_size: u32,
+    pub page_size: i32,
     pub page_token: String,
 }
 
-/// Who did what.
+/// An entry of the audit trail.
 pub struct AuditEvent {
     /// Rises in the order of commits.
     pub sequence: i64,
@@ -50,17 +51,15 @@ pub struct AuditPage {
 }
 
 impl App {
-    /// Reads the audit trail of all callers. Pages are cut at an event's place, which never changes.
+    /// Reads the audit trail of all callers. Pages are cut at an event's place, which never
+    /// changes.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn list_audit_events(&self, caller: &Caller, request: AuditRequest) -> Result<AuditPage, Error> {
         self.require(caller, Right::Audit)?;
         let mut faults = Faults::default();
-        if request.page_size > MAX_PAGE {
-            faults.add("page_size", format!("is over {MAX_PAGE}"));
-        }
-        let page_size = if request.page_size == 0 { DEFAULT_PAGE } else { request.page_size };
+        let page_size = page_size(request.page_size, DEFAULT_PAGE, MAX_PAGE, &mut faults);
         let verification_id = if request.verification_id.is_empty() {
             Some(String::new())
         } else {
@@ -108,7 +107,8 @@ impl App {
             credential: row.credential,
         };
         let page = AuditPage { events: rows.into_iter().map(event).collect(), next_page_token };
-        // Once per listing, not per page. Written after the read, so that a page does not list itself.
+        // Once per listing, not per page. Written after the read, so that a page does not list
+        // itself.
         if request.page_token.is_empty() {
             self.store.append_audit(self.new_event(&caller.name, AuditAction::AuditRead)).await?;
         }

@@ -16,8 +16,9 @@ use crate::{
 use std::sync::Arc;
 
 impl App {
-    /// Cancels a pending verification; one that is canceled stays so. The vendor is asked first: a person who has passed unseen has
-    /// passed. While the vendor cannot be asked for now, nothing is canceled; where it refuses for good, the caller's word counts.
+    /// Cancels a pending verification; a canceled one stays so. The vendor is asked first: a pass
+    /// that was not seen yet has passed. While the vendor cannot be asked for now, nothing is
+    /// canceled; where it refuses for good, the caller's word counts.
     ///
     /// # Errors
     /// See [`Error`]; [`Error::AlreadyFinal`] when the outcome is decided.
@@ -30,7 +31,7 @@ impl App {
         let id = VerificationId::parse(unverified_id)
             .map_err(|problem| Error::InvalidFields(vec![Fault { field: "verification_id".into(), problem }]))?;
         let id = id.to_string();
-        let row = self.store.find(&id).await?.filter(|row| row.made.caller == caller.name);
+        let row = self.store.find(&id).await?.filter(|row| row.created.caller == caller.name);
         match self.settle(self.open(row)?, urgency).await {
             Ok(_) => {}
             Err(error) if error.is_worth_a_retry() => return Err(error),
@@ -39,7 +40,7 @@ impl App {
             }
         }
         loop {
-            let row = self.store.find(&id).await?.filter(|row| row.made.caller == caller.name);
+            let row = self.store.find(&id).await?.filter(|row| row.created.caller == caller.name);
             let record = self.open(row)?;
             let before = record.verification.clone();
             if matches!(before.state, State::Canceled { .. }) {
@@ -53,7 +54,8 @@ impl App {
                 ..Effects::default()
             };
             self.announce(&mut effects, &canceled.verification, EventKind::Canceled, at);
-            if self.store.advance(&id, before.version, canceled.progress(&self.keyring), effects).await? {
+            let (progress, mac) = canceled.progress(&self.keyring);
+            if self.store.advance(&id, before.version, progress, mac, effects).await? {
                 note_change(&before, &canceled.verification);
                 return Ok(canceled.verification);
             }

@@ -17,7 +17,7 @@ use crate::{
     },
     store::{
         Creation, ErrorKind,
-        row::{Effects, NewRow, VerificationRow},
+        row::{Effects, VerificationRow},
     },
     tencent::{self, Opened, Urgency},
 };
@@ -37,20 +37,19 @@ pub struct CreatedVerification {
 impl App {
     /// Opens a verification, or finds the one that this caller opened with the same request id.
     ///
-    /// The work goes on when the caller hangs up: a token that the vendor gave is stored, and found again by the request id.
+    /// The work goes on when the caller hangs up: a token that the vendor gave is stored, and found
+    /// again by the request id.
     ///
     /// # Errors
-    /// See [`Error`]. After an error nothing is stored; a token that the vendor may have made is never used and costs nothing.
+    /// See [`Error`]. After an error nothing is stored; a token that the vendor may have made is
+    /// never used and costs nothing.
     pub async fn create_verification(
         self: &Arc<Self>,
         caller: &Caller,
         request: UnverifiedRequest,
         urgency: Urgency,
     ) -> Result<CreatedVerification, Error> {
-        let flow = self.flows.get(&request.flow);
-        if let Some(flow) = flow.filter(|flow| !caller.may_use(&flow.name)) {
-            return Err(Error::FlowNotGranted { caller: caller.name.clone(), flow: flow.name.clone() });
-        }
+        let flow = self.flow_of(caller, &request.flow);
         // Only a request id asks for the fingerprint: else no photo is copied for it.
         let body = if request.request_id.is_empty() { Zeroizing::default() } else { request.body_bytes() };
         if !request.request_id.is_empty()
@@ -60,8 +59,14 @@ impl App {
         }
         let id = VerificationId::generate(self.clock.now());
         let mac = self.keyring.redirect_mac(id);
-        let new = NewVerification::check(request, flow, id, &mac, self.own_callback.as_ref())
-            .map_err(Error::InvalidFields)?;
+        let new = NewVerification::check(
+            request,
+            flow.as_ref().copied().map_err(String::as_str),
+            id,
+            &mac,
+            self.own_callback.as_ref(),
+        )
+        .map_err(Error::InvalidFields)?;
         self.check_id_card(caller, new.id_number.as_ref()).await?;
         let flow = flow.expect("a request without a flow does not pass its check").clone();
 
@@ -80,17 +85,18 @@ impl App {
     ) -> Result<CreatedVerification, Error> {
         let session = self.open_at_vendor(&flow, &new, urgency).await?;
         let id = new.id.to_string();
-        let made = new_row(&self.keyring, &caller, &flow, &new, self.keyring.fingerprint(body), &session);
-        let made = NewRow { id_card_hash: self.id_card_hash(new.id_number.as_ref()), ..made };
+        let fingerprint = self.keyring.fingerprint(body);
+        let id_card_hash = self.id_card_hash(new.id_number.as_ref());
+        let (made, mac) = new_row(&self.keyring, &caller, &flow, &new, fingerprint, id_card_hash, &session);
         // Opened before it is stored: a row that could not be read again is not one to store.
-        let record = Record::open(&self.keyring, VerificationRow::new(made.clone()))?;
+        let record = Record::open(&self.keyring, VerificationRow::new(made.clone(), mac.clone()))?;
         let mut effects = Effects {
             audit: vec![self.audit_event(&caller, AuditAction::Created, &id)],
             jobs: vec![self.settle_job(&id, session.created_at, session.expires_at)],
             ..Effects::default()
         };
         self.announce(&mut effects, &record.verification, EventKind::Created, session.created_at);
-        let created = match self.store.create_or_find(made, effects).await {
+        let created = match self.store.create_or_find(made, mac, effects).await {
             Err(error) if error.kind == ErrorKind::Conflict && self.knows_token(&session.token).await? => {
                 return Err(tencent::Error::repeated_token(&session.request_id).into());
             }
@@ -102,7 +108,8 @@ impl App {
                 metrics::counter!("faceid_verifications_created_total", "flow" => flow.name.clone()).increment(1);
                 opened(record, None)
             }
-            // Another call with the same request id was quicker. Our token is spare; tokens are free.
+            // Another call with the same request id was quicker. Our token is spare; tokens are
+            // free.
             Creation::Found(row) => self.answer_again(Record::open(&self.keyring, *row)?, body),
         }
     }
@@ -113,7 +120,8 @@ impl App {
 
     /// The answer to a request id that was used before.
     fn answer_again(&self, record: Record, body: &[u8]) -> Result<CreatedVerification, Error> {
-        // Also the fingerprint is erased then: it must not tell whether a guess of the erased data is right.
+        // Also the fingerprint is erased then: it must not tell whether a guess of the erased data
+        // is right.
         if record.verification.redacted_at.is_some() {
             return Err(Error::Redacted);
         }
@@ -132,7 +140,8 @@ impl App {
     ) -> Result<VendorSession, Error> {
         let open = |pair: Arc<KeyPair>| async move { self.tencent.open(&pair, flow, new, urgency).await };
         let Opened { token, url, request_id } = self.credentials.with_key_pair(&flow.credential, open).await?;
-        // Taken after the answer: the vendor's 7,200 s began before, so by our clock they never end too early for the user.
+        // Taken after the answer: the vendor's 7,200 s began before, so by our clock they never end
+        // too early for the user.
         let created_at = self.clock.now();
         Ok(VendorSession {
             token,
@@ -146,7 +155,7 @@ impl App {
 }
 
 /// `todays`: the access mode for a row of the first versions, which did not keep it.
-fn opened(record: Record, todays: Option<AccessMode>) -> Result<CreatedVerification, Error> {
+pub(super) fn opened(record: Record, todays: Option<AccessMode>) -> Result<CreatedVerification, Error> {
     let Session { token, url, access_mode, .. } = record.session.ok_or(Error::Redacted)?;
     let access_mode = access_mode.or(todays).unwrap_or(AccessMode::WechatH5Normal);
     Ok(CreatedVerification { verification: record.verification, url, token, access_mode })

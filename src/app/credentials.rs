@@ -1,7 +1,8 @@
 //! CredentialService: key pairs of Tencent accounts, managed while the gateway serves.
 //!
-//! A credential has up to two live key pairs. The first is used; the second is there for when the first is refused. What is
-//! changed is changed over the version that was read, so two operators do not undo each other.
+//! A credential has up to two live key pairs. The first is used; the second is there for when the
+//! first is refused. What is changed is changed over the version that was read, so two operators do
+//! not undo each other.
 
 use super::{App, Error};
 use crate::{
@@ -32,7 +33,7 @@ pub struct Credential {
     pub flows: Vec<String>,
 }
 
-/// Who brought a credential.
+/// Origin of a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialOrigin {
     Configuration,
@@ -52,7 +53,7 @@ pub struct CredentialKeyPair {
     pub expires_at: Option<Timestamp>,
 }
 
-/// What came of testing a key pair against the vendor.
+/// Result of testing a key pair against the vendor.
 pub struct KeyPairTest {
     pub at: Option<Timestamp>,
     /// `OK`, or the vendor's code, or a word for what went wrong.
@@ -118,8 +119,9 @@ impl App {
         Ok(credentials)
     }
 
-    /// Puts a new key pair before the others, after the vendor has taken it. What was first becomes the second, what was second is
-    /// erased. A disabled credential is in use again, with the new pair alone.
+    /// Puts a new key pair before the others, after the vendor has taken it. What was first becomes
+    /// the second, what was second is erased. A disabled credential is in use again, with the new
+    /// pair alone.
     ///
     /// # Errors
     /// See [`Error`]; nothing is changed then.
@@ -137,7 +139,8 @@ impl App {
             let mut row = self.credential_row(name).await?;
             let mut others = Vec::new();
             for sealed in std::mem::take(&mut row.key_pairs) {
-                // A pair that is there already moves to the front: a repeated call changes nothing more.
+                // A pair that is there already moves to the front: a repeated call changes nothing
+                // more.
                 if row.disabled_at_ms.is_none() && self.credentials.vault.open(name, &sealed)? != pair {
                     others.push(sealed);
                 }
@@ -146,16 +149,16 @@ impl App {
             row.key_pairs.extend(others);
             row.key_pairs.truncate(MAX_PAIRS);
             row.disabled_at_ms = None;
-            let effects = self.noted(caller, AuditAction::CredentialRotated, name);
+            let effects = self.with_scrub(self.noted(caller, AuditAction::CredentialRotated, name));
             if self.store.change_credential(row, effects).await? {
-                self.store.scrub().await?;
                 tracing::info!(credential = name, caller = %caller.name, "credential rotated");
                 return self.credential(name).await;
             }
         }
     }
 
-    /// Asks the vendor whether it takes the key pairs, all or the one of this id, and notes what it says.
+    /// Asks the vendor whether it takes the key pairs, all or the one of this id, and notes what it
+    /// says.
     ///
     /// # Errors
     /// See [`Error`]. A pair that the vendor refuses is no error.
@@ -205,8 +208,8 @@ impl App {
                 }
                 AuditAction::KeyPairDisabled
             };
-            if self.store.change_credential(row, self.noted(caller, action, name)).await? {
-                self.store.scrub().await?;
+            let effects = self.with_scrub(self.noted(caller, action, name));
+            if self.store.change_credential(row, effects).await? {
                 tracing::warn!(credential = name, caller = %caller.name, "credential or key pair disabled");
                 return self.credential(name).await;
             }
@@ -221,7 +224,8 @@ impl App {
         self.require(caller, Right::Admin)?;
         loop {
             let row = if self.credentials.is_external(name) {
-                // A source goes before what the vault has of the same name: nothing uses that, and it is to be erased all the same.
+                // A source goes before what the vault has of the same name: nothing uses that, and
+                // it is to be erased all the same.
                 let shadowed = self.store.find_credential(name).await?;
                 shadowed.ok_or_else(|| Error::CredentialExternal(name.to_owned()))?
             } else {
@@ -231,16 +235,15 @@ impl App {
             if !users.is_empty() {
                 return Err(Error::CredentialInUse { name: name.to_owned(), users: users.join(", ") });
             }
-            let effects = self.noted(caller, AuditAction::CredentialDeleted, name);
+            let effects = self.with_scrub(self.noted(caller, AuditAction::CredentialDeleted, name));
             if self.store.delete_credential(name, row.version, effects).await? {
-                self.store.scrub().await?;
                 tracing::warn!(credential = name, caller = %caller.name, "credential deleted");
                 return Ok(());
             }
         }
     }
 
-    /// What needs a credential, for people.
+    /// Users of a credential, as text for people.
     async fn users_of(&self, name: &str) -> Result<Vec<String>, Error> {
         let mut users: Vec<String> = self.flows_with(name).map(|flow| format!("flow {flow}")).collect();
         users.extend(
@@ -261,7 +264,8 @@ impl App {
         Ok(KeyPairRow { tested: Some((at_ms, TEST_OK.to_owned())), ..sealed })
     }
 
-    /// Asks the vendor, for free, whether it takes a key pair: what it said if it did not, or did not say.
+    /// Asks the vendor, for free, whether it takes a key pair: what it said if it did not, or did
+    /// not say.
     async fn test_key(&self, name: &str, pair: &KeyPair) -> Result<(), tencent::Error> {
         match self.tencent.check_key(name, pair).await {
             (KeyVerdict::Fine, _) | (_, None) => Ok(()),

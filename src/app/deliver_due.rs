@@ -41,19 +41,23 @@ enum Undelivered {
 }
 
 impl App {
-    /// Sends the first event that was not delivered yet; the job stays due while there are more. What fails is tried again with a
-    /// growing pause, for a day, and what comes after it waits; then it is parked. Each receiver has its own part of the slots.
+    /// Sends the first event that was not delivered yet; the job stays due while there are more.
+    /// What fails is tried again with a growing pause, for a day, and what comes after it waits;
+    /// then it is parked. Each receiver has its own part of the slots.
     ///
     /// # Errors
     /// When the store fails: the job's lease ends by itself, and it is tried again.
     pub async fn deliver_due(&self, job: &JobRow) -> Result<(), Error> {
         let mut delivered = 0;
         if let Some(row) = self.store.undelivered(&job.subject, 1).await?.first() {
+            if !self.bears_out(&row.event).await? {
+                return self.reschedule_delivery(job, row, Undelivered::Never).await;
+            }
             // A caller whose webhook was taken out of the configuration wants none.
             if let Some(endpoint) = self.webhooks.get(&row.event.caller)
                 && let Err(why) = self.deliver(endpoint, row).await
             {
-                return self.put_off_delivery(job, row, why).await;
+                return self.reschedule_delivery(job, row, why).await;
             }
             delivered = row.seq;
         }
@@ -94,7 +98,7 @@ impl App {
         format!("evt_{}_{}_{seq}", self.identity.id.simple(), self.identity.epoch)
     }
 
-    async fn put_off_delivery(&self, job: &JobRow, row: &EventRow, why: Undelivered) -> Result<(), Error> {
+    async fn reschedule_delivery(&self, job: &JobRow, row: &EventRow, why: Undelivered) -> Result<(), Error> {
         let now = self.clock.now();
         let tried_since = Timestamp::from_millisecond(row.event.at_ms).unwrap_or(now);
         let (next, failures) = match why {
@@ -108,7 +112,7 @@ impl App {
             metrics::counter!("faceid_webhooks_parked_total").increment(1);
             return Ok(self.store.park_webhook(job, now.as_millisecond()).await?);
         }
-        Ok(self.store.put_off_job(job, next.as_millisecond(), failures).await?)
+        Ok(self.store.reschedule_job(job, next.as_millisecond(), failures).await?)
     }
 
     /// Adds an event to what a write does, and the job that pushes it if its caller has a webhook.

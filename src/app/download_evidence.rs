@@ -39,9 +39,9 @@ impl App {
             return Err(Error::InvalidFields(faults.into_vec()));
         };
         let (verification_id, evidence_id) = (verification_id.to_string(), evidence_id.to_string());
-        self.open(self.store.find(&verification_id).await?.filter(|row| row.made.caller == caller.name))?;
+        self.open(self.store.find(&verification_id).await?.filter(|row| row.created.caller == caller.name))?;
         let rows = self.store.evidence_of(&verification_id).await?;
-        let row = rows.into_iter().find(|row| row.id == evidence_id).ok_or(Error::VerificationNotFound)?;
+        let row = rows.into_iter().find(|row| row.id == evidence_id).ok_or(Error::EvidenceNotFound)?;
         let sealed_key = row.sealed_key.as_ref().ok_or(Error::Redacted)?;
         self.audit(&caller.name, AuditAction::EvidenceDownloaded, &verification_id).await?;
         let key = blob_key(&row)?;

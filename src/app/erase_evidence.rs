@@ -17,9 +17,9 @@ impl App {
             jobs: vec![self.blobs_job(&job.subject)],
             ..Effects::default()
         };
+        let effects = self.with_scrub(effects);
         self.store.erase_evidence(&job.subject, self.clock.now().as_millisecond(), effects).await?;
         self.erase_references(&job.subject).await?;
-        self.store.scrub().await?;
         Ok(self.store.finish_job(job).await?)
     }
 
@@ -32,7 +32,8 @@ impl App {
                 return Ok(());
             }
             let version = record.verification.version;
-            if self.store.advance(id, version, record.progress(&self.keyring), Effects::default()).await? {
+            let (progress, mac) = record.progress(&self.keyring);
+            if self.store.advance(id, version, progress, mac, self.with_scrub(Effects::default())).await? {
                 return Ok(());
             }
         }

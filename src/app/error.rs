@@ -1,4 +1,4 @@
-//! Why a use case could not serve. A person who fails the check is not an error.
+//! Errors of the use cases. A failed verification is not an error.
 
 use super::claim_error::ClaimError;
 use crate::{
@@ -20,18 +20,20 @@ pub enum Error {
     /// A callback that does not belong to its verification. Nothing was changed.
     #[error("{0}")]
     CallbackNotBound(Fault),
-    #[error("caller {caller} may not use flow {flow}: add it to the caller's flows")]
-    FlowNotGranted { caller: String, flow: String },
     #[error("caller {caller} needs the right {} for this", right.name())]
     RightMissing { caller: String, right: Right },
     #[error("no such verification of this caller")]
     VerificationNotFound,
+    #[error("the verification has no such evidence: GetResult lists what it has")]
+    EvidenceNotFound,
     #[error("{0}")]
     AlreadyFinal(#[from] AlreadyFinal),
     #[error("the verification was redacted: its token and its personal data are erased")]
     Redacted,
     #[error("a pending verification is not redacted: cancel it first")]
     StillPending,
+    #[error("the verification's token has ended, so its user can make no attempt: create another")]
+    TokenEnded,
     /// `list_from`: what was created since may have had the events; None where nothing tells.
     #[error(
         "events may be missing: the gateway's store was restored from a backup, or replaced, after this resume token was given. {}",
@@ -95,7 +97,8 @@ impl Error {
         Self::UnreadableRow { id: id.to_owned(), column, problem: problem.to_string() }
     }
 
-    /// Whether the call was refused here, without asking the vendor: it says nothing about what was to be asked.
+    /// Whether the call was refused here, without asking the vendor: it says nothing about what was
+    /// to be asked.
     pub(super) fn was_not_asked(&self) -> bool {
         self.vendor_failure().is_some_and(|failure| failure.retry_after.is_some())
     }
@@ -136,7 +139,7 @@ impl Error {
         }
     }
 
-    /// What callers are told of a store that failed: nothing of files and SQL.
+    /// The message for callers when the store has failed: it names no files and no SQL.
     pub fn store_message(&self) -> String {
         let kind = match self {
             Self::Shared(error) => return error.store_message(),
@@ -165,9 +168,10 @@ impl Error {
         match self {
             Self::InvalidFields(_) => Reason::InvalidFields,
             Self::CallbackNotBound(_) => Reason::CallbackNotBound,
-            Self::FlowNotGranted { .. } => Reason::FlowNotGranted,
             Self::RightMissing { .. } => Reason::RightMissing,
             Self::VerificationNotFound => Reason::VerificationNotFound,
+            Self::EvidenceNotFound => Reason::EvidenceNotFound,
+            Self::TokenEnded => Reason::TokenEnded,
             Self::RequestIdReused => Reason::RequestIdReused,
             Self::PersonLimitReached(_) => Reason::PersonLimitReached,
             Self::AlreadyFinal(_) => Reason::AlreadyFinal,
@@ -220,13 +224,13 @@ pub struct VendorFailure<'a> {
     pub action: &'static str,
     /// The vendor's last code, or a word for what went wrong.
     pub code: &'a str,
-    /// What the vendor's support asks for.
+    /// The vendor's request id, which its support asks for.
     pub request_id: Option<&'a str>,
     /// How often the vendor was asked; 0: it was not.
     pub tries: u32,
     /// When it is worth asking again, where that is known.
     pub retry_after: Option<Duration>,
-    /// Who should do what.
+    /// The hint for the responsible party.
     pub known: &'static catalogue::Entry,
 }
 

@@ -1,5 +1,6 @@
-//! What is told of a verification's life.
+//! Events of a verification's life.
 
+use super::{App, Error, binding::Binding};
 use crate::{
     domain::{
         event::EventKind,
@@ -35,6 +36,37 @@ impl Event {
             state: event.state.parse().ok()?,
             last_attempt_code: event.last_attempt_code,
         })
+    }
+}
+
+impl App {
+    /// Whether the verification's own row, which its MAC binds, bears an event out: the log itself
+    /// is not bound. A final state never changes, and an event that tells of none decides nothing.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(super) async fn bears_out(&self, event: &NewEvent) -> Result<bool, Error> {
+        let problem = match self.store.find(&event.verification_id).await? {
+            None => Some("it is not there".to_owned()),
+            Some(row) => {
+                let is_its = row.created.caller == event.caller && row.created.flow == event.flow;
+                let is_told = event.state == StateName::Pending.as_str() || event.state == row.progress.state;
+                match Binding::of(&row.created).verify(&self.keyring, &row) {
+                    Err(error) => Some(error.to_string()),
+                    Ok(()) if is_its && is_told => None,
+                    Ok(()) => Some("it has another owner or another state".to_owned()),
+                }
+            }
+        };
+        if let Some(problem) = &problem {
+            metrics::counter!("faceid_unreadable_rows_total").increment(1);
+            tracing::error!(
+                verification_id = %event.verification_id,
+                problem,
+                "an event is not borne out by its verification, and is not passed on"
+            );
+        }
+        Ok(problem.is_none())
     }
 }
 

@@ -1,11 +1,12 @@
-//! The evidence fetcher's use case: photos, videos and sounds, taken before the vendor deletes them.
+//! The evidence fetcher's use case: photos, videos and sounds, taken before the vendor deletes
+//! them.
 
 use super::{App, Error, record::Record};
 use crate::{
     domain::{
         event::EventKind,
         evidence::{EvidencePart, MAX_EVIDENCE_BYTES, MediaKind, NotKept, UnkeptMedium, sniff},
-        flow::{EvidenceWish, Flow},
+        flow::{EvidenceSelection, Flow},
         ids::{EvidenceId, VerificationId},
         intention::IntentionMode,
         job::JobKind,
@@ -26,7 +27,7 @@ use strum::VariantArray;
 /// How often an answer without any media is asked for again: over some minutes.
 const TRIES_FOR_NOTHING: u32 = 5;
 
-/// What came of asking for media.
+/// Result of a request for media.
 #[derive(Default)]
 struct Fetched {
     rows: Vec<EvidenceRow>,
@@ -43,16 +44,17 @@ impl Fetched {
         self.unkept.push(medium);
     }
 
-    /// What is left of a wish.
-    fn without_found(&self, wish: EvidenceWish) -> EvidenceWish {
+    /// The parts that are still missing.
+    fn without_found(&self, wish: EvidenceSelection) -> EvidenceSelection {
         let wish = without_stored(wish, &self.rows);
         self.unkept.iter().fold(wish, |wish, medium| wish.without(medium.kind.part()))
     }
 }
 
 impl App {
-    /// Fetches what the flow keeps: streams each medium from the vendor into a sealed blob, then stores the rows together. At first it
-    /// asks for everything at once, later for each part alone, so that one that cannot be had costs nothing else.
+    /// Fetches what the flow keeps: streams each medium from the vendor into a sealed blob, then
+    /// stores the rows together. At first it asks for everything at once, later for each part
+    /// alone, so that one that cannot be had costs nothing else.
     ///
     /// # Errors
     /// When the store fails: the job's lease ends by itself, and it is tried again.
@@ -71,7 +73,7 @@ impl App {
         let Some(outcome) = self.stopping.run_until_cancelled(fetch).await else {
             // The gateway stops: another one, or this one when it is back, goes on at once.
             self.delete_blobs_of(&fetched.rows).await?;
-            return Ok(self.store.put_off_job(job, self.clock.now().as_millisecond(), job.failures).await?);
+            return Ok(self.store.reschedule_job(job, self.clock.now().as_millisecond(), job.failures).await?);
         };
         let has_nothing = stored.is_empty() && fetched.rows.is_empty() && fetched.unkept.is_empty();
         let told = record.result.iter().flat_map(|result| &result.unkept_media);
@@ -84,16 +86,16 @@ impl App {
         match outcome {
             Ok(()) if !has_nothing => Ok(self.store.finish_job(job).await?),
             // The vendor may not have it ready yet.
-            Ok(()) if !is_forgotten && job.failures < TRIES_FOR_NOTHING => self.put_off_evidence(job).await,
+            Ok(()) if !is_forgotten && job.failures < TRIES_FOR_NOTHING => self.reschedule_evidence(job).await,
             Ok(()) if !is_forgotten => Ok(self.store.finish_job(job).await?),
             Err(error) if !is_forgotten || error.is_clock_skew() => {
                 if error.was_not_asked() {
                     // The fetch is still to come; it has not failed.
                     let next = now + backoff(0, rand::random());
-                    return Ok(self.store.put_off_job(job, next.as_millisecond(), job.failures).await?);
+                    return Ok(self.store.reschedule_job(job, next.as_millisecond(), job.failures).await?);
                 }
                 tracing::warn!(verification_id = %job.subject, error = %error, "evidence not fetched yet");
-                self.put_off_evidence(job).await
+                self.reschedule_evidence(job).await
             }
             lost => {
                 if !still_missing.is_nothing() {
@@ -106,9 +108,9 @@ impl App {
         }
     }
 
-    async fn put_off_evidence(&self, job: &JobRow) -> Result<(), Error> {
+    async fn reschedule_evidence(&self, job: &JobRow) -> Result<(), Error> {
         let next = self.clock.now() + backoff(job.failures, rand::random());
-        Ok(self.store.put_off_job(job, next.as_millisecond(), job.failures + 1).await?)
+        Ok(self.store.reschedule_job(job, next.as_millisecond(), job.failures + 1).await?)
     }
 
     /// Blobs whose rows were not stored. What is left of them, if this fails too, is swept.
@@ -129,7 +131,7 @@ impl App {
     ) -> Result<bool, Error> {
         let Fetched { rows, unkept, beside, answered } = fetched;
         let has_found = !rows.is_empty() || !unkept.is_empty();
-        // First, so that whoever sees the rows sees why others are not there.
+        // First: a reader of the rows then also sees why others are missing.
         self.add_to_result(&job.subject, &answered, unkept, beside).await?;
         if !has_found {
             return Ok(true);
@@ -172,7 +174,8 @@ impl App {
                 return Ok(());
             }
             let version = record.verification.version;
-            if self.store.advance(id, version, record.progress(&self.keyring), Effects::default()).await? {
+            let (progress, mac) = record.progress(&self.keyring);
+            if self.store.advance(id, version, progress, mac, Effects::default()).await? {
                 return Ok(());
             }
         }
@@ -186,7 +189,8 @@ impl App {
             let mut effects = Effects::default();
             self.announce(&mut effects, &record.verification, EventKind::EvidenceLost, at);
             let version = record.verification.version;
-            if self.store.advance(id, version, record.progress(&self.keyring), effects).await? {
+            let (progress, mac) = record.progress(&self.keyring);
+            if self.store.advance(id, version, progress, mac, effects).await? {
                 metrics::counter!("faceid_evidence_lost_total").increment(1);
                 return Ok(());
             }
@@ -198,7 +202,7 @@ impl App {
     async fn fetch_missing(
         &self,
         record: &Record,
-        missing: EvidenceWish,
+        missing: EvidenceSelection,
         each_alone: bool,
         stored: &[EvidenceRow],
         fetched: &mut Fetched,
@@ -250,7 +254,7 @@ impl App {
                     }
                 }
                 MediaEvent::Skipped(medium) => fetched.skip(medium),
-                // What follows a start is taken by `keep`.
+                // `keep` takes the pieces after a start.
                 MediaEvent::Bytes(_) | MediaEvent::End | MediaEvent::Broken(_) => {}
                 // It comes last, and tells that what came before counts.
                 MediaEvent::Finished(beside) => fetched.beside.add(*beside),
@@ -303,7 +307,8 @@ impl App {
         Ok(Ok(row))
     }
 
-    /// The job that fetches a verification's evidence, if its flow keeps any and there was something to see.
+    /// The job that fetches a verification's evidence, if its flow keeps any and there was
+    /// something to see.
     pub(super) fn evidence_job(&self, verification: &Verification) -> Option<NewJob> {
         let ended_at = match verification.state {
             State::Passed { at } | State::Failed { at } => at,
@@ -317,7 +322,7 @@ impl App {
             kind: JobKind::FetchEvidence,
             subject: verification.id.to_string(),
             due_at_ms: ended_at.as_millisecond(),
-            // What the vendor forgets first goes first.
+            // In the order in which the vendor forgets them.
             rank_ms: verification.created_at.as_millisecond(),
         })
     }
@@ -328,17 +333,17 @@ impl App {
     }
 }
 
-fn without_stored(wish: EvidenceWish, rows: &[EvidenceRow]) -> EvidenceWish {
+fn without_stored(wish: EvidenceSelection, rows: &[EvidenceRow]) -> EvidenceSelection {
     let kinds = rows.iter().filter_map(|row| row.kind.parse::<MediaKind>().ok());
     kinds.fold(wish, |wish, kind| wish.without(kind.part()))
 }
 
-/// What to ask for in turn, and of which mode of the intention step.
+/// Requests to send in turn: the parts of each, and the mode of its intention step.
 fn questions(
-    missing: EvidenceWish,
+    missing: EvidenceSelection,
     intention: Option<IntentionMode>,
     each_alone: bool,
-) -> Vec<(EvidenceWish, Option<IntentionMode>)> {
+) -> Vec<(EvidenceSelection, Option<IntentionMode>)> {
     if !each_alone {
         return vec![(missing, intention)];
     }
@@ -348,14 +353,15 @@ fn questions(
             (EvidencePart::Intention, None) => &[Some(IntentionMode::ReadAloud), Some(IntentionMode::Questions)],
             _ => &[intention],
         };
-        questions.extend(modes.iter().map(|mode| (EvidenceWish::only(part), *mode)));
+        questions.extend(modes.iter().map(|mode| (EvidenceSelection::only(part), *mode)));
     }
     questions
 }
 
-/// Where the key of a blob is sealed for.
+/// Where the key of a blob is sealed for: the path names the verification, the kind and the
+/// position.
 pub(super) fn place(key: &BlobKey) -> Place<'_> {
-    Place { table: "evidence", row: key.as_str(), column: "sealed_key" }
+    Place { table: "evidence", row: key.as_str(), column: "sealed_key", bound: &[] }
 }
 
 pub(super) fn blob_key(row: &EvidenceRow) -> Result<BlobKey, Error> {
@@ -366,8 +372,8 @@ pub(super) fn blob_key(row: &EvidenceRow) -> Result<BlobKey, Error> {
     })
 }
 
-/// With the row's id: each try writes blobs of its own.
-pub(super) fn blob_path(row: &EvidenceRow) -> String {
+/// The key of a row's blob. With the row's id: each try writes blobs of its own.
+pub fn blob_path(row: &EvidenceRow) -> String {
     format!("{}/{}-{}-{}", row.verification_id, row.kind, row.position, row.id)
 }
 

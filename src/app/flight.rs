@@ -20,8 +20,9 @@ impl<T: Clone> Default for Flights<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
-    /// The work about `subject` that is under way; else what `begin` makes, and whether it was made now: then the caller must
-    /// drive it to its end, and [`Flights::land`] it, also when it panics.
+    /// The work about `subject` that is under way; else what `begin` makes, and whether it was made
+    /// now: then the caller must drive it to its end, and [`Flights::land`] it, also when it
+    /// panics.
     pub(super) fn join(&self, subject: &str, begin: impl FnOnce() -> BoxFuture<'static, T>) -> (Flight<T>, bool) {
         let mut flights = self.0.lock();
         if let Some(flight) = flights.get(subject) {

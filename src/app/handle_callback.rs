@@ -16,19 +16,21 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use url::Url;
 
-/// One refusal of a verification and an actor is written to the audit trail in this time; the metric counts all.
+/// One refusal of a verification and an actor is written to the audit trail in this time; the
+/// metric counts all.
 const REFUSAL_WINDOW_MS: i64 = 60_000;
 
-/// How long the vendor's answer may lag behind the browser before the person is told that it is not a pass.
+/// How long the vendor's answer may lag behind the browser before the person is told that it is not
+/// a pass.
 const LATE_ANSWER: Duration = Duration::from_secs(5);
 /// How long to wait before the vendor is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
-/// What is left of a caller's deadline for the answer.
+/// Share of a caller's deadline that is kept for the answer.
 const ANSWER_TIME: Duration = Duration::from_millis(200);
 /// An attempt this old is the one before the browser's return, not the one that it comes from.
 const RECENT_ATTEMPT: SignedDuration = SignedDuration::from_secs(60);
 
-/// What came back.
+/// A callback's result.
 pub enum CallbackSource {
     /// The URL, or its query, as the browser brought it.
     Url(String),
@@ -36,7 +38,7 @@ pub enum CallbackSource {
     Tokens { verification_id: String, biz_token: String },
 }
 
-/// Who brings it.
+/// The source of a visit.
 #[derive(Clone, Copy)]
 pub enum Visitor<'a> {
     /// An authenticated caller, which must own the verification.
@@ -63,7 +65,8 @@ struct Claim {
 }
 
 impl App {
-    /// Checks that the return belongs to the verification, then settles it. A replay gives the same answer.
+    /// Checks that the return belongs to the verification, then settles it. A replay gives the same
+    /// answer.
     ///
     /// # Errors
     /// See [`Error`]. After an error nothing has changed but the audit trail.
@@ -84,8 +87,9 @@ impl App {
         Ok(CallbackOutcome { verification: record.verification, redirect_url })
     }
 
-    /// Settles a verification whose user has just come back. "Not yet" is not "no": while the answer tells nothing of the attempt
-    /// that the browser comes from, the vendor is asked again for a few seconds.
+    /// Settles a verification whose user has just come back. "Not yet" is not "no": while the
+    /// answer tells nothing of the attempt that the browser comes from, the vendor is asked again
+    /// for a few seconds.
     async fn settle_return(
         self: &Arc<Self>,
         visitor: Visitor<'_>,
@@ -110,8 +114,9 @@ impl App {
         Ok(record)
     }
 
-    /// Limits how often a browser makes the gateway ask the vendor: a callback URL can be replayed by its holder. A request that
-    /// comes too soon waits for its turn, and uses the answer that another request got meanwhile.
+    /// Limits how often a browser makes the gateway ask the vendor: a callback URL can be replayed
+    /// by its holder. A request that comes too soon waits for its turn, and uses the answer that
+    /// another request got meanwhile.
     async fn settle_visit(
         self: &Arc<Self>,
         visitor: Visitor<'_>,
@@ -130,12 +135,14 @@ impl App {
         self.settle(record, urgency).await
     }
 
-    /// The verification that a return is bound to: by our MAC or by its caller's word, and by the token.
+    /// The verification that a return is bound to: by our MAC or by its caller's word, and by the
+    /// token.
     async fn bound_record(self: &Arc<Self>, visitor: Visitor<'_>, claim: &Claim) -> Result<Record, Error> {
         let not_bound = |field: &str, problem: &str| {
             Error::CallbackNotBound(Fault { field: field.to_owned(), problem: problem.to_owned() })
         };
-        // Before the store is asked: whoever does not hold our MAC learns nothing about which verifications exist, nor by time.
+        // Before the store is asked: without our MAC nobody learns which verifications exist, not
+        // even by timing.
         if claim.mac.as_ref().is_some_and(|mac| !self.keyring.verifies_redirect(claim.id, mac)) {
             metrics::counter!("faceid_callbacks_refused_total").increment(1);
             self.audit_refusal_later(visitor, claim.id.to_string());
@@ -146,7 +153,7 @@ impl App {
             return Err(Error::VerificationNotFound);
         };
         let owned = match visitor {
-            Visitor::Caller(caller) => row.made.caller == caller.name,
+            Visitor::Caller(caller) => row.created.caller == caller.name,
             Visitor::Browser => true,
         };
         let record = Record::open(&self.keyring, row)?;
@@ -162,7 +169,8 @@ impl App {
         Err(refusal)
     }
 
-    /// Writes down a refusal of what may be about no verification at all, after the answer. Under a flood not every one.
+    /// Writes down a refusal of what may be about no verification at all, after the answer. Under a
+    /// flood not every one.
     fn audit_refusal_later(self: &Arc<Self>, visitor: Visitor<'_>, id: String) {
         let Some(place) = self.visits.refusal() else { return };
         let (app, actor) = (Arc::clone(self), actor(visitor).to_owned());
@@ -179,7 +187,8 @@ impl App {
         });
     }
 
-    /// Writes a refusal down, but not every one of a flood: the public callback is open to everyone.
+    /// Writes a refusal down, but not every one of a flood: the public callback is open to
+    /// everyone.
     async fn audit_refusal(&self, actor: &str, id: &str) -> Result<(), Error> {
         let event = self.audit_event(actor, AuditAction::CallbackRefused, id);
         let written_lately = self.store.audit_of(id).await?.iter().any(|before| {

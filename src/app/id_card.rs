@@ -5,9 +5,10 @@ use crate::domain::{caller::Caller, id_card_limits::DAY, identity::IdDocument};
 use jiff::Timestamp;
 
 impl App {
-    /// Refuses a person whose next attempt the vendor would refuse. What other callers have begun and not finished counts nothing
-    /// here: else one could bar a person at all of them. Two creates at the same moment may both be the last one: then the vendor
-    /// refuses an attempt, which is what would have happened anyway.
+    /// Refuses a person whose next attempt the vendor would refuse. What other callers have begun
+    /// and not finished counts nothing here: else one could bar a person at all of them. Two
+    /// creates at the same moment may both be the last one: then the vendor refuses an attempt,
+    /// which is what would have happened anyway.
     pub(super) async fn check_id_card(&self, caller: &Caller, number: Option<&IdDocument>) -> Result<(), Error> {
         let Some(number) = number.filter(|_| self.id_card_limits.are_on()) else { return Ok(()) };
         let now = self.clock.now();
@@ -34,7 +35,7 @@ impl App {
     pub async fn forget_id_cards(&self) -> Result<u64, Error> {
         let forgotten = self.store.forget_id_cards(expired_since_ms(self.clock.now())).await?;
         if forgotten > 0 {
-            self.store.scrub().await?;
+            self.plan_scrub().await?;
         }
         Ok(forgotten)
     }

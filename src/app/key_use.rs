@@ -11,7 +11,7 @@ pub struct KeyUse {
     pub in_keyring: bool,
     /// Whether it is the one that encrypts.
     pub is_first: bool,
-    /// What it is needed for.
+    /// Its uses.
     pub used: KeyUseRow,
 }
 
@@ -32,17 +32,19 @@ pub enum KeyFault {
 impl KeyUse {
     /// Sealed values that need the key.
     pub fn sealed_values(&self) -> u64 {
-        let KeyUseRow { sessions, subjects, results, evidence_keys, key_pairs, .. } = &self.used;
-        sessions + subjects + results + evidence_keys + key_pairs
+        let KeyUseRow { sessions, subjects, results, rows, evidence_keys, key_pairs, .. } = &self.used;
+        sessions + subjects + results + rows + evidence_keys + key_pairs
     }
 
-    /// The rows that need the key, for people: `3 verifications.sealed_session, 1 key_pairs.sealed_key_pair`.
+    /// The rows that need the key, for people:
+    /// `3 verifications.sealed_session, 1 key_pairs.sealed_key_pair`.
     pub fn needed_by(&self) -> String {
-        let KeyUseRow { sessions, subjects, results, evidence_keys, key_pairs, .. } = &self.used;
+        let KeyUseRow { sessions, subjects, results, rows, evidence_keys, key_pairs, .. } = &self.used;
         [
             (sessions, "verifications.sealed_session"),
             (subjects, "verifications.sealed_subject"),
             (results, "verifications.sealed_result"),
+            (rows, "verifications.mac"),
             (evidence_keys, "evidence.sealed_key"),
             (key_pairs, "key_pairs.sealed_key_pair"),
         ]
@@ -70,8 +72,8 @@ pub async fn key_use(keyring: &Keyring, store: &dyn Store) -> Result<Vec<KeyUse>
     Ok(keys)
 }
 
-/// What is wrong with the keyring: keys that are missing, and keys that are not those that the store was written with. Changes
-/// nothing.
+/// What is wrong with the keyring: keys that are missing, and keys that are not those that the
+/// store was written with. Changes nothing.
 ///
 /// # Errors
 /// When the store fails.

@@ -1,9 +1,14 @@
 //! ListVerifications: a caller's verifications, page by page.
 
-use super::{App, Error, audit::FOREIGN_PAGE_TOKEN, record::Record};
+use super::{
+    App, Error,
+    page::{FOREIGN_PAGE_TOKEN, page_size},
+    record::Record,
+};
 use crate::{
     domain::{
-        caller::Caller,
+        audit::AuditAction,
+        caller::{Caller, Right},
         fault::{Fault, Faults},
         verification::{StateName, Verification},
     },
@@ -14,13 +19,16 @@ use std::collections::BTreeSet;
 
 const DEFAULT_PAGE: u32 = 50;
 const MAX_PAGE: u32 = 500;
-/// A page ends early where its texts have so many bytes: with what else it holds it stays far under the 4 MiB that clients take.
+/// A page ends early where its texts have so many bytes: with what else it holds it stays far under
+/// the 4 MiB that clients take.
 const PAGE_TEXT_BYTES: usize = 512 * 1024;
 const TOKEN_FIELD: &str = "page_token";
 
-/// What to list. Empty lists and texts mean all.
+/// Filters of a list. Empty lists and texts match all.
 #[derive(Default)]
 pub struct ListRequest {
+    /// Empty: the one that calls.
+    pub caller: String,
     pub states: Vec<StateName>,
     pub flow: String,
     pub reference: String,
@@ -29,7 +37,7 @@ pub struct ListRequest {
     pub never_fetched: bool,
     pub oldest_first: bool,
     /// 0: the default.
-    pub page_size: u32,
+    pub page_size: i32,
     pub page_token: String,
 }
 
@@ -42,18 +50,23 @@ pub struct Page {
 }
 
 impl App {
-    /// Lists a page. Pages are cut at (creation time, id), which never change: writes between two pages move nothing.
+    /// Lists a page. Pages are cut at (creation time, id), which never change: writes between two
+    /// pages move nothing.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn list_verifications(&self, caller: &Caller, request: ListRequest) -> Result<Page, Error> {
         let mut faults = Faults::default();
-        if request.page_size > MAX_PAGE {
-            faults.add("page_size", format!("is over {MAX_PAGE}"));
+        let page_size = page_size(request.page_size, DEFAULT_PAGE, MAX_PAGE, &mut faults);
+        let is_foreign = !request.caller.is_empty() && request.caller != caller.name;
+        if is_foreign {
+            self.require(caller, Right::Admin)?;
         }
-        let page_size = if request.page_size == 0 { DEFAULT_PAGE } else { request.page_size };
+        if !request.flow.is_empty() && !is_foreign {
+            faults.check("flow", self.flow_of(caller, &request.flow).map(drop));
+        }
         let mut filter = ListFilter {
-            caller: caller.name.clone(),
+            caller: if is_foreign { request.caller } else { caller.name.clone() },
             states: request
                 .states
                 .into_iter()
@@ -83,6 +96,9 @@ impl App {
         if !faults.is_empty() {
             return Err(Error::InvalidFields(faults));
         }
+        if is_foreign {
+            self.store.append_audit(self.new_event(&caller.name, AuditAction::ListedByAdmin)).await?;
+        }
         // One more than the page: tells whether there is another.
         filter.limit = page_size + 1;
         let rows = self.store.list(filter).await?;
@@ -90,7 +106,7 @@ impl App {
         let mut page = Page { verifications: Vec::new(), unreadable: Vec::new(), next_page_token: None };
         let (mut last_place, mut text_bytes) = (None, 0);
         for row in rows.into_iter().take(page_size as usize) {
-            let (id, place) = (row.made.id.clone(), write_place(row.made.created_at_ms, &row.made.id));
+            let (id, place) = (row.created.id.clone(), write_place(row.created.created_at_ms, &row.created.id));
             match Record::open(&self.keyring, row) {
                 Ok(Record { verification, .. }) => {
                     text_bytes += text_bytes_of(&verification);
@@ -102,7 +118,6 @@ impl App {
                 }
                 // One damaged row must not hide the others; nor is it left out in silence.
                 Err(error @ Error::UnreadableRow { .. }) => {
-                    metrics::counter!("faceid_unreadable_rows_total").increment(1);
                     tracing::error!(verification_id = %id, error = %error, "a damaged row");
                     page.unreadable.push(id);
                 }

@@ -1,6 +1,10 @@
 //! From rows to verifications and back: this is where values are sealed and opened.
 
-use super::Error;
+use super::{
+    Error,
+    binding::Binding,
+    cell::{Cell, RESULT, SESSION, SUBJECT},
+};
 use crate::{
     domain::{
         flow::{AccessMode, Flow, Product},
@@ -11,8 +15,8 @@ use crate::{
         result::VerificationResult,
         verification::{State, Verification},
     },
-    store::row::{NewRow, ProgressRow, VerificationRow},
-    vault::{Keyring, Place},
+    store::row::{NewRow, ProgressRow, RowMac, VerificationRow},
+    vault::Keyring,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -30,9 +34,11 @@ pub(super) struct Record {
     pub result: Option<VerificationResult>,
     /// The vendor's id of the last call that asked for the result.
     pub check_request_id: Option<String>,
+    /// The columns that the MAC of the row covers.
+    pub binding: Binding,
 }
 
-/// What the user's browser goes by.
+/// The URLs that the user's browser follows.
 #[derive(Clone)]
 pub(super) struct Session {
     pub token: BizToken,
@@ -42,7 +48,7 @@ pub(super) struct Session {
     pub access_mode: Option<AccessMode>,
 }
 
-/// What opening a flow with the vendor gave.
+/// The vendor's answer to opening a flow.
 pub(super) struct VendorSession {
     pub token: BizToken,
     pub url: Url,
@@ -53,6 +59,9 @@ pub(super) struct VendorSession {
     /// Until when the vendor knows the result.
     pub result_until: Timestamp,
 }
+
+/// Of a row that has just been created.
+const FIRST_VERSION: i64 = 1;
 
 /// Column `sealed_session`.
 #[derive(Serialize, Deserialize)]
@@ -72,29 +81,34 @@ struct SealedSubject {
     labels: BTreeMap<String, String>,
 }
 
-pub(super) const SESSION: &str = "sealed_session";
-const SUBJECT: &str = "sealed_subject";
-const RESULT: &str = "sealed_result";
-
 impl Record {
-    /// Opens a row.
+    /// Opens a row that is bound to its owner and its verdict.
     pub(super) fn open(keyring: &Keyring, row: VerificationRow) -> Result<Self, Error> {
-        let VerificationRow { made, version, progress, charged_attempts, result_fetched_at_ms, redacted_at_ms } = row;
-        let session = open_session(keyring, &made)?;
-        let subject: Option<SealedSubject> = open_unless_erased(keyring, &made.id, SUBJECT, &made.sealed_subject)?;
-        let result =
-            progress.sealed_result.as_ref().map(|sealed| open(keyring, &made.id, RESULT, sealed)).transpose()?;
-        let corrupt = |column, problem: String| Error::UnreadableRow { id: made.id.clone(), column, problem };
+        Self::open_uncounted(keyring, row)
+            .inspect_err(|_| metrics::counter!("faceid_unreadable_rows_total").increment(1))
+    }
+
+    fn open_uncounted(keyring: &Keyring, row: VerificationRow) -> Result<Self, Error> {
+        let binding = Binding::of(&row.created);
+        binding.verify(keyring, &row)?;
+        let VerificationRow {
+            created, version, progress, charged_attempts, result_fetched_at_ms, redacted_at_ms, ..
+        } = row;
+        let cell = |column| Cell::of(&created, version, column);
+        let session = open_session(keyring, cell(SESSION), &created.sealed_session)?;
+        let subject: Option<SealedSubject> = open_unless_erased(keyring, cell(SUBJECT), &created.sealed_subject)?;
+        let result = progress.sealed_result.as_ref().map(|sealed| open(keyring, cell(RESULT), sealed)).transpose()?;
+        let corrupt = |column, problem: String| Error::UnreadableRow { id: created.id.clone(), column, problem };
         let verification = Verification {
-            id: VerificationId::parse(&made.id).map_err(|problem| corrupt("id", problem))?,
+            id: VerificationId::parse(&created.id).map_err(|problem| corrupt("id", problem))?,
             version,
-            created_at: time(made.created_at_ms).map_err(|problem| corrupt("created_at_ms", problem))?,
-            expires_at: time(made.expires_at_ms).map_err(|problem| corrupt("expires_at_ms", problem))?,
-            result_until: time(made.result_until_ms).map_err(|problem| corrupt("result_until_ms", problem))?,
+            created_at: time(created.created_at_ms).map_err(|problem| corrupt("created_at_ms", problem))?,
+            expires_at: time(created.expires_at_ms).map_err(|problem| corrupt("expires_at_ms", problem))?,
+            result_until: time(created.result_until_ms).map_err(|problem| corrupt("result_until_ms", problem))?,
             state: state(&progress).map_err(|problem| corrupt("state", problem))?,
             checked_at: optional_time(progress.checked_at_ms).map_err(|problem| corrupt("checked_at_ms", problem))?,
             last_attempt: last_attempt(&progress).map_err(|problem| corrupt("last_attempt_at_ms", problem))?,
-            intention: intention(made.intention.as_deref()).map_err(|problem| corrupt("intention", problem))?,
+            intention: intention(created.intention.as_deref()).map_err(|problem| corrupt("intention", problem))?,
             fetched_at: optional_time(result_fetched_at_ms)
                 .map_err(|problem| corrupt("result_fetched_at_ms", problem))?,
             attempts_exhausted: progress.attempts_exhausted,
@@ -103,20 +117,22 @@ impl Record {
             charged_attempts,
             redacted_at: optional_time(redacted_at_ms).map_err(|problem| corrupt("redacted_at_ms", problem))?,
             labels: subject.map(|subject| subject.labels).unwrap_or_default(),
-            caller: made.caller,
-            flow: made.flow,
-            // Rows of the first versions, which did not keep the access mode, are of the product that there was.
+            caller: created.caller,
+            flow: created.flow,
+            // Rows of the first versions, which did not keep the access mode, are of the product
+            // that there was.
             product: session.as_ref().and_then(|it| it.access_mode).map_or(Product::H5, AccessMode::product),
-            rule_id: made.rule_id,
-            credential: made.credential,
-            reference: made.reference,
+            rule_id: created.rule_id,
+            credential: created.credential,
+            reference: created.reference,
         };
         Ok(Self {
             verification,
             session,
-            request_fingerprint: made.request_fingerprint,
+            request_fingerprint: created.request_fingerprint,
             result,
             check_request_id: progress.check_request_id,
+            binding,
         })
     }
 
@@ -125,10 +141,35 @@ impl Record {
         self.session.as_ref().ok_or(Error::Redacted)
     }
 
-    /// The part of the row that changes, sealed. Of a redacted verification nothing personal is kept.
-    pub(super) fn progress(&self, keyring: &Keyring) -> ProgressRow {
+    /// The part of the row that changes, sealed, and the MAC of the row with it, for the version
+    /// after the one that was read. Of a redacted verification nothing personal is kept.
+    pub(super) fn progress(&self, keyring: &Keyring) -> (ProgressRow, RowMac) {
         let verification = &self.verification;
         let id = verification.id.to_string();
+        let next_version = verification.version + 1;
+        let cell = Cell {
+            id: &id,
+            caller: &verification.caller,
+            flow: &verification.flow,
+            version: next_version,
+            column: RESULT,
+        };
+        let kept = self.result.as_ref().filter(|_| verification.redacted_at.is_none());
+        let progress =
+            ProgressRow { sealed_result: kept.map(|result| seal(keyring, cell, result)), ..self.unsealed_progress() };
+        let redacted_at_ms = verification.redacted_at.map(Timestamp::as_millisecond);
+        let mac = self.binding.mac(keyring, next_version, &progress, redacted_at_ms);
+        (progress, mac)
+    }
+
+    /// The MAC of the row when it has been redacted at a time, if it was not before.
+    pub(super) fn mac_when_redacted(&self, keyring: &Keyring, at: Timestamp) -> RowMac {
+        let redacted_at = self.verification.redacted_at.unwrap_or(at).as_millisecond();
+        self.binding.mac(keyring, self.verification.version + 1, &self.unsealed_progress(), Some(redacted_at))
+    }
+
+    fn unsealed_progress(&self) -> ProgressRow {
+        let verification = &self.verification;
         ProgressRow {
             state: verification.state.name().as_str().to_owned(),
             settled_at_ms: verification.state.settled_at().map(Timestamp::as_millisecond),
@@ -139,24 +180,21 @@ impl Record {
             attempts_exhausted: verification.attempts_exhausted,
             result_lost: verification.result_lost,
             evidence_lost: verification.evidence_lost,
-            sealed_result: self
-                .result
-                .as_ref()
-                .filter(|_| verification.redacted_at.is_none())
-                .map(|result| seal(keyring, &id, RESULT, result)),
+            sealed_result: None,
         }
     }
 }
 
-/// The row of a new verification, sealed.
+/// The row of a new verification, sealed, and its MAC.
 pub(super) fn new_row(
     keyring: &Keyring,
     caller: &str,
     flow: &Flow,
     new: &NewVerification,
     request_fingerprint: Vec<u8>,
+    id_card_hash: Option<Vec<u8>>,
     session: &VendorSession,
-) -> NewRow {
+) -> (NewRow, RowMac) {
     let id = new.id.to_string();
     let sealed_session = SealedSession {
         biz_token: session.token.expose().to_owned(),
@@ -170,7 +208,11 @@ pub(super) fn new_row(
         extra: new.extra.clone(),
         labels: new.labels.clone(),
     };
-    NewRow {
+    let cell = |column| Cell { id: &id, caller, flow: &flow.name, version: FIRST_VERSION, column };
+    let created = NewRow {
+        sealed_session: seal(keyring, cell(SESSION), &sealed_session),
+        sealed_subject: seal(keyring, cell(SUBJECT), &sealed_subject),
+        id: id.clone(),
         caller: caller.to_owned(),
         flow: flow.name.clone(),
         rule_id: flow.rule_id.clone(),
@@ -181,21 +223,20 @@ pub(super) fn new_row(
         key_id: keyring.first_id().to_owned(),
         request_fingerprint,
         token_hash: keyring.token_hash(&session.token),
-        id_card_hash: None,
+        id_card_hash,
         vendor_request_id: session.request_id.clone(),
         created_at_ms: session.created_at.as_millisecond(),
         expires_at_ms: session.expires_at.as_millisecond(),
         result_until_ms: session.result_until.as_millisecond(),
-        sealed_session: seal(keyring, &id, SESSION, &sealed_session),
-        sealed_subject: seal(keyring, &id, SUBJECT, &sealed_subject),
-        id,
-    }
+    };
+    let mac = Binding::of(&created).mac(keyring, FIRST_VERSION, &ProgressRow::pending(), None);
+    (created, mac)
 }
 
-fn open_session(keyring: &Keyring, made: &NewRow) -> Result<Option<Session>, Error> {
-    let sealed: Option<SealedSession> = open_unless_erased(keyring, &made.id, SESSION, &made.sealed_session)?;
+fn open_session(keyring: &Keyring, cell: Cell<'_>, sealed: &[u8]) -> Result<Option<Session>, Error> {
+    let sealed: Option<SealedSession> = open_unless_erased(keyring, cell, sealed)?;
     let session = |session: SealedSession| {
-        let token = stored_token(&made.id, &session.biz_token)?;
+        let token = stored_token(cell.id, &session.biz_token)?;
         let SealedSession { url, targets, access_mode, .. } = session;
         Ok(Session { token, url, targets, access_mode })
     };
@@ -215,25 +256,19 @@ fn stored_token(id: &str, token: &str) -> Result<BizToken, Error> {
 /// A column that redaction has emptied holds nothing.
 fn open_unless_erased<T: DeserializeOwned>(
     keyring: &Keyring,
-    id: &str,
-    column: &'static str,
+    cell: Cell<'_>,
     sealed: &[u8],
 ) -> Result<Option<T>, Error> {
-    if sealed.is_empty() { Ok(None) } else { open(keyring, id, column, sealed).map(Some) }
+    if sealed.is_empty() { Ok(None) } else { open(keyring, cell, sealed).map(Some) }
 }
 
-pub(super) fn place<'a>(id: &'a str, column: &'static str) -> Place<'a> {
-    Place { table: "verifications", row: id, column }
-}
-
-fn seal(keyring: &Keyring, id: &str, column: &'static str, value: &impl Serialize) -> Vec<u8> {
+fn seal(keyring: &Keyring, cell: Cell<'_>, value: &impl Serialize) -> Vec<u8> {
     let json = Zeroizing::new(serde_json::to_vec(value).expect("sealed values are plain data"));
-    keyring.seal(place(id, column), &json)
+    cell.seal(keyring, &json)
 }
 
-fn open<T: DeserializeOwned>(keyring: &Keyring, id: &str, column: &'static str, sealed: &[u8]) -> Result<T, Error> {
-    let json = keyring.open(place(id, column), sealed).map_err(|error| Error::unreadable(id, column, &error))?;
-    parse(id, column, &json)
+fn open<T: DeserializeOwned>(keyring: &Keyring, cell: Cell<'_>, sealed: &[u8]) -> Result<T, Error> {
+    parse(cell.id, cell.column, &cell.open(keyring, sealed)?)
 }
 
 fn parse<T: DeserializeOwned>(id: &str, column: &'static str, json: &[u8]) -> Result<T, Error> {

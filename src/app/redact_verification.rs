@@ -1,4 +1,5 @@
-//! RedactVerification: erase a person, keep the skeleton. The flow's retention does the same by itself.
+//! RedactVerification: erase a person, keep the skeleton. The flow's retention does the same by
+//! itself.
 
 use super::{App, Error};
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
 };
 use jiff::SignedDuration;
 
-/// Who redacts when the retention is over.
+/// Actor in the audit trail of a redaction at the end of the retention.
 const RETENTION: &str = "retention";
 /// A flow that was taken out of the configuration has no retention of its own any more.
 const RETENTION_WITHOUT_FLOW: SignedDuration = SignedDuration::from_hours(24);
@@ -29,7 +30,7 @@ impl App {
         let id = VerificationId::parse(unverified_id)
             .map_err(|problem| Error::InvalidFields(vec![Fault { field: "verification_id".into(), problem }]))?;
         let id = id.to_string();
-        let row = self.store.find(&id).await?.filter(|row| row.made.caller == caller.name);
+        let row = self.store.find(&id).await?.filter(|row| row.created.caller == caller.name);
         if self.open(row)?.verification.state == State::Pending {
             return Err(Error::StillPending);
         }
@@ -48,33 +49,37 @@ impl App {
     async fn redact(&self, actor: &str, id: &str) -> Result<Verification, Error> {
         loop {
             let record = self.find(id).await?;
-            let verification = record.verification;
+            let verification = &record.verification;
             if verification.redacted_at.is_some() {
-                // Whoever did it may have died before this; and the last look may have ended while it was done.
+                // The process that redacted may have died before this; and the last look may have
+                // ended meanwhile.
                 if record.session.is_some() && !self.store.has_job(JobKind::Settle, id).await? {
                     self.erase_session(id).await?;
                 }
-                self.store.scrub().await?;
-                return Ok(verification);
+                return Ok(record.verification);
             }
             let at = self.clock.now();
             let audit = vec![self.audit_event(actor, AuditAction::Redacted, id)];
             let mut effects = Effects { audit, jobs: vec![self.blobs_job(id)], ..Effects::default() };
-            self.announce(&mut effects, &verification, EventKind::Redacted, at);
+            self.announce(&mut effects, verification, EventKind::Redacted, at);
+            let effects = self.with_scrub(effects);
             // A canceled verification is still asked about for the ledger, until its last look.
             let is_canceled = matches!(verification.state, State::Canceled { .. });
             let keep_session = is_canceled && self.store.has_job(JobKind::Settle, id).await?;
-            self.store.redact(id, verification.version, at.as_millisecond(), keep_session, effects).await?;
+            let mac = record.mac_when_redacted(&self.keyring, at);
+            self.store.redact(id, verification.version, at.as_millisecond(), keep_session, mac, effects).await?;
         }
     }
 
     /// Erases the token that a redacted verification had kept for its last look.
     pub(super) async fn erase_session(&self, id: &str) -> Result<(), Error> {
         loop {
-            let version = self.find(id).await?.verification.version;
-            let at_ms = self.clock.now().as_millisecond();
-            if self.store.redact(id, version, at_ms, false, Effects::default()).await? {
-                return Ok(self.store.scrub().await?);
+            let record = self.find(id).await?;
+            let at = self.clock.now();
+            let mac = record.mac_when_redacted(&self.keyring, at);
+            let (version, effects) = (record.verification.version, self.with_scrub(Effects::default()));
+            if self.store.redact(id, version, at.as_millisecond(), false, mac, effects).await? {
+                return Ok(());
             }
         }
     }

@@ -1,10 +1,13 @@
-//! RewrapVault and ListVaultKeys: everything that is sealed, sealed anew with the first key of the keyring.
+//! RewrapVault and ListVaultKeys: everything that is sealed, sealed anew with the first key of the
+//! keyring.
 
 use super::{
     App, Error,
+    binding::Binding,
+    cell::{Cell, SESSION},
     fetch_evidence::{blob_key, place as evidence_place},
     key_use::{KeyUse, key_use},
-    record::{SESSION, place as verification_place, token_of_session},
+    record::token_of_session,
 };
 use crate::{
     credential::place as key_pair_place,
@@ -16,15 +19,17 @@ use crate::{
     store::row::{JobRow, NewJob, Resealed, SealedValue},
     vault::{Keyring, Place, keyring::OpenError},
 };
+use jiff::SignedDuration;
 use std::time::Duration;
 use tokio::time::Instant;
 
-const VAULT: &str = "vault";
-
-/// Few enough that other writes do not wait long for one batch, many enough that a flush to the disk is shared.
+/// Few enough that other writes do not wait long for one batch, many enough that a flush to the
+/// disk is shared.
 const BATCH: u32 = 100;
 /// Well inside the job's lease.
 const SHIFT: Duration = Duration::from_secs(10);
+/// How long a job for another key than this process's first is left to the others.
+const NOT_OURS: SignedDuration = SignedDuration::from_secs(10);
 
 /// The keys, and what is left to do.
 pub struct VaultKeys {
@@ -37,18 +42,21 @@ pub struct VaultKeys {
 }
 
 impl App {
-    /// Begins to seal everything anew, in the background. Begun already: changes nothing.
+    /// Begins to seal everything anew with this process's first key, in the background. Begun
+    /// already: changes nothing. The same for another key ends.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn rewrap_vault(&self, caller: &Caller) -> Result<VaultKeys, Error> {
         self.require(caller, Right::Admin)?;
-        if !self.store.has_job(JobKind::Rewrap, VAULT).await? {
+        let key_id = self.keyring.first_id();
+        self.store.keep_only_job(JobKind::Rewrap, key_id).await?;
+        if !self.store.has_job(JobKind::Rewrap, key_id).await? {
             self.store.append_audit(self.new_event(&caller.name, AuditAction::RewrapStarted)).await?;
             let now_ms = self.clock.now().as_millisecond();
-            let job = NewJob { kind: JobKind::Rewrap, subject: VAULT.to_owned(), due_at_ms: now_ms, rank_ms: now_ms };
+            let job = NewJob { kind: JobKind::Rewrap, subject: key_id.to_owned(), due_at_ms: now_ms, rank_ms: now_ms };
             self.store.add_job(job).await?;
-            tracing::info!(caller = %caller.name, key_id = self.keyring.first_id(), "everything is being sealed anew");
+            tracing::info!(caller = %caller.name, key_id, "everything is being sealed anew");
         }
         self.vault_keys().await
     }
@@ -63,81 +71,99 @@ impl App {
     }
 
     async fn vault_keys(&self) -> Result<VaultKeys, Error> {
-        // Seen before the values are counted: an end in between is not mistaken for a stop on the way.
-        let rewrapping = self.store.has_job(JobKind::Rewrap, VAULT).await?;
+        // Seen before the values are counted: an end in between is not mistaken for a stop on the
+        // way.
+        let mut rewrapping = false;
+        for key_id in self.keyring.key_ids() {
+            rewrapping |= self.store.has_job(JobKind::Rewrap, key_id).await?;
+        }
         let keys = key_use(&self.keyring, &*self.store).await?;
         let remaining_values = keys.iter().filter(|key| !key.is_first).map(KeyUse::sealed_values).sum();
         Ok(VaultKeys { keys, remaining_values, rewrapping })
     }
 
-    /// Seals anew, batch by batch, for some seconds, and gives the job back until nothing is left. What is left is found by the
-    /// keys that values are sealed with, so it does not matter where an earlier run stopped.
+    /// Seals anew, batch by batch, for some seconds, and gives the job back until nothing is left.
+    /// What is left is found by the keys that values are sealed with, so it does not matter where
+    /// an earlier run stopped. A job for another key than the first of this process is left to
+    /// those that have that first: this process would undo it.
     ///
     /// # Errors
-    /// When the store fails: the job's lease ends by itself, and it is tried again. A value that does not open is told in the log
-    /// and left as it is; it stops none of the others.
+    /// When the store fails: the job's lease ends by itself, and it is tried again. A value that
+    /// does not open is told in the log and left as it is; it stops none of the others.
     pub async fn rewrap_due(&self, job: &JobRow) -> Result<(), Error> {
+        let key_id = self.keyring.first_id();
+        if job.subject != key_id {
+            tracing::warn!(
+                wanted = %job.subject,
+                key_id,
+                "everything is to be sealed with a key that is not the first of this process: left to others"
+            );
+            let later = self.clock.now() + NOT_OURS;
+            return Ok(self.store.reschedule_job(job, later.as_millisecond(), 0).await?);
+        }
         let until = Instant::now() + SHIFT;
         // Those that do not open are found again with each batch, before the others.
         let mut unopened = 0;
         while Instant::now() < until && !self.stopping.is_cancelled() {
-            let values = self.store.sealed_otherwise(self.keyring.first_id(), BATCH + unopened).await?;
+            // Another key may be wanted meanwhile.
+            if !self.store.has_job(job.kind, key_id).await? {
+                return Ok(());
+            }
+            let values = self.store.not_sealed_with(key_id, BATCH + unopened).await?;
             let (mut resealed, mut errors) = (Vec::new(), Vec::new());
             for value in values {
-                match self.seal_anew(value) {
+                match self.reencrypt(value) {
                     Ok(value) => resealed.push(value),
                     Err(error) => errors.push(error),
                 }
             }
             if resealed.is_empty() {
-                // What was sealed with the old key may still stand in the store's files.
-                self.store.scrub().await?;
+                // Values sealed with the old key may still stand in the store's files.
+                self.plan_scrub().await?;
                 for error in &errors {
                     tracing::error!(error = %error, "a sealed value does not open, and stays as it is");
                 }
                 let left = errors.len();
-                tracing::info!(
-                    key_id = self.keyring.first_id(),
-                    left,
-                    "everything that opens is sealed with the first key"
-                );
+                tracing::info!(key_id, left, "everything that opens is sealed with the first key");
                 return Ok(self.store.finish_job(job).await?);
             }
             unopened = u32::try_from(errors.len()).unwrap_or(u32::MAX - BATCH);
             let count = self.store.reseal(resealed).await?;
             metrics::counter!("faceid_vault_rewrapped_total").increment(count);
         }
-        Ok(self.store.put_off_job(job, self.clock.now().as_millisecond(), 0).await?)
+        Ok(self.store.reschedule_job(job, self.clock.now().as_millisecond(), 0).await?)
     }
 
-    /// The whole value gets a new data key: the ciphertext is bound to the id of the key that wraps its data key.
-    fn seal_anew(&self, was: SealedValue) -> Result<Resealed, Error> {
-        let (sealed, token_hash) = match &was {
-            SealedValue::Verification { id, column, sealed } => {
-                let place = verification_place(id, column);
-                let plain = self.keyring.open(place, sealed).map_err(|error| Error::unreadable(id, column, &error))?;
-                let token_hash = if *column == SESSION {
-                    let token = token_of_session(id, &plain)?;
-                    Some((self.keyring.token_hash(&token), self.keyring.first_id().to_owned()))
-                } else {
-                    None
-                };
-                (self.keyring.seal(place, &plain), token_hash)
+    /// The whole value gets a new data key: the ciphertext is bound to the id of the key that wraps
+    /// its data key.
+    fn reencrypt(&self, was: SealedValue) -> Result<Resealed, Error> {
+        let keyring = &*self.keyring;
+        let key_id = keyring.first_id().to_owned();
+        let mut token_hash = None;
+        let sealed = match &was {
+            SealedValue::Verification { id, caller, flow, version, column, sealed } => {
+                let cell = Cell { id, caller, flow, version: *version, column };
+                let plain = cell.open(keyring, sealed)?;
+                if *column == SESSION {
+                    token_hash = Some((keyring.token_hash(&token_of_session(id, &plain)?), key_id.clone()));
+                }
+                cell.seal(keyring, &plain)
+            }
+            SealedValue::Row(row) => {
+                let binding = Binding::of(&row.created);
+                binding.verify(keyring, row)?;
+                binding.mac(keyring, row.version, &row.progress, row.redacted_at_ms).mac
             }
             SealedValue::Evidence(row) => {
                 let key = blob_key(row)?;
                 let sealed = row.sealed_key.as_deref().unwrap_or_default();
-                let sealed = reseal(&self.keyring, evidence_place(&key), sealed)
-                    .map_err(|error| Error::unreadable(&row.verification_id, "evidence.sealed_key", &error))?;
-                (sealed, None)
+                reseal(keyring, evidence_place(&key), sealed)
+                    .map_err(|error| Error::unreadable(&row.verification_id, "evidence.sealed_key", &error))?
             }
-            SealedValue::KeyPair { id, sealed } => {
-                let sealed = reseal(&self.keyring, key_pair_place(id), sealed)
-                    .map_err(|error| Error::unreadable(id, "sealed_key_pair", &error))?;
-                (sealed, None)
-            }
+            SealedValue::KeyPair { id, sealed } => reseal(keyring, key_pair_place(id), sealed)
+                .map_err(|error| Error::unreadable(id, "sealed_key_pair", &error))?,
         };
-        Ok(Resealed { was, sealed, token_hash })
+        Ok(Resealed { was, sealed, key_id, token_hash })
     }
 }
 

@@ -42,21 +42,23 @@ impl Drop for Landing {
 }
 
 impl App {
-    /// Brings a pending verification up to date with the vendor. One that is final, or canceled, is not asked about.
+    /// Brings a pending verification up to date with the vendor. One that is final, or canceled, is
+    /// not asked about.
     pub(super) async fn settle(self: &Arc<Self>, record: Record, urgency: Urgency) -> Result<Record, Error> {
         if record.verification.state != State::Pending {
             return Ok(record);
         }
         let checked = self.check(record, urgency).await?;
-        // The caller may have just seen the user finish; a request sent earlier cannot reflect that, so ask once more.
+        // The caller may have just seen the user finish; a request sent earlier cannot reflect
+        // that, so ask once more.
         if checked.joined_in_flight && checked.record.verification.state == State::Pending {
             return Ok(self.check(checked.record, urgency).await?.record);
         }
         Ok(checked.record)
     }
 
-    /// Asks the vendor and applies the answer. Single-flight per verification: concurrent callers share one call and its outcome.
-    /// It goes on when they hang up, and what it learns is kept.
+    /// Asks the vendor and applies the answer. Single-flight per verification: concurrent callers
+    /// share one call and its outcome. It goes on when they hang up, and what it learns is kept.
     pub(super) async fn check(self: &Arc<Self>, mut record: Record, urgency: Urgency) -> Result<Checked, Error> {
         let id = record.verification.id.to_string();
         let mut may_retry = urgency != Urgency::Background;
@@ -72,7 +74,7 @@ impl App {
             record = self.find(&id).await?;
             match outcome {
                 Ok(()) => return Ok(Checked { record, joined_in_flight: !is_new }),
-                // What was refused here may have been background work, which has the lower priority.
+                // The refused call may have been background work, which has the lower priority.
                 Err(error) if !is_new && error.was_not_asked() && urgency != Urgency::Background => {}
                 // Or the leader hit its own deadline: retry under ours.
                 Err(error) if !is_new && error.reason() == Reason::VendorUnavailable && may_retry => {
@@ -85,8 +87,9 @@ impl App {
 
     /// Asks the vendor and applies the answer: state, last attempt, ledger, result, events.
     ///
-    /// Text only: photos and videos are never waited for. Whoever checks at the same time, in another process, does no harm: a
-    /// change is stored only over the version that it was made from, and an older answer never over a newer one.
+    /// Text only: photos and videos are never waited for. A check at the same time in another
+    /// process does no harm: a change is stored only over the version that it was made from, and an
+    /// older answer never over a newer one.
     async fn check_alone(&self, mut record: Record, urgency: Urgency) -> Result<(), Error> {
         let Report { findings, result } = self.ask_vendor(&record, urgency).await?;
         let (asked_at, request_id) = (result.fetched_at, result.vendor_request_id.clone());
@@ -101,7 +104,8 @@ impl App {
         let attempts = result.as_ref().map(|result| ledger_rows(&id, &result.attempts)).unwrap_or_default();
         loop {
             let before = record.verification.clone();
-            // A newer answer of another call stands, unless ours is the one that cannot change any more.
+            // A newer answer of another call stands, unless ours is the one that cannot change any
+            // more.
             let outdated = before.checked_at.is_some_and(|checked_at| checked_at > asked_at)
                 && judgement.verdict != Verdict::Passed;
             if before.state.is_decided() || outdated {
@@ -121,7 +125,8 @@ impl App {
             if let Some(kind) = kind_of_change(&before, &settled.verification) {
                 self.announce(&mut effects, &settled.verification, kind, asked_at);
             }
-            if self.store.advance(&id, before.version, settled.progress(&self.keyring), effects).await? {
+            let (progress, mac) = settled.progress(&self.keyring);
+            if self.store.advance(&id, before.version, progress, mac, effects).await? {
                 note_change(&before, &settled.verification);
                 return Ok(());
             }
@@ -146,7 +151,8 @@ impl App {
     }
 }
 
-/// The ledger's rows. The vendor's `Seq` names an attempt; where it is missing or empty, its place in the list must do.
+/// The ledger's rows. The vendor's `Seq` names an attempt; where it is missing or empty, its place
+/// in the list must do.
 fn ledger_rows(verification_id: &str, attempts: &[LivenessAttempt]) -> Vec<AttemptRow> {
     let row = |(i, attempt): (usize, &LivenessAttempt)| AttemptRow {
         verification_id: verification_id.to_owned(),
@@ -185,7 +191,8 @@ pub(super) fn note_change(before: &Verification, after: &Verification) {
     tracing::info!(verification_id = %after.id, flow = %after.flow, outcome, "settled");
 }
 
-/// The person cannot pass, whatever they do: an operator has to mend the flow, and hears of it at once.
+/// The person cannot pass, whatever they do: an operator has to mend the flow, and hears of it at
+/// once.
 fn note_misconfigured_flow(after: &Verification) {
     let Some(code) = after.last_attempt.map(|attempt| attempt.code) else { return };
     let problem = match code {

@@ -16,13 +16,15 @@ use jiff::Timestamp;
 use std::sync::Arc;
 
 impl App {
-    /// Looks at a verification, and ends the job or puts it off to the next look.
+    /// Looks at a verification, and ends the job or reschedules it.
     ///
-    /// A failure is put off with a growing, jittered pause, whatever its class: an operator may mend what the vendor refuses. Only
-    /// when the vendor has forgotten does the look end without an answer.
+    /// A failure is rescheduled with a growing, jittered pause, whatever its class: an operator may
+    /// mend what the vendor refuses. Only when the vendor has forgotten does the look end without
+    /// an answer.
     ///
     /// # Errors
-    /// When the store fails, or the row cannot be read: the job's lease ends by itself, and it is tried again.
+    /// When the store fails, or the row cannot be read: the job's lease ends by itself, and it is
+    /// tried again.
     pub async fn settle_due(self: &Arc<Self>, job: &JobRow) -> Result<(), Error> {
         let record = self.find(&job.subject).await?;
         let asked_about = record.verification.clone();
@@ -37,38 +39,41 @@ impl App {
             {
                 self.end_of_looks(job).await
             }
-            // The token has ended and the answer told nothing: as good as a failure.
-            Ok(record) if was_asked_after_the_end(&record.verification) => self.put_off(job, &asked_about, true).await,
+            // The token has ended and the answer has no result: treated as a failure.
+            Ok(record) if was_asked_after_the_end(&record.verification) => {
+                self.reschedule(job, &asked_about, true).await
+            }
             Ok(_) => {
                 let Verification { created_at, expires_at, .. } = asked_about;
                 let next = self.poll_schedule.next(created_at, expires_at, self.clock.now());
-                Ok(self.store.put_off_job(job, next.as_millisecond(), 0).await?)
+                Ok(self.store.reschedule_job(job, next.as_millisecond(), 0).await?)
             }
             Err(error) if error.reason() == Reason::StoreUnavailable => Err(error),
             // The look is still to come; it has not failed.
             Err(error) if error.was_not_asked() => {
                 let next = self.clock.now() + backoff(0, rand::random());
-                Ok(self.store.put_off_job(job, next.as_millisecond(), job.failures).await?)
+                Ok(self.store.reschedule_job(job, next.as_millisecond(), job.failures).await?)
             }
             Err(error) => {
                 tracing::warn!(verification_id = %job.subject, failures = job.failures + 1, error = %error, "not settled yet");
-                self.put_off(job, &asked_about, !error.is_clock_skew()).await
+                self.reschedule(job, &asked_about, !error.is_clock_skew()).await
             }
         }
     }
 
     /// `clock_is_right`: with a clock that is days off, every result would seem forgotten.
-    async fn put_off(&self, job: &JobRow, verification: &Verification, clock_is_right: bool) -> Result<(), Error> {
+    async fn reschedule(&self, job: &JobRow, verification: &Verification, clock_is_right: bool) -> Result<(), Error> {
         let now = self.clock.now();
         if clock_is_right && verification.is_forgotten(now) {
             self.lose_result(&job.subject, now).await?;
             return self.end_of_looks(job).await;
         }
         let next = now + backoff(job.failures, rand::random());
-        Ok(self.store.put_off_job(job, next.as_millisecond(), job.failures + 1).await?)
+        Ok(self.store.reschedule_job(job, next.as_millisecond(), job.failures + 1).await?)
     }
 
-    /// The vendor will not be asked any more. A verification that was redacted meanwhile needs its token no longer.
+    /// The vendor will not be asked any more. A verification that was redacted meanwhile needs its
+    /// token no longer.
     async fn end_of_looks(&self, job: &JobRow) -> Result<(), Error> {
         // In this order: a redaction that does not see the end of the job is seen here.
         self.store.finish_job(job).await?;
@@ -93,7 +98,8 @@ impl App {
             let jobs = self.jobs_at_the_end(&lost.verification);
             let mut effects = Effects { jobs, ..Effects::default() };
             self.announce(&mut effects, &lost.verification, EventKind::Settled, at);
-            if self.store.advance(id, before.version, lost.progress(&self.keyring), effects).await? {
+            let (progress, mac) = lost.progress(&self.keyring);
+            if self.store.advance(id, before.version, progress, mac, effects).await? {
                 metrics::counter!("faceid_results_lost_total").increment(1);
                 tracing::error!(verification_id = %id, "the vendor has forgotten the result before it could be asked for");
                 note_change(&before, &lost.verification);
@@ -108,13 +114,14 @@ impl App {
             kind: JobKind::Settle,
             subject: id.to_owned(),
             due_at_ms: self.poll_schedule.next(created_at, expires_at, created_at).as_millisecond(),
-            // What the vendor forgets first goes first.
+            // In the order in which the vendor forgets them.
             rank_ms: created_at.as_millisecond(),
         }
     }
 }
 
-/// By the time that the vendor took the last question for: this machine's clock may just have been found to be off.
+/// By the time that the vendor took the last question for: this machine's clock may just have been
+/// found to be off.
 fn was_asked_after_the_end(verification: &Verification) -> bool {
     verification.checked_at.is_some_and(|asked_at| verification.token_expired(asked_at))
 }

@@ -1,8 +1,9 @@
 //! Whose evidence it is, and the sweep of blobs that no row tells of.
 //!
-//! A wrong database beside the evidence must not cost a blob. So a store claims its evidence by a marker; a blob of a verification
-//! that the store does not have is never deleted; one run of the sweep names what the next may delete; and a run that would
-//! delete many deletes none.
+//! A wrong database beside the evidence must not cost a blob. So a store claims its evidence by a
+//! marker; a blob of a verification that the store does not have is never deleted; one run of the
+//! sweep names what the next may delete; and a run that would delete many deletes none. What was
+//! written before the database was restored is not looked at.
 
 use super::{
     App, Error,
@@ -16,8 +17,7 @@ use crate::{
 };
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
-use parking_lot::Mutex;
-use std::{collections::BTreeSet, mem};
+use std::collections::BTreeSet;
 
 /// A blob this old whose row has not come will have none.
 const ORPHAN_AGE: SignedDuration = SignedDuration::from_hours(24);
@@ -25,14 +25,15 @@ const ORPHAN_AGE: SignedDuration = SignedDuration::from_hours(24);
 const SWEEP_INTERVAL: SignedDuration = SignedDuration::from_hours(1);
 /// So many blobs of unmarked evidence are looked at for one that is known.
 const LOOKED_AT_FOR_CLAIM: usize = 1000;
-/// One run deletes at most so many, or one in so many of the blobs: more than that is no leftover of killed processes.
+/// One run deletes at most so many, or one in so many of the blobs: more than that is no leftover
+/// of killed processes.
 const FEW_ORPHANS: u64 = 4;
 const ORPHANS_SHARE: u64 = 4;
 /// More are not kept in memory from one run to the next.
 const MAX_ORPHANS: usize = 10_000;
 
-/// Sees that the evidence is the store's, and marks it so where it has no marker yet: evidence from before there were markers is
-/// known by its blobs.
+/// Sees that the evidence is the store's, and marks it so where it has no marker yet: evidence from
+/// before there were markers is known by its blobs.
 ///
 /// # Errors
 /// When it is another store's, or seems to be; or when one of the two cannot be read.
@@ -49,7 +50,7 @@ pub async fn claim_evidence(store: &dyn Store, evidence: &EvidenceStore) -> Resu
 }
 
 async fn check_blobs_are_known(store: &dyn Store, evidence: &EvidenceStore) -> Result<(), ClaimError> {
-    let mut blobs = evidence.written_before(Timestamp::MAX);
+    let mut blobs = evidence.written(Timestamp::MIN..Timestamp::MAX);
     let mut unknown = None;
     let mut looked_at = 0;
     while let Some(key) = blobs.next().await {
@@ -70,11 +71,7 @@ async fn check_blobs_are_known(store: &dyn Store, evidence: &EvidenceStore) -> R
     }
 }
 
-/// What the last run of the sweep found, and said so: the next run may delete it.
-#[derive(Default)]
-pub struct Orphans(Mutex<BTreeSet<BlobKey>>);
-
-/// What a run of the sweep did.
+/// Result of a run of the sweep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sweep {
     /// Blobs that were looked at.
@@ -98,11 +95,12 @@ impl App {
             tracing::error!(error = %error, "evidence without a row was not swept");
         }
         let next = self.clock.now() + SWEEP_INTERVAL;
-        Ok(self.store.put_off_job(job, next.as_millisecond(), 0).await?)
+        Ok(self.store.reschedule_job(job, next.as_millisecond(), 0).await?)
     }
 
-    /// Removes blobs that no row tells of: what a process that was killed between blob and row left, when nobody tried again. It
-    /// removes only those that the run before this one has found too.
+    /// Removes blobs that no row tells of: what a process that was killed between blob and row
+    /// left, when nobody tried again. It removes only those that the run before this one has found
+    /// too.
     ///
     /// # Errors
     /// When the evidence is not this store's, or a store fails.
@@ -110,7 +108,7 @@ impl App {
         claim_evidence(&*self.store, &self.evidence).await?;
         let cutoff = self.clock.now() - ORPHAN_AGE;
         let (mut sweep, found) = self.find_orphans(cutoff).await?;
-        let announced = mem::take(&mut *self.orphans.0.lock());
+        let announced = self.orphans.take();
         if sweep.orphans > FEW_ORPHANS.max(sweep.blobs / ORPHANS_SHARE) {
             sweep.held_back = true;
         } else {
@@ -122,7 +120,7 @@ impl App {
             for key in &new {
                 tracing::warn!(blob = %key, "no row tells of this blob: the next sweep deletes it");
             }
-            *self.orphans.0.lock() = new;
+            self.orphans.announce(new);
             self.evidence.remove_unfinished(cutoff).await?;
         }
         tell(&sweep);
@@ -131,7 +129,10 @@ impl App {
 
     async fn find_orphans(&self, cutoff: Timestamp) -> Result<(Sweep, Vec<BlobKey>), Error> {
         let (mut sweep, mut found) = (Sweep::default(), Vec::new());
-        let mut keys = self.evidence.written_before(cutoff);
+        // A restored database does not know of the last blobs from before it was: a later backup
+        // may.
+        let restored_at = self.identity.restored_at().unwrap_or(Timestamp::MIN);
+        let mut keys = self.evidence.written(restored_at..cutoff.max(restored_at));
         while let Some(key) = keys.next().await {
             let key = key?;
             // Not everything in a bucket is ours.

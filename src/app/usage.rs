@@ -1,6 +1,10 @@
 //! GetUsage and ReconcileUsage: what the verifications cost, by our ledger and by the vendor's.
 
-use super::{App, Error, audit::FOREIGN_PAGE_TOKEN, settle::UNNAMED_ATTEMPT};
+use super::{
+    App, Error,
+    page::{FOREIGN_PAGE_TOKEN, page_size},
+    settle::UNNAMED_ATTEMPT,
+};
 use crate::{
     domain::{
         bill_day::BillDay,
@@ -22,6 +26,11 @@ const DEFAULT_PAGE: u32 = 5_000;
 /// At most about 1.5 MiB, with the longest names.
 const MAX_PAGE: u32 = 10_000;
 
+/// A comparison lists so many differences, each with so many sequence ids of a ledger: about 2.5
+/// MiB, whatever the bill.
+const MAX_DIFFERENCES: u64 = 1_000;
+const MAX_SEQS: usize = 20;
+
 /// Which usage. Empty texts mean all.
 pub struct UsageRequest {
     pub first_date: String,
@@ -29,7 +38,7 @@ pub struct UsageRequest {
     pub caller: String,
     pub flow: String,
     /// 0: the default.
-    pub page_size: u32,
+    pub page_size: i32,
     pub page_token: String,
 }
 
@@ -55,7 +64,25 @@ pub struct Reconciliation {
     pub our_charges: u64,
     pub vendor_charges: u64,
     pub agreeing: u64,
+    /// How many differ.
+    pub differing: u64,
+    /// The first of those.
     pub differences: Vec<UsageDifference>,
+}
+
+impl Reconciliation {
+    fn add(&mut self, mut difference: UsageDifference) {
+        for seqs in [&mut difference.only_ours, &mut difference.only_vendors] {
+            seqs.truncate(MAX_SEQS);
+        }
+        self.differences.push(difference);
+    }
+
+    /// Counts one that differs; says whether it is listed.
+    fn count_differing(&mut self) -> bool {
+        self.differing += 1;
+        self.differing <= MAX_DIFFERENCES
+    }
 }
 
 /// A verification, or a token of the vendor, with different charges.
@@ -111,10 +138,7 @@ impl App {
                 faults.add("last_date", format!("is not within {} days after first_date", MAX_DAYS - 1));
             }
         }
-        if request.page_size > MAX_PAGE {
-            faults.add("page_size", format!("is over {MAX_PAGE}"));
-        }
-        let page_size = if request.page_size == 0 { DEFAULT_PAGE } else { request.page_size } as usize;
+        let page_size = page_size(request.page_size, DEFAULT_PAGE, MAX_PAGE, &mut faults) as usize;
         let (first, last) = match (first, last, faults.into_vec()) {
             (Some(first), Some(last), faults) if faults.is_empty() => (first, last),
             (_, _, faults) => return Err(Error::InvalidFields(faults)),
@@ -204,13 +228,16 @@ impl App {
                 compared.agreeing += 1;
                 continue;
             }
+            if !compared.count_differing() {
+                continue;
+            }
             let our_charges = our_seqs.len() as u64;
             let verification_id = match row {
                 Some(row) => Some(row.verification_id),
                 // Ours all the same, with no charge on that day.
-                None => self.store.find_by_token_hash(hashes).await?.map(|row| row.made.id),
+                None => self.store.find_by_token_hash(hashes).await?.map(|row| row.created.id),
             };
-            compared.differences.push(UsageDifference {
+            compared.add(UsageDifference {
                 verification_id,
                 token_tail: Some(bill.token_tail),
                 our_charges,
@@ -223,7 +250,10 @@ impl App {
         only_ours.sort_by(|a, b| a.verification_id.cmp(&b.verification_id));
         for row in only_ours {
             compared.our_charges += row.seqs.len() as u64;
-            compared.differences.push(UsageDifference {
+            if !compared.count_differing() {
+                continue;
+            }
+            compared.add(UsageDifference {
                 verification_id: Some(row.verification_id),
                 token_tail: None,
                 our_charges: row.seqs.len() as u64,
@@ -244,8 +274,8 @@ struct Entries {
     only_vendors: Vec<String>,
 }
 
-/// Compares entry by entry. An entry without a `Seq` in one ledger may stand for any that the other has alone; the counts must agree
-/// all the same.
+/// Compares entry by entry. An entry without a `Seq` in one ledger may stand for any that the other
+/// has alone; the counts must agree all the same.
 fn compare_entries(our_seqs: &[String], bill: &Charge) -> Entries {
     let is_named = |seq: &&String| !seq.starts_with(UNNAMED_ATTEMPT);
     let ours: BTreeSet<&String> = our_seqs.iter().filter(is_named).collect();

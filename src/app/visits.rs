@@ -1,10 +1,8 @@
-//! Bounds the cost of browsers: the callback is open to everyone who has its URL, and the URL can be replayed.
+//! Bounds the cost of browsers: the callback is open to everyone who has its URL, and the URL can
+//! be replayed.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use parking_lot::Mutex;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -33,7 +31,7 @@ impl Visits {
     /// # Errors
     /// When it may be asked again.
     pub(super) fn may_ask(&self, id: &str) -> Result<(), Instant> {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = self.asked.lock();
         // Bounded: only entries of the last two seconds stay.
         asked.retain(|_, at| at.elapsed() < ASK_INTERVAL);
         if let Some(at) = asked.get(id) {
@@ -62,6 +60,6 @@ mod tests {
         visits.may_ask("b").unwrap();
         tokio::time::sleep_until(again).await;
         visits.may_ask("a").unwrap();
-        assert_eq!(visits.asked.lock().unwrap().len(), 1, "what is old is forgotten");
+        assert_eq!(visits.asked.lock().len(), 1, "what is old is forgotten");
     }
 }

@@ -43,7 +43,7 @@ struct Reader {
     signal: EventSignal,
 }
 
-/// What a resume token holds.
+/// The content of a resume token.
 struct Place {
     /// None in tokens of the first versions, and so is the time.
     store: Option<StoreIdentity>,
@@ -86,8 +86,9 @@ impl Place {
 }
 
 impl App {
-    /// Streams a caller's events, of one flow unless that is empty, from a resume token on; without one, from now on. Nothing is
-    /// read ahead of the reader but one batch. The stream ends with an error when the gateway stops.
+    /// Streams a caller's events, of one flow unless that is empty, from a resume token on; without
+    /// one, from now on. Nothing is read ahead of the reader but one batch. The stream ends with an
+    /// error when the gateway stops.
     ///
     /// # Errors
     /// A resume token that is not ours, or is from before the store was restored.
@@ -97,6 +98,10 @@ impl App {
         resume_token: &str,
         flow: String,
     ) -> Result<impl Stream<Item = Result<Watched, Error>> + use<>, Error> {
+        if !flow.is_empty() {
+            self.flow_of(caller, &flow)
+                .map_err(|problem| Error::InvalidFields(vec![Fault { field: "flow".into(), problem }]))?;
+        }
         let context = format!("watch {}", caller.name);
         let last = self.store.last_event().await?;
         let (seq, at_ms) = if resume_token.is_empty() {
@@ -137,13 +142,17 @@ impl Reader {
             if self.app.stopping.is_cancelled() {
                 return Err(Error::Stopping);
             }
-            // At once, before anything happens: a reader that is cut off early must know where it began.
+            // At once, before anything happens: a reader that is cut off early must know where it
+            // began.
             if !self.has_token {
                 self.has_token = true;
                 return Ok(self.watched(None));
             }
             if let Some(row) = self.waiting.pop_front() {
                 (self.seq, self.at_ms) = (row.seq, row.event.at_ms);
+                if !self.app.bears_out(&row.event).await? {
+                    continue;
+                }
                 match Event::of(row) {
                     Some(event) => return Ok(self.watched(Some(event))),
                     None => continue,

@@ -1,4 +1,4 @@
-//! What a client's certificate names, and from whom the word of a proxy counts.
+//! Identities in a client's certificate, and the proxies that are trusted to report them.
 
 use super::{refused::Refused, xfcc};
 use http::HeaderMap;
@@ -22,7 +22,7 @@ impl Identity {
     /// Reads `spiffe://…` or another URI, or `dns:<name>`.
     ///
     /// # Errors
-    /// What is wrong.
+    /// The fault.
     pub fn parse(text: &str) -> Result<Self, String> {
         match text.strip_prefix("dns:") {
             Some(name) if !name.is_empty() && !name.contains('*') => Ok(Self::dns(name)),
@@ -52,11 +52,12 @@ impl fmt::Display for Identity {
 #[derive(Clone, Debug)]
 pub struct Peer {
     pub ip: IpAddr,
-    /// What its certificate names, when it showed one that the client CA had signed.
+    /// Identities in its certificate, if it showed one that the client CA has signed.
     pub identities: Arc<[Identity]>,
 }
 
-/// The URIs and DNS names of a certificate (DER) that was verified before. None where it cannot be read.
+/// The URIs and DNS names of a certificate (DER) that was verified before. None where it cannot be
+/// read.
 pub fn identities_in(certificate: &[u8]) -> Arc<[Identity]> {
     let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return Arc::default() };
     let Ok(Some(names)) = certificate.subject_alternative_name() else { return Arc::default() };
@@ -79,7 +80,7 @@ impl TrustedProxies {
     /// Adds an IP address, a network (CIDR) or the identity of a proxy's own certificate.
     ///
     /// # Errors
-    /// What is wrong.
+    /// The fault.
     pub fn add(&mut self, text: &str) -> Result<(), String> {
         if let Ok(ip) = text.parse::<IpAddr>() {
             self.networks.push(IpNet::from(ip));
@@ -111,9 +112,10 @@ impl TrustedProxies {
             || peer.identities.iter().any(|identity| self.has(identity))
     }
 
-    /// What names the client: of a trusted proxy's connection only what the proxy says of its client, of any other only the
-    /// connection's own certificate. A trusted proxy's own certificate names nobody: a client that the proxy knows nothing of
-    /// must not be taken for the proxy. None: nothing names it.
+    /// What names the client: of a trusted proxy's connection only what the proxy says of its
+    /// client, of any other only the connection's own certificate. A trusted proxy's own
+    /// certificate names nobody: a client that the proxy knows nothing of must not be taken for the
+    /// proxy. None: nothing names it.
     pub(super) fn identities_of_client(
         &self,
         headers: &HeaderMap,

@@ -1,6 +1,7 @@
 //! The keys of the JWTs' issuer (JWKS, RFC 7517), from a file or an address, kept fresh.
 //!
-//! Keys that could be fetched once are kept until others come: an issuer that is down for an hour stops nobody.
+//! Keys that could be fetched once are kept until others come: an issuer that is down for an hour
+//! stops nobody.
 
 use crate::{
     bounded_body::{self, ReadError},
@@ -23,7 +24,8 @@ const MAX_KEYS: usize = 100;
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// After a fetch that failed.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
-/// Tokens with key ids that nobody knows do not make us ask more often than this: anyone can make one up.
+/// Tokens with key ids that nobody knows do not make us ask more often than this: anyone can make
+/// one up.
 const UNKNOWN_KEY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Where the keys are.
@@ -57,7 +59,8 @@ pub(super) struct Jwks {
     source: JwksSource,
     http: reqwest::Client,
     keys: ArcSwap<KeySet>,
-    /// When the issuer was last asked. Held while it is asked: whoever else needs a new key waits for the same answer.
+    /// When the issuer was last asked. Held while it is asked: other calls that need a new key wait
+    /// for the same answer.
     asked_at: Mutex<Option<Instant>>,
 }
 
@@ -109,8 +112,8 @@ impl Jwks {
         self.keys.load_full()
     }
 
-    /// Asks the issuer again because a token names a key that is not in `known`, unless it was asked a moment ago or somebody
-    /// else just did. Gives the keys as they are then.
+    /// Asks the issuer again because a token names a key that is not in `known`, unless it was
+    /// asked a moment ago or somebody else just did. Gives the keys as they are then.
     pub(super) async fn look_again(&self, known: &Arc<KeySet>) -> Arc<KeySet> {
         if matches!(self.source, JwksSource::Url(_)) {
             let mut asked_at = self.asked_at.lock().await;
@@ -174,7 +177,8 @@ struct Key {
 }
 
 impl KeySet {
-    /// Takes what can verify a signature, and leaves out what cannot: keys for encryption, shared secrets, unknown kinds.
+    /// Takes what can verify a signature, and leaves out what cannot: keys for encryption, shared
+    /// secrets, unknown kinds.
     fn parse(json: &[u8]) -> Result<Self, Error> {
         if json.len() > MAX_BYTES {
             return Err(Error::TooLong);
@@ -191,7 +195,8 @@ impl KeySet {
         self.keys.is_empty()
     }
 
-    /// The key for a token that names it. One that names none can only be of an issuer that has a single key.
+    /// The key for a token that names it. One that names none can only be of an issuer that has a
+    /// single key.
     pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<&DecodingKey> {
         let fits =
             |key: &&Key| key.key.family() == algorithm.family() && key.algorithm.is_none_or(|only| only == algorithm);

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
-/// Signatures by a private key that only the issuer has. A shared secret would let whoever verifies also sign.
+/// Signatures by a private key that only the issuer has. With a shared secret every verifier could
+/// sign, too.
 const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::RS256,
     Algorithm::RS384,
@@ -47,7 +48,7 @@ pub(super) struct JwtVerifier {
     clock: Arc<dyn Clock>,
 }
 
-/// What of a token's claims is looked at here. Issuer and audience are jsonwebtoken's part.
+/// The claims that are checked here; jsonwebtoken checks issuer and audience.
 #[derive(Deserialize)]
 struct Claims {
     /// Text: jsonwebtoken would take a list that has ours among others.
@@ -84,7 +85,7 @@ impl JwtVerifier {
     /// The subject of a token that is valid now.
     ///
     /// # Errors
-    /// What is wrong with the token, without its content.
+    /// A fault of the token, without its content.
     pub(super) async fn verify(&self, token: &str) -> Result<String, Refused> {
         let malformed = || Refused::because("the bearer token is not a JWT");
         if token.len() > MAX_BYTES {

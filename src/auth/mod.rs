@@ -1,11 +1,12 @@
-//! Who calls: found out by what a call shows of its caller, in every mode that is on.
+//! Authentication: each mode that is on looks for its credential in the call.
 //!
 //! - A bearer token (mode `tokens`), known by its SHA-256: `token.rs`.
 //! - A JWT as the bearer token (mode `jwt`), verified with the issuer's keys: [`jwt`], [`jwks`].
-//! - The certificate of the connection, or what a trusted proxy says of its own client's (mode `mtls`): [`identity`], [`xfcc`].
+//! - The certificate of the connection, or what a trusted proxy says of its own client's (mode
+//!   `mtls`): [`identity`], [`xfcc`].
 //!
-//! A call that shows a bearer token is judged by that alone: one that is wrong is refused, whatever the connection's certificate
-//! says. So nobody is taken for somebody else by accident.
+//! A call that shows a bearer token is judged by that alone: one that is wrong is refused, whatever
+//! the connection's certificate says. So nobody is taken for somebody else by accident.
 
 pub mod identity;
 pub mod jwks;
@@ -30,7 +31,7 @@ use std::{
 use token::TokenHashes;
 use tokio_util::sync::CancellationToken;
 
-/// How callers show who they are. At least one mode is on.
+/// Modes of authentication. At least one is on.
 #[derive(Clone, Debug, Default)]
 pub struct AuthModes {
     pub tokens: bool,
@@ -38,7 +39,7 @@ pub struct AuthModes {
     pub mtls: Option<TrustedProxies>,
 }
 
-/// A caller, how it shows who it is, and how much it may call.
+/// A caller with its credentials and its quota.
 #[derive(Clone, Debug)]
 pub struct KnownCaller {
     pub caller: Caller,
@@ -46,7 +47,7 @@ pub struct KnownCaller {
     pub token_sha256: Vec<[u8; 32]>,
     /// The `sub` of its JWTs.
     pub jwt_subjects: Vec<String>,
-    /// What its certificates name.
+    /// Identities that its certificates may carry.
     pub identities: Vec<Identity>,
     pub quota: QuotaConfig,
 }
@@ -60,9 +61,10 @@ pub struct Authenticated {
     pub revoked: CancellationToken,
 }
 
-/// Finds out who calls.
+/// Finds the caller of a call.
 pub struct Authenticator {
-    /// None: authentication is off, and everyone is the anonymous caller. The configuration allows that on loopback only.
+    /// None: authentication is off, and everyone is the anonymous caller. The configuration allows
+    /// that on loopback only.
     modes: Option<Modes>,
     roster: ArcSwap<Roster>,
     anonymous: Authenticated,
@@ -75,11 +77,12 @@ struct Modes {
 }
 
 impl Authenticator {
-    /// Takes the callers, and the issuer's keys where there are JWTs; the keys are kept fresh until `stop`. `modes` None: everyone
-    /// is the anonymous caller.
+    /// Takes the callers, and the issuer's keys where there are JWTs; the keys are kept fresh until
+    /// `stop`. `modes` None: everyone is the anonymous caller.
     ///
     /// # Errors
-    /// When the issuer's keys are in a file that cannot be used. An issuer that does not answer is asked again.
+    /// When the issuer's keys are in a file that cannot be used. An issuer that does not answer is
+    /// asked again.
     pub async fn start(
         modes: Option<AuthModes>,
         callers: Vec<KnownCaller>,
@@ -104,8 +107,8 @@ impl Authenticator {
         Ok(Self { modes, roster: ArcSwap::from_pointee(Roster::new(callers, None)), anonymous })
     }
 
-    /// Takes other callers in place of those that are known. Quotas that did not change go on counting; what was shown by a
-    /// call and counts no more is revoked.
+    /// Takes other callers in place of those that are known. Quotas that did not change go on
+    /// counting; what was shown by a call and counts no more is revoked.
     pub fn replace_callers(&self, callers: Vec<KnownCaller>) {
         let before = self.roster.load_full();
         let after = Roster::new(callers, Some(&before));
@@ -184,7 +187,8 @@ struct Roster {
     shown: HashMap<Shown, CancellationToken>,
 }
 
-/// A credential as configured, together with its caller: moved to another caller, it is a different one.
+/// A credential as configured, together with its caller: moved to another caller, it is a different
+/// one.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Shown {
     caller: String,

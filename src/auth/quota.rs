@@ -1,4 +1,5 @@
-//! How much a caller may call. Counted in this process: with several replicas each counts for itself.
+//! How much a caller may call. Counted in this process: with several replicas each counts for
+//! itself.
 
 use governor::{
     DefaultDirectRateLimiter, Quota, RateLimiter,
@@ -15,7 +16,7 @@ pub struct QuotaConfig {
     pub creates_per_minute: Option<NonZeroU32>,
 }
 
-/// What is left of a caller's limits: a bucket of a minute's calls that fills again evenly.
+/// A caller's remaining calls: a bucket of a minute's calls that fills again evenly.
 pub struct CallerQuota {
     caller: String,
     config: QuotaConfig,

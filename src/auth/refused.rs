@@ -6,7 +6,8 @@ pub enum Refused {
     /// The call shows nothing of a caller. The text says what it may show.
     #[error("{0}")]
     Nothing(String),
-    /// It shows what cannot be believed: it is malformed, forged, over or not yet valid. The text says nothing of what was shown.
+    /// It shows what cannot be believed: it is malformed, forged, over or not yet valid. The text
+    /// says nothing of what was shown.
     #[error("{0}")]
     Invalid(String),
     /// It shows what is no caller's.

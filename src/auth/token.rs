@@ -1,4 +1,5 @@
-//! Bearer tokens, known by their SHA-256. Tokens are random and long, so a plain hash gives none of them away.
+//! Bearer tokens, known by their SHA-256. Tokens are random and long, so a plain hash gives none of
+//! them away.
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -17,7 +18,8 @@ impl<T> TokenHashes<T> {
         self.0.push((sha256, owner));
     }
 
-    /// The owner of a token. All hashes are compared, so that the time taken does not tell which came close.
+    /// The owner of a token. All hashes are compared, so that the time taken does not tell which
+    /// came close.
     pub(super) fn find(&self, token: &str) -> Option<&T> {
         let hash = Sha256::digest(token.as_bytes());
         let mut found = None;

@@ -6,11 +6,12 @@
 //! value   = token | "\"" text "\""            in a quoted text \" stands for "
 //! ```
 //!
-//! The parser is strict. What Envoy would not write is refused as a whole, as a header that could be read in two ways might name
-//! somebody else.
+//! The parser is strict. What Envoy would not write is refused as a whole, as a header that could
+//! be read in two ways might name somebody else.
 //!
-//! Envoy writes URIs and DNS names as they are in the certificate, without quotes: one with `,` or `;` in it looks like several.
-//! So the client CA must not sign what has these; a SPIFFE id cannot have them.
+//! Envoy writes URIs and DNS names as they are in the certificate, without quotes: one with `,` or
+//! `;` in it looks like several. So the client CA must not sign what has these; a SPIFFE id cannot
+//! have them.
 
 /// A value is an identity or a hash; certificates (`Cert`, `Chain`) make the longest.
 const MAX_LENGTH: usize = 64 * 1024;
@@ -18,7 +19,7 @@ const MAX_LENGTH: usize = 64 * 1024;
 /// The keys that Envoy writes, in lower case: keys are compared without case.
 const KEYS: [&str; 7] = ["by", "hash", "cert", "chain", "subject", "uri", "dns"];
 
-/// What one proxy says of its client's certificate.
+/// A client's certificate as one proxy reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Element {
     /// Its URI names.
@@ -79,8 +80,9 @@ fn take_value(text: &str) -> Result<(String, &str), Malformed> {
     if plain { Ok((value.to_owned(), rest)) } else { Err(Malformed) }
 }
 
-/// Envoy writes a subject as RFC 2253 does, with a backslash before `"`, `,`, `;` and `\`; its manual knows only the one before `"`.
-/// So a mark after one backslash is part of the text, and a mark after several could be either: that is refused.
+/// Envoy writes a subject as RFC 2253 does, with a backslash before `"`, `,`, `;` and `\`; its
+/// manual knows only the one before `"`. So a mark after one backslash is part of the text, and a
+/// mark after several could be either: that is refused.
 fn take_quoted(text: &str) -> Result<(String, &str), Malformed> {
     let mut value = String::new();
     let mut backslashes = 0;
@@ -124,8 +126,8 @@ mod tests {
         assert!(uris("By=spiffe://m/gw;Hash=00;Subject=\"\";URI=").unwrap().is_empty());
     }
 
-    /// As Envoy 1.40 was seen to write it with APPEND_FORWARD: a subject with all that needs a backslash; and a client's own header
-    /// before it that leaves a quotation mark open.
+    /// As Envoy 1.40 was seen to write it with APPEND_FORWARD: a subject with all that needs a
+    /// backslash; and a client's own header before it that leaves a quotation mark open.
     #[test]
     fn reads_what_envoy_wrote_and_not_what_was_put_before_it() {
         let written = r#"By=spiffe://mesh/gw;Hash=12af7faff3e93583f5338a6f99dc46c8b060ce1a22094a852e12947e0e65f8cf;Subject="OU=a\\b,O=\"Shop\"\, Inc.,CN=x\"\;URI=spiffe://mesh/admin\;DNS=\"";URI=spiffe://mesh/ns/shop/sa/orders;DNS=orders.internal;DNS=orders.shop"#;

@@ -14,19 +14,22 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
-/// The gateway, and who calls it.
+/// The gateway, and the caller's credential.
 #[derive(Args)]
 pub struct ClientArgs {
     /// The gateway's gRPC address.
     #[arg(long, global = true, default_value = "http://127.0.0.1:50051")]
     grpc: String,
-    /// A file with the bearer token of a caller that has the right admin. Without it: no token, for auth.mode = "none".
+    /// A file with the bearer token of a caller that has the right admin. Without it: no token, for
+    /// auth.mode = "none".
     #[arg(long, global = true)]
     token_file: Option<PathBuf>,
-    /// A file with the certificates (PEM) that a gateway with TLS is known by. Needed with https://.
+    /// A file with the certificates (PEM) that a gateway with TLS is known by. Needed with
+    /// https://.
     #[arg(long, global = true)]
     ca_file: Option<PathBuf>,
-    /// A name in the gateway's certificate, where --grpc has another: an IP address, or the near end of a port-forward.
+    /// A name in the gateway's certificate, where --grpc has another: an IP address, or the near
+    /// end of a port-forward.
     #[arg(long, global = true, requires = "ca_file")]
     server_name: Option<String>,
     /// A file with this client's certificate (PEM), for auth.mode mtls.

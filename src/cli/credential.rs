@@ -44,7 +44,8 @@ enum Action {
         #[command(flatten)]
         pair: PairArgs,
     },
-    /// Ask the vendor whether it takes the key pairs. Exits with 1 when it does not take all of them.
+    /// Ask the vendor whether it takes the key pairs. Exits with 1 when it does not take all of
+    /// them.
     Test {
         name: String,
         /// Only this key pair.
@@ -62,10 +63,12 @@ enum Action {
     Delete { name: String },
 }
 
-/// A key pair, from two files or from standard input: never from the command line, which others can see.
+/// A key pair, from two files or from standard input: never from the command line, which others can
+/// see.
 #[derive(Args)]
 struct PairArgs {
-    /// The file that holds the SecretId. Without both files: two lines of standard input, SecretId and SecretKey.
+    /// The file that holds the SecretId. Without both files: two lines of standard input, SecretId
+    /// and SecretKey.
     #[arg(long, requires = "secret_key_file")]
     secret_id_file: Option<PathBuf>,
     /// The file that holds the SecretKey.

@@ -1,5 +1,8 @@
 //! `dev`: gateway, simulator and SQLite in one process.
 
+mod page;
+
+use self::page::{Around, LandingPage};
 use super::{
     simulate::check_reach,
     walk::{Stage, walk},
@@ -17,25 +20,28 @@ use anyhow::Context;
 use clap::Args;
 use std::{
     fs, iter,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
 };
 use toml::Value;
 
-/// Run gateway and simulator in one process, everything seeded, and walk verifications all their way.
+/// Run gateway and simulator in one process, everything seeded, and walk verifications all their
+/// way.
 #[derive(Args)]
 pub struct DevArgs {
     /// Exit after the walk: 0 only if every step held.
     #[arg(long)]
     once: bool,
-    /// Where the database and the vault's key are kept. Without it: a temporary folder, removed at the end.
+    /// Where the database and the vault's key are kept. Without it: a temporary folder, removed at
+    /// the end.
     #[arg(long)]
     data_dir: Option<PathBuf>,
     /// Where callers connect. [default: 127.0.0.1:50051; with --once any free port]
     #[arg(long)]
     grpc_listen: Option<SocketAddr>,
-    /// Where browsers connect. [default: 127.0.0.1:8080; with --once any free port]
+    /// Where browsers connect: the landing page and /callback.
+    /// [default: 127.0.0.1:8080; with --once any free port]
     #[arg(long)]
     http_listen: Option<SocketAddr>,
     /// Where metrics and probes are. [default: 127.0.0.1:9464; with --once any free port]
@@ -47,7 +53,16 @@ pub struct DevArgs {
     /// The simulator's control port. [default: 127.0.0.1:8082; with --once any free port]
     #[arg(long)]
     control_listen: Option<SocketAddr>,
-    /// Allow addresses of the simulator that other machines reach. Whoever reaches the control port rules it.
+    /// The address of this machine by which a phone reaches it: the QR code leads there. The
+    /// simulator and the landing page then listen on all addresses unless told otherwise.
+    #[arg(long, value_name = "IP", requires = "allow_remote")]
+    reached_as: Option<IpAddr>,
+    /// Where flows may send browsers, beside the simulator's shop and the examples' callback page
+    /// on port 3000.
+    #[arg(long, value_name = "URL")]
+    redirect_allow: Vec<String>,
+    /// Allow addresses that other machines reach for the simulator and the landing page. Neither
+    /// has authentication.
     #[arg(long)]
     allow_remote: bool,
     /// Log level or directives. RUST_LOG goes before it.
@@ -64,22 +79,38 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let address = |given: Option<SocketAddr>, port: u16| {
         given.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, if args.once { 0 } else { port })))
     };
+    let for_browsers = |given: Option<SocketAddr>, port: u16| match (given, args.reached_as) {
+        (None, Some(_)) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address(None, port).port()),
+        _ => address(given, port),
+    };
     let listening = "an address is taken? see `dev --help` for the options that set them";
-    let (listen, control_listen) = (address(args.simulator_listen, 8081), address(args.control_listen, 8082));
-    check_reach([listen, control_listen], args.allow_remote)?;
-    let simulator = simulator::start(SimulatorConfig { listen, control_listen, ..known_simulator(&data.path)? })
-        .await
-        .context(listening)?;
-    let http_listen = known_port(address(args.http_listen, 8080))?;
-    let listen =
-        Listen { grpc: address(args.grpc_listen, 50051), http: http_listen, admin: address(args.admin_listen, 9464) };
-    let config = dev_config(&data.path, &listen, &simulator)?;
-    let gateway = Gateway::start(config, Arc::new(SystemClock)).await.context(listening)?;
+    let (listen, control_listen) = (for_browsers(args.simulator_listen, 8081), address(args.control_listen, 8082));
+    let http_listen = for_browsers(args.http_listen, 8080);
+    check_reach(&[listen, control_listen, http_listen], args.allow_remote)?;
+    let known = known_simulator(&data.path)?;
+    let config = SimulatorConfig { listen, control_listen, reached_as: args.reached_as, ..known };
+    let simulator = simulator::start(config).await.context(listening)?;
+    let listen = Listen {
+        grpc: known_port(address(args.grpc_listen, 50051))?,
+        http: known_port(http_listen)?,
+        admin: known_port(address(args.admin_listen, 9464))?,
+    };
+    let faces = Faces::new(args.reached_as, listen.http, simulator.api_addr());
+    let config = dev_config(&data.path, &listen, &faces, &simulator, &args.redirect_allow)?;
+    let landing = LandingPage::new(Around {
+        grpc: listen.grpc,
+        admin: listen.admin,
+        simulator: faces.simulator,
+        control: simulator.control_addr(),
+    })?;
+    let clock = Arc::new(SystemClock);
+    let gateway = Gateway::start_with_pages(config, clock, landing.router()).await.context(listening)?;
+    landing.begin().await?;
 
-    let stage = Stage { grpc: gateway.grpc_addr, simulator: simulator.api_addr(), control: simulator.control_addr() };
+    let stage = Stage { grpc: gateway.grpc_addr, simulator: faces.simulator, control: simulator.control_addr() };
     let walked = walk(&stage).await;
     if walked.is_ok() && !args.once {
-        print_what_to_try(&gateway, &simulator);
+        print_what_to_try(&gateway, &faces, &simulator);
         signals.next().await;
     }
     let stopped = gateway.stop_sooner(signals.next()).await;
@@ -88,7 +119,8 @@ pub(super) async fn run(args: DevArgs) -> anyhow::Result<()> {
     walked.and(stopped)
 }
 
-/// A simulator with the key pair that it had before on this folder: the vault, which goes before the configuration, has it.
+/// A simulator with the key pair that it had before on this folder: the vault, which goes before
+/// the configuration, has it.
 fn known_simulator(data: &Path) -> anyhow::Result<SimulatorConfig> {
     let file = data.join("simulator.key");
     let config = SimulatorConfig::loopback();
@@ -107,19 +139,52 @@ struct Listen {
     admin: SocketAddr,
 }
 
+/// Where browsers find what listens for them.
+struct Faces {
+    http: SocketAddr,
+    simulator: SocketAddr,
+}
+
+impl Faces {
+    fn new(reached_as: Option<IpAddr>, http: SocketAddr, simulator: SocketAddr) -> Self {
+        let face = |address: SocketAddr| match reached_as {
+            Some(ip) => SocketAddr::new(ip, address.port()),
+            None => from_here(address),
+        };
+        Self { http: face(http), simulator: face(simulator) }
+    }
+}
+
+/// Where this machine itself reaches what listens there.
+fn from_here(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    address
+}
+
 /// Written as TOML and read like any configuration, so that `dev` runs what production runs.
-fn dev_config(data: &Path, listen: &Listen, simulator: &Simulator) -> anyhow::Result<Config> {
+fn dev_config(
+    data: &Path,
+    listen: &Listen,
+    faces: &Faces,
+    simulator: &Simulator,
+    targets: &[String],
+) -> anyhow::Result<Config> {
     let keys_file = data.join("vault.keys");
     if !keys_file.exists() {
         write_for_owner(&keys_file, &Keyring::generate("dev"))?;
     }
+    let shop = format!("http://{}/shop/", faces.simulator);
+    let allowed = [&shop, "https://shop.example.com/", "http://127.0.0.1:3000/"].map(str::to_owned);
+    let allowed = Value::from([&allowed, targets].concat()).to_string();
     let text = format!(
         r#"
         [grpc]
         listen = "{grpc}"
         [http]
         listen = "{http}"
-        public_url = "http://{http}"
+        public_url = "http://{public}"
         [admin]
         listen = "{admin}"
         [store]
@@ -143,26 +208,26 @@ fn dev_config(data: &Path, listen: &Listen, simulator: &Simulator) -> anyhow::Re
         {onboarding}{photo}{signing}{encrypted}"#,
         grpc = listen.grpc,
         http = listen.http,
+        public = faces.http,
         admin = listen.admin,
         store = quoted(&format!("sqlite:{}", data.join("gateway.db").display())),
         evidence = quoted(&format!("file:{}", data.join("evidence").display())),
         keys_file = quoted(&keys_file.display().to_string()),
-        vendor = simulator.api_addr(),
+        vendor = from_here(simulator.api_addr()),
         secret_id = quoted(simulator.secret_id()),
         secret_key = quoted(simulator.secret_key()),
-        onboarding = dev_flow("onboarding", "1", "authority", r#""name", "id_number""#, simulator),
-        photo = dev_flow("photo", "2", "uploaded_photo", "", simulator),
-        signing = dev_flow("signing", "3", "authority", r#""name", "id_number""#, simulator)
+        onboarding = dev_flow("onboarding", "1", "authority", r#""name", "id_number""#, &allowed),
+        photo = dev_flow("photo", "2", "uploaded_photo", "", &allowed),
+        signing = dev_flow("signing", "3", "authority", r#""name", "id_number""#, &allowed)
             + "intention = \"read_aloud\""
             + &encryption("sm4_gcm", &simulator.sm2_public_key()),
-        encrypted = dev_flow("encrypted", "1", "authority", r#""name", "id_number""#, simulator)
+        encrypted = dev_flow("encrypted", "1", "authority", r#""name", "id_number""#, &allowed)
             + &encryption("aes_256_cbc", &simulator.rsa_public_key()),
     );
     Ok(Config::from_toml(&text, "dev", iter::empty())?)
 }
 
-fn dev_flow(name: &str, rule_id: &str, comparison: &str, requires: &str, simulator: &Simulator) -> String {
-    let shop = simulator.api_addr();
+fn dev_flow(name: &str, rule_id: &str, comparison: &str, requires: &str, allowed: &str) -> String {
     format!(
         r#"
         [[flows]]
@@ -173,7 +238,7 @@ fn dev_flow(name: &str, rule_id: &str, comparison: &str, requires: &str, simulat
         comparison = "{comparison}"
         requires = [{requires}]
         evidence = ["best_frame", "id_card", "video", "intention"]
-        redirect_allow = ["http://{shop}/shop/", "https://shop.example.com/"]
+        redirect_allow = {allowed}
         "#
     )
 }
@@ -195,7 +260,8 @@ fn quoted(text: &str) -> String {
     Value::String(text.to_owned()).to_string()
 }
 
-/// The port must be known before the gateway listens: its public URL is part of the configuration.
+/// The ports must be known before the gateway listens: its public URL is part of the configuration,
+/// and the landing page names the others.
 fn known_port(address: SocketAddr) -> anyhow::Result<SocketAddr> {
     let listener = std::net::TcpListener::bind(address)
         .with_context(|| format!("{address} cannot be listened on; see `dev --help` for the option that sets it"))?;
@@ -236,11 +302,15 @@ fn write_for_owner(path: &Path, text: &str) -> anyhow::Result<()> {
     Ok(file.sync_all()?)
 }
 
-fn print_what_to_try(gateway: &Gateway, simulator: &Simulator) {
-    let (grpc, shop) = (gateway.grpc_addr, simulator.api_addr());
+fn print_what_to_try(gateway: &Gateway, faces: &Faces, simulator: &Simulator) {
+    let (grpc, shop) = (gateway.grpc_addr, faces.simulator);
     println!(
         r#"
-Serving. Paste, in another terminal:
+Serving. Look, in a browser:
+
+  http://{http}/
+
+Or paste, in another terminal:
 
   grpcurl -plaintext {grpc} list
   grpcurl -plaintext -d '{{"flow": "onboarding", "subject": {{"name": "张三", "id_number": "11010519491231002X"}},
@@ -253,9 +323,9 @@ Open the url of the answer in a browser, go through the page, and then
 
   callbacks                    http://{http}/callback
   metrics, health              http://{admin}/metrics
-  simulator's control port     http://{control}/state
+  simulator's control port     http://{control}/state    (what it can do: docs/SIMULATOR.md)
 Ctrl-C stops."#,
-        http = gateway.http_addr,
+        http = faces.http,
         admin = gateway.admin_addr,
         control = simulator.control_addr(),
     );

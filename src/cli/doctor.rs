@@ -10,14 +10,15 @@ use std::{path::PathBuf, sync::Arc};
 
 /// Examine what a gateway with this configuration will meet, and say what to do.
 ///
-/// It changes nothing here, and may run beside a gateway that serves. At Tencent it asks about a token that nobody has, and opens a
-/// free token for each flow. Ends with 1 when something fails.
+/// It changes nothing here, and may run beside a gateway that serves. At Tencent it asks about a
+/// token that nobody has, and opens a free token for each flow. Ends with 1 when something fails.
 #[derive(Args)]
 pub struct DoctorArgs {
     /// The configuration file (TOML), read as `serve` reads it.
     #[arg(long)]
     config: PathBuf,
-    /// Print a JSON array of {check, subject, status, finding, advice, manual}; status is ok, warn, fail, or note: cannot be seen.
+    /// Print a JSON array of {check, subject, status, finding, advice, manual}; status is ok, warn,
+    /// fail, or note: cannot be seen.
     #[arg(long)]
     json: bool,
 }

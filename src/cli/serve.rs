@@ -14,13 +14,15 @@ use std::{path::PathBuf, sync::Arc};
 /// Serve the contract.
 #[derive(Args)]
 pub struct ServeArgs {
-    /// The configuration file (TOML). Environment variables FACEID_GATEWAY__SECTION__KEY go before it.
+    /// The configuration file (TOML). Environment variables FACEID_GATEWAY__SECTION__KEY go before
+    /// it.
     #[arg(long, required_unless_present_any = ["print_defaults", "print_schema"])]
     config: Option<PathBuf>,
     /// Print every setting with its default and meaning, and exit.
     #[arg(long)]
     print_defaults: bool,
-    /// Print the JSON schema of the configuration file, and exit: editors complete and check with it.
+    /// Print the JSON schema of the configuration file, and exit: editors complete and check with
+    /// it.
     #[arg(long, conflicts_with = "print_defaults")]
     print_schema: bool,
 }

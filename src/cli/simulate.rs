@@ -23,7 +23,7 @@ pub struct SimulateArgs {
     /// Its SecretKey. Random when not given.
     #[arg(long, env = "FACEID_SIMULATOR_SECRET_KEY", hide_env_values = true)]
     secret_key: Option<String>,
-    /// Allow addresses that other machines reach. Whoever reaches the control port rules the simulator.
+    /// Allow addresses that other machines reach. The control port has no authentication.
     #[arg(long)]
     allow_remote: bool,
     /// Log level or directives. RUST_LOG goes before it.
@@ -32,7 +32,7 @@ pub struct SimulateArgs {
 }
 
 pub(super) async fn run(args: SimulateArgs) -> anyhow::Result<()> {
-    check_reach([args.listen, args.control_listen], args.allow_remote)?;
+    check_reach(&[args.listen, args.control_listen], args.allow_remote)?;
     let telemetry = Telemetry::start(&args.log_level, LogFormat::Text, None)?;
     let mut signals = StopSignals::listen()?;
     let random = SimulatorConfig::loopback();
@@ -43,12 +43,13 @@ pub(super) async fn run(args: SimulateArgs) -> anyhow::Result<()> {
         secret_id: args.secret_id.unwrap_or(random.secret_id),
         secret_key: args.secret_key.unwrap_or(random.secret_key),
         rules: random.rules,
+        reached_as: None,
     })
     .await?;
     println!("vendor API and H5 page  http://{}", simulator.api_addr());
     println!("control port            http://{}", simulator.control_addr());
     if made_up {
-        // On the terminal, not in the log: whoever runs a simulator with made-up keys needs them.
+        // On the terminal, not in the log: the user needs the made-up keys.
         println!("SecretId                {}", simulator.secret_id());
         println!("SecretKey               {}", simulator.secret_key());
     }
@@ -59,7 +60,7 @@ pub(super) async fn run(args: SimulateArgs) -> anyhow::Result<()> {
 }
 
 /// The simulator is for this machine, unless told otherwise.
-pub(super) fn check_reach(addresses: [SocketAddr; 2], allow_remote: bool) -> anyhow::Result<()> {
+pub(super) fn check_reach(addresses: &[SocketAddr], allow_remote: bool) -> anyhow::Result<()> {
     for address in addresses {
         anyhow::ensure!(
             allow_remote || address.ip().is_loopback(),

@@ -20,7 +20,8 @@ pub struct VaultArgs {
 enum Action {
     /// Show the keys, and what each is needed for.
     Keys,
-    /// Seal everything anew with the first key, and show the progress until it is done. It goes on when this command is stopped.
+    /// Seal everything anew with the first key, and show the progress until it is done. It goes on
+    /// when this command is stopped. All replicas must have the same key first by then.
     Rewrap,
 }
 

@@ -1,4 +1,5 @@
-//! Walks verifications all their way, as a caller, its user and the user's browser do, and checks every step.
+//! Walks verifications all their way, as a caller, its user and the user's browser do, and checks
+//! every step.
 
 use crate::grpc::pb::{
     CreateVerificationRequest, CreateVerificationResponse, GetResultRequest, Subject, Verification, VerificationState,
@@ -9,7 +10,7 @@ use reqwest::{StatusCode, header::LOCATION};
 use std::net::SocketAddr;
 use tonic::transport::Channel;
 
-/// Who takes part.
+/// The participants of a walk.
 pub(super) struct Stage {
     pub grpc: SocketAddr,
     pub simulator: SocketAddr,
@@ -22,8 +23,8 @@ struct Walk<'a> {
     browser: reqwest::Client,
 }
 
-/// Three verifications: one that passes, one that passes in a flow with field encryption, and one that fails first and passes
-/// on retry with the same token.
+/// Three verifications: one that passes, one that passes in a flow with field encryption, and one
+/// that fails first and passes on retry with the same token.
 pub(super) async fn walk(stage: &Stage) -> anyhow::Result<()> {
     let gateway = VerificationServiceClient::connect(format!("http://{}", stage.grpc)).await?;
     let browser = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?;
@@ -75,7 +76,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The user's attempt ends with `code`; the browser goes to the gateway's callback, which sends it on to `page`.
+    /// The user's attempt ends with `code`; the browser goes to the gateway's callback, which sends
+    /// it on to `page`.
     async fn user_ends_with(&self, code: i64, created: &CreateVerificationResponse, page: &str) -> anyhow::Result<()> {
         let attempt = format!("http://{}/tokens/{}/attempts", self.stage.control, created.biz_token);
         let answer = self.browser.post(attempt).json(&serde_json::json!({ "code": code })).send().await?;

@@ -1,4 +1,4 @@
-//! How callers show who they are: `[auth]` and `[grpc.tls]`.
+//! Authentication of callers: `[auth]` and `[grpc.tls]`.
 
 use super::{
     types::{Int, OneOrMore},
@@ -63,7 +63,7 @@ impl Tls {
     }
 }
 
-/// How callers show who they are.
+/// Authentication of callers.
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Auth {
@@ -158,7 +158,7 @@ struct Mtls {
     trusted_proxies: Vec<String>,
 }
 
-/// Whether callers are asked who they are.
+/// Whether callers must authenticate.
 pub(super) enum Authentication {
     /// Everyone may do everything.
     Off,

@@ -4,7 +4,7 @@ use super::{types::Int, value};
 use crate::{
     domain::{
         fault::Faults,
-        flow::{AccessMode, ComparisonSource, Demands, EvidenceWish, Flow as BusinessFlow, Flows},
+        flow::{AccessMode, ComparisonSource, EvidenceSelection, Flow as BusinessFlow, Flows, RequiredFields},
         intention::IntentionMode,
         redirect::AllowedTarget,
     },
@@ -30,6 +30,10 @@ pub(super) struct Flow {
     /// The name that callers use.
     #[schemars(example = &"onboarding")]
     name: Option<String>,
+    /// The name that people read, for instance in a back office (ListFlows tells it). At most 64
+    /// characters.
+    #[schemars(example = &"开户核身")]
+    display_name: Option<String>,
     /// The console's RuleId, as a text.
     #[schemars(example = &"1")]
     rule_id: Option<String>,
@@ -65,6 +69,7 @@ impl Default for Flow {
     fn default() -> Self {
         Self {
             name: None,
+            display_name: None,
             rule_id: None,
             credential: None,
             access_mode: None,
@@ -113,6 +118,8 @@ struct Encryption {
     whole_response: bool,
 }
 
+const MAX_DISPLAY_NAME: usize = 64;
+
 /// The names as they were written, so that a flow with a fault is none for its callers too.
 pub(super) fn names(flows: &[Flow]) -> BTreeSet<&str> {
     flows.iter().filter_map(|flow| flow.name.as_deref()).collect()
@@ -143,24 +150,29 @@ impl Flow {
         let rule_id = value::checked(&format!("{path}.rule_id"), self.rule_id.as_deref(), faults, value::rule_id);
         let credential =
             value::checked(&format!("{path}.credential"), self.credential.as_deref(), faults, value::checked_name);
+        let display_name = self.display_name.clone().unwrap_or_default();
+        if display_name.chars().count() > MAX_DISPLAY_NAME {
+            faults.add(format!("{path}.display_name"), format!("is longer than {MAX_DISPLAY_NAME} characters"));
+        }
         let access_mode = value::required(&format!("{path}.access_mode"), self.access_mode, faults);
         let comparison = value::required(&format!("{path}.comparison"), self.comparison, faults);
         let redirect_allow =
             value::each(&format!("{path}.redirect_allow"), &self.redirect_allow, faults, AllowedTarget::parse);
         Some(BusinessFlow {
             name: name?,
+            display_name,
             rule_id: rule_id?,
             credential: credential?,
             access_mode: access_mode?,
             comparison: comparison?,
-            requires: Demands {
+            requires: RequiredFields {
                 name: self.requires.contains(&Requirement::Name),
                 id_number: self.requires.contains(&Requirement::IdNumber),
             },
             intention: self.intention,
             redirect_allow,
             result_retention: days(self.result_retention_days),
-            evidence: EvidenceWish {
+            evidence: EvidenceSelection {
                 best_frame: self.evidence.contains(&EvidenceItem::BestFrame),
                 id_card: self.evidence.contains(&EvidenceItem::IdCard),
                 video: self.evidence.contains(&EvidenceItem::Video),

@@ -1,8 +1,8 @@
 //! The configuration: one TOML file, environment variables over it, defaults under both.
 //!
-//! It is read in two steps. `layers.rs` reads the settings as they are written (`settings.rs`); each
-//! section then converts itself into what the gateway is built of. Both collect every fault, and
-//! nothing is written before there is none.
+//! It is read in two steps. `layers.rs` reads the settings as they are written (`settings.rs`);
+//! each section then converts itself into what the gateway is built of. Both collect every fault,
+//! and nothing is written before there is none.
 
 mod auth;
 mod callers;
@@ -12,6 +12,7 @@ mod layers;
 mod schema;
 mod secret;
 mod settings;
+mod store;
 mod tencent;
 mod types;
 mod value;
@@ -50,7 +51,7 @@ use url::Url;
 pub use callers::CallerConfig;
 pub use credentials::CredentialConfig;
 pub use schema::{default_file, json_schema};
-pub use value::StoreUrl;
+pub use store::StoreUrl;
 
 /// Everything that can be set, checked.
 pub struct Config {
@@ -188,7 +189,7 @@ fn convert(settings: &Settings, environment: &BTreeMap<String, String>, faults: 
     check_ports(&listeners, faults);
     let public_url = value::given(settings.http.public_url.as_deref());
     let own_callback = public_url.and_then(|url| faults.check("http.public_url", value::own_callback(url)));
-    let store = faults.check("store.url", value::store_url(&settings.store.url));
+    let store = settings.store.convert(faults);
     let evidence_url = &settings.evidence.url;
     faults.check("evidence.url", EvidenceStore::check_url(evidence_url).map_err(|error| error.to_string()));
     let keyring = keyring(&settings.vault, faults);
@@ -215,6 +216,7 @@ fn convert(settings: &Settings, environment: &BTreeMap<String, String>, faults: 
         },
         grpc_limits: grpc::Limits {
             streams_per_connection: settings.grpc.max_streams_per_connection.get(),
+            connection_age: Some(settings.grpc.max_connection_age_s.seconds()).filter(|age| !age.is_zero()),
             calls: call_limits(&settings.limits),
         },
         http_listen: http_listen?,
@@ -359,7 +361,7 @@ mod tests {
     fn defaults_fill_what_is_not_given() {
         let config = load(GOOD, &[]).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(config.grpc_listen.to_string(), "127.0.0.1:50051");
-        assert_eq!(config.store, StoreUrl::Sqlite("data/gateway.db".into()));
+        assert_eq!(config.store.to_string(), "sqlite:data/gateway.db");
         assert_eq!(config.tencent.timeout, Duration::from_secs(10));
         assert_eq!(config.log, LogConfig { filter: "info".into(), format: LogFormat::Json });
         assert!(config.flows["onboarding"].requires.id_number);
@@ -507,7 +509,9 @@ mod tests {
         assert!(config.unwrap_or_else(|error| panic!("{error}")).otlp_endpoint.is_none());
         assert_eq!(
             faults(&text, &[("FACEID_GATEWAY__STORE__URL", "")]),
-            ["store.url: is not sqlite:<path> (from FACEID_GATEWAY__STORE__URL)"]
+            [
+                "store.url: is neither sqlite:<path> nor postgres://<user>@<host>:<port>/<database> (from FACEID_GATEWAY__STORE__URL)"
+            ]
         );
     }
 

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 /// No secret is longer, and a path that leads to something endless is found.
 const MAX_BYTES: u64 = 1024 * 1024;
-/// The permission of a file that lets users read it who are neither its owner nor of its group.
+/// The permission bit by which users other than the file's owner and group may read it.
 const OTHERS_READ: u32 = 0o004;
 
 /// A secret that was found.

@@ -55,6 +55,9 @@ pub(super) struct Grpc {
     pub(super) max_connections_per_peer: Int<1, 100_000>,
     /// Calls at once on one connection; clients wait for a free one.
     pub(super) max_streams_per_connection: Int<1, 10_000>,
+    /// Seconds after which a connection takes no new calls, and its client opens another, perhaps
+    /// to another replica. Calls and streams on it go on. 0: never.
+    pub(super) max_connection_age_s: Int<0, 86_400>,
     pub(super) tls: Option<Tls>,
 }
 
@@ -65,6 +68,7 @@ impl Default for Grpc {
             max_connections: Int::new(1024),
             max_connections_per_peer: Int::new(256),
             max_streams_per_connection: Int::new(250),
+            max_connection_age_s: Int::new(1800),
             tls: None,
         }
     }
@@ -111,8 +115,8 @@ impl Default for Admin {
     }
 }
 
-/// The most that one caller may have under way at once, in each replica. Beyond it a call is refused
-/// with RESOURCE_EXHAUSTED.
+/// The most that one caller may have under way at once, in each replica. Beyond it a call is
+/// refused with RESOURCE_EXHAUSTED.
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Limits {
@@ -122,8 +126,8 @@ pub(super) struct Limits {
     pub(super) streams_per_caller: Int<1, 100_000>,
     /// Of those, GetResults that wait.
     pub(super) waits_per_caller: Int<1, 100_000>,
-    /// Memory for messages that were received and not yet answered, or answered and not yet sent, in
-    /// MiB. One caller may have half of it.
+    /// Memory for messages that were received and not yet answered, or answered and not yet sent,
+    /// in MiB. One caller may have half of it.
     pub(super) message_mib: Int<16, 65_536>,
 }
 
@@ -142,13 +146,41 @@ impl Default for Limits {
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Store {
-    /// `sqlite:<path of the database file>`; the file is created where it is missing.
+    /// `sqlite:<path of the database file>`, created where it is missing: for one replica. Or
+    /// `postgres://<user>@<host>:<port>/<database>`: for several. TLS is required there, with a
+    /// certificate for the host; `?sslmode=disable` does without, for a server on the same machine.
+    /// No password in the URL: see `password_file`.
     pub(super) url: String,
+    /// The file with PostgreSQL's password, read again with each new connection: a rotated password
+    /// needs no restart.
+    #[schemars(example = &"data/postgres.password")]
+    pub(super) password_file: Option<String>,
+    /// The authorities that may have signed PostgreSQL's certificate, PEM. Without it: those of the
+    /// system.
+    #[schemars(example = &"data/postgres-ca.pem")]
+    pub(super) ca_file: Option<String>,
+    /// The certificate, PEM, that the gateway shows to PostgreSQL where that asks for one; with
+    /// `key_file`.
+    #[schemars(example = &"data/postgres-client.pem")]
+    pub(super) certificate_file: Option<String>,
+    /// The key of `certificate_file`, PEM.
+    #[schemars(example = &"data/postgres-client.key")]
+    pub(super) key_file: Option<String>,
+    /// Connections of this replica to PostgreSQL, beside the one that listens. What all replicas
+    /// have together must be within PostgreSQL's `max_connections`.
+    pub(super) max_connections: Int<2, 1000>,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { url: "sqlite:data/gateway.db".into() }
+        Self {
+            url: "sqlite:data/gateway.db".into(),
+            password_file: None,
+            ca_file: None,
+            certificate_file: None,
+            key_file: None,
+            max_connections: Int::new(16),
+        }
     }
 }
 

@@ -6,14 +6,8 @@ use crate::domain::{
     redirect::{self, MAC_BYTES, MAX_VENDOR_URL},
 };
 use secrecy::{ExposeSecret, SecretString};
-use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeSet, net::SocketAddr};
 use url::{Host, Url};
-
-/// Where the store is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreUrl {
-    Sqlite(PathBuf),
-}
 
 /// A setting that may be left out; an empty text is as good as none, so that a variable can unset
 /// what the file sets.
@@ -83,14 +77,6 @@ pub(super) fn own_callback(text: &str) -> Result<Url, String> {
         return Err(format!("is too long: with /callback and its parameters the limit is {MAX_VENDOR_URL} characters"));
     }
     Ok(url)
-}
-
-pub(super) fn store_url(text: &str) -> Result<StoreUrl, String> {
-    match text.split_once(':') {
-        Some(("sqlite", path)) if !path.is_empty() => Ok(StoreUrl::Sqlite(PathBuf::from(path))),
-        Some(("postgres" | "postgresql", _)) => Err("names PostgreSQL; this version stores in SQLite only".into()),
-        _ => Err("is not sqlite:<path>".into()),
-    }
 }
 
 pub(super) fn endpoint(text: &str) -> Result<Url, String> {

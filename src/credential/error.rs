@@ -1,4 +1,4 @@
-//! What can go wrong with a credential.
+//! Errors of credentials.
 
 use crate::{store, tencent, vault::keyring::OpenError};
 

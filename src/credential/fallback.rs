@@ -8,10 +8,12 @@ use crate::{
 use std::sync::Arc;
 
 impl Credentials {
-    /// Calls the vendor with the first key pair of a credential, and when the vendor refuses that pair, with the next.
+    /// Calls the vendor with the first key pair of a credential, and when the vendor refuses that
+    /// pair, with the next.
     ///
     /// # Errors
-    /// When the credential has no usable pair, or the call fails. When all pairs were refused: what was said of the first.
+    /// When the credential has no usable pair, or the call fails. When all pairs were refused: what
+    /// was said of the first.
     pub async fn with_key_pair<T, F>(&self, credential: &str, call: impl Fn(Arc<KeyPair>) -> F) -> Result<T, CallError>
     where
         F: Future<Output = Result<T, tencent::Error>>,

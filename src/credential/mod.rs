@@ -1,4 +1,5 @@
-//! Key pairs by the name of their credential: those of the vault, and temporary ones of other sources.
+//! Key pairs by the name of their credential: those of the vault, and temporary ones of other
+//! sources.
 
 mod error;
 mod fallback;
@@ -59,7 +60,7 @@ pub struct ExternalPair {
     pub tested: Option<(Timestamp, String)>,
 }
 
-/// What this process has seen of a key pair.
+/// This process's observations of a key pair.
 #[derive(Clone, Copy, Default)]
 struct Seen {
     refused_at: Option<Timestamp>,
@@ -79,8 +80,8 @@ impl Credentials {
         Self { vault, store, clock, sts, sources, seen: Mutex::default() }
     }
 
-    /// The key pairs of a credential, in the order in which to try them: one that was refused within the last minute goes last.
-    /// There is at least one.
+    /// The key pairs of a credential, in the order in which to try them: one that was refused
+    /// within the last minute goes last. There is at least one.
     ///
     /// # Errors
     /// When there is no such credential, it is disabled, or it cannot be read.
@@ -102,6 +103,29 @@ impl Credentials {
         // Stable: their order stays but for this.
         pairs.sort_by_key(|pair| self.was_refused(&pair.id, now));
         Ok(pairs)
+    }
+
+    /// Whether the vault has a key pair of this name that opens. A source is not asked: what it
+    /// gives depends on the vendor.
+    ///
+    /// # Errors
+    /// When there is no such credential, it is disabled, or none of its pairs can be read.
+    pub async fn check_usable(&self, name: &str) -> Result<(), CredentialError> {
+        if self.is_external(name) {
+            return Ok(());
+        }
+        let row = self.vault.find(name).await?;
+        if row.disabled_at_ms.is_some() {
+            return Err(CredentialError::Disabled(name.to_owned()));
+        }
+        let mut unusable = CredentialError::Disabled(name.to_owned());
+        for sealed in &row.key_pairs {
+            match self.vault.open(name, sealed) {
+                Ok(_) => return Ok(()),
+                Err(error) => unusable = error,
+            }
+        }
+        Err(unusable)
     }
 
     /// The vendor took a call with this key pair.
@@ -151,7 +175,7 @@ impl Credentials {
         self.sources.contains_key(name)
     }
 
-    /// What is known of a source's key pair, without asking the source.
+    /// The known state of a source's key pair, without asking the source.
     pub fn external_pair(&self, name: &str) -> Option<ExternalPair> {
         let source = self.sources.get(name)?;
         let session = source.session(self.clock.now())?;
@@ -165,14 +189,15 @@ impl Credentials {
         })
     }
 
-    /// What came of testing a source's key pair.
+    /// Notes the result of testing a source's key pair.
     pub fn note_external_tested(&self, name: &str, code: &str) {
         if let Some(source) = self.sources.get(name) {
             source.note_tested(self.clock.now(), code);
         }
     }
 
-    /// Asks every source whose key pair ends soon. Where that fails, what there is serves until it really ends.
+    /// Asks every source whose key pair ends soon. Where that fails, what there is serves until it
+    /// really ends.
     pub async fn renew_due(&self) {
         for (name, source) in &self.sources {
             let now = self.clock.now();
@@ -223,10 +248,11 @@ impl Credentials {
     }
 }
 
-/// Asks a source for a key pair, once. `base`: the key pair of the credential that an assumed role is based on.
+/// Asks a source for a key pair, once. `base`: the key pair of the credential that an assumed role
+/// is based on.
 ///
 /// # Errors
-/// What is wrong, and nothing of the pair.
+/// The fault, and nothing of the pair.
 pub async fn ask_source(
     kind: &SourceKind,
     base: Option<Arc<KeyPair>>,

@@ -1,4 +1,5 @@
-//! The credentials file of the vendor's tools (`~/.tencentcloud/credentials`): INI, a section for each profile.
+//! The credentials file of the vendor's tools (`~/.tencentcloud/credentials`): INI, a section for
+//! each profile.
 
 use crate::domain::key_pair::{KeyPair, UnverifiedKeyPair};
 use std::{fs, path::Path};
@@ -7,7 +8,7 @@ use zeroize::Zeroizing;
 /// Reads a profile's key pair.
 ///
 /// # Errors
-/// What is wrong, with the file's name and nothing of its content.
+/// The fault, with the file's name and nothing of its content.
 pub fn read(file: &Path, profile: &str) -> Result<KeyPair, String> {
     let text = fs::read_to_string(file).map(Zeroizing::new);
     let text = text.map_err(|error| format!("{} cannot be read: {error}", file.display()))?;

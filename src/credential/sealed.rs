@@ -28,14 +28,15 @@ pub struct CredentialVault {
     store: Arc<dyn Store>,
 }
 
-/// What [`CredentialVault::put_where_absent`] found.
+/// Result of [`CredentialVault::put_where_absent`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
     /// There was none of this name.
     Added,
     /// The pair is among those of the vault.
     Known,
-    /// The vault has other pairs, none of which the vendor has accepted so far: the new one goes before them.
+    /// The vault has other pairs, none of which the vendor has accepted so far: the new one goes
+    /// before them.
     Preferred,
     /// The vault has other pairs, which the vendor has accepted. They stay.
     Differs,
@@ -47,8 +48,9 @@ impl CredentialVault {
         Self { keyring, store }
     }
 
-    /// Puts a key pair of the configuration under a name that the vault does not have, or before pairs that the vendor has never
-    /// accepted: a secret that was mistyped at the first start is mended where it was typed.
+    /// Puts a key pair of the configuration under a name that the vault does not have, or before
+    /// pairs that the vendor has never accepted: a secret that was mistyped at the first start is
+    /// mended where it was typed.
     ///
     /// # Errors
     /// When the store fails, or holds a credential that the keyring does not open.
@@ -117,7 +119,8 @@ impl CredentialVault {
             secret_id: pair.secret_id().expose_secret().to_owned(),
             secret_key: pair.secret_key().expose_secret().to_owned(),
         };
-        // Large enough from the start: a vector that grows leaves what it had where nobody wipes it.
+        // Large enough from the start: a vector that grows leaves what it had where nobody wipes
+        // it.
         let mut json = Zeroizing::new(Vec::with_capacity(2 * (plain.secret_id.len() + plain.secret_key.len()) + 64));
         serde_json::to_writer(&mut *json, &plain).expect("two strings are JSON");
         let sealed_key_pair = self.keyring.seal(place(&id), &json);
@@ -143,14 +146,15 @@ fn was_accepted(pair: &KeyPairRow) -> bool {
     pair.used_at_ms.is_some() || pair.tested.as_ref().is_some_and(|(_, code)| code == TEST_OK)
 }
 
-/// What is sealed: JSON, which gets new fields easily.
+/// The sealed form: JSON, which gets new fields easily.
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 struct SealedKeyPair {
     secret_id: String,
     secret_key: String,
 }
 
-/// Where a key pair is sealed for. The table's name is that of the first version, whose pairs still open.
+/// Where a key pair is sealed for. The table's name is that of the first version, whose pairs still
+/// open.
 pub fn place(id: &str) -> Place<'_> {
-    Place { table: "credentials", row: id, column: "sealed_key_pair" }
+    Place { table: "credentials", row: id, column: "sealed_key_pair", bound: &[] }
 }

@@ -1,4 +1,5 @@
-//! Sources of key pairs outside the vault, as the vendor's SDKs have them. What they give stays in memory.
+//! Sources of key pairs outside the vault, as the vendor's SDKs have them. What they give stays in
+//! memory.
 
 use super::{error::CallError, profile};
 use crate::{
@@ -89,7 +90,8 @@ impl From<CallError> for SourceError {
 }
 
 impl SourceError {
-    /// Whether an operator must act: the vendor refuses the base's key pair, the role or the account.
+    /// Whether an operator must act: the vendor refuses the base's key pair, the role or the
+    /// account.
     pub(super) fn is_permanent(&self) -> bool {
         let Self::Vendor(error) = self else { return false };
         matches!(error.kind.class(), ErrorClass::Credential | ErrorClass::Account | ErrorClass::Request)
@@ -101,7 +103,7 @@ impl Source {
         Self { kind, held: Mutex::default(), asking: tokio::sync::Mutex::default() }
     }
 
-    /// What was given last, unless it has ended.
+    /// The pair that was given last, unless it has ended.
     pub(super) fn session(&self, now: Timestamp) -> Option<Session> {
         let held = self.held.lock();
         held.session.clone().filter(|session| !session.has_ended(now))
@@ -133,7 +135,8 @@ impl Source {
         held.renew_at = Some(held.renew_at.map_or(soon, |at| at.min(soon)));
     }
 
-    /// Takes what `ask` gives. Single-flight: waiters share the result, including an error, and their own `ask` is never begun.
+    /// Takes what `ask` gives. Single-flight: waiters share the result, including an error, and
+    /// their own `ask` is never begun.
     pub(super) async fn renew(
         &self,
         name: &str,
@@ -189,7 +192,8 @@ impl Source {
 }
 
 impl SourceKind {
-    /// Asks the source, once. A role is assumed with the key pairs of another credential, which a source does not know.
+    /// Asks the source, once. A role is assumed with the key pairs of another credential, which a
+    /// source does not know.
     pub(super) async fn ask(&self, sts: &StsClient, now: Timestamp) -> Result<Session, SourceError> {
         let temporary = match self {
             Self::Environment(pair) => return Ok(Session::lasting(pair.clone(), now)),

@@ -1,19 +1,19 @@
-//! What a check finds.
+//! Findings of the checks.
 
 use serde::Serialize;
 use std::fmt;
 
-/// What one check has found. Holds no secrets and no personal data.
+/// Finding of one check. Holds no secrets and no personal data.
 #[derive(Debug, Serialize)]
 pub struct Finding {
-    /// What was checked: config, store, keys, evidence, proxy, dns, tcp, tls, clock, credential, flow, quota, webhook; or what
-    /// cannot be: console, wechat, callback, account.
+    /// What was checked: config, store, keys, evidence, proxy, dns, tcp, tls, clock, credential,
+    /// flow, quota, webhook; or what cannot be: console, wechat, callback, account.
     pub check: &'static str,
     /// Which one of them.
     pub subject: String,
     pub status: Status,
     pub finding: String,
-    /// What to do; empty when there is nothing to do.
+    /// The hint; empty when there is nothing to do.
     pub advice: String,
     /// The section of the manual about it; empty when there is nothing to do, or no section.
     pub manual: &'static str,

@@ -1,5 +1,6 @@
-//! Examines what a gateway with this configuration will meet, without changing anything of ours: it may run beside one that
-//! serves. What it does at the vendor is free and harmless: see [`crate::tencent::h5::probe`].
+//! Examines what a gateway with this configuration will meet, without changing anything of ours: it
+//! may run beside one that serves. What it does at the vendor is free and harmless: see
+//! [`crate::tencent::h5::probe`].
 
 mod finding;
 mod network;

@@ -1,4 +1,5 @@
-//! The way to an endpoint of the vendor, step by step on one connection: DNS, TCP, TLS, and the vendor's clock.
+//! The way to an endpoint of the vendor, step by step on one connection: DNS, TCP, TLS, and the
+//! vendor's clock.
 
 use super::{
     finding::{Finding, Status},
@@ -79,7 +80,8 @@ fn authority(endpoint: &Url) -> String {
     format!("{}:{port}", endpoint.host_str().unwrap_or_default())
 }
 
-/// Which setting makes the client go through a proxy, if one does. Of the environment's, plain http takes none.
+/// Which setting makes the client go through a proxy, if one does. Of the environment's, plain http
+/// takes none.
 fn proxy(endpoint: &Url, config: &ClientConfig) -> Option<&'static str> {
     if config.proxy.is_some() {
         return Some("tencent.proxy");
@@ -163,7 +165,8 @@ fn has_no_route(error: &io::Error) -> bool {
     )
 }
 
-/// Compares the clock with the `Date` of an answer to a question without a signature, which every HTTP server gives.
+/// Compares the clock with the `Date` of an answer to a question without a signature, which every
+/// HTTP server gives.
 async fn check_clock(
     endpoint: &Url,
     host: &str,
@@ -206,7 +209,8 @@ async fn ask_date(
         .ok_or_else(|| format!("HTTP {} without a Date that can be read", answer.status().as_u16()))
 }
 
-/// How far the vendor's clock is ahead of ours, in seconds. `Date` has whole seconds, cut off: half a second is added.
+/// How far the vendor's clock is ahead of ours, in seconds. `Date` has whole seconds, cut off: half
+/// a second is added.
 fn offset_s(before: Timestamp, date: Timestamp, after: Timestamp) -> i64 {
     let ours_ms = i64::midpoint(before.as_millisecond(), after.as_millisecond());
     let ahead_ms = date.as_millisecond() + 500 - ours_ms;

@@ -5,22 +5,73 @@ use crate::{
     app::{KeyFault, key_faults, key_use},
     config::StoreUrl,
     evidence::{EvidenceStore, OwnerError, Ownership},
-    store::{self, Store, sqlite::SqliteStore},
+    store::{
+        self, SchemaVersions, Store,
+        postgres::{PostgresOptions, PostgresStore},
+        sqlite::SqliteStore,
+    },
     vault::Keyring,
 };
-use std::{fs, io::ErrorKind, path::Path, sync::Arc, time::Duration};
+use std::{cmp::Ordering, fs, io::ErrorKind, path::Path, sync::Arc, time::Duration};
 
 /// A bucket that is silent for so long is not reachable; the client of it would go on for minutes.
 const EVIDENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Opens the store for reading. None when there is none yet, it cannot be read, or it is of another version.
+/// Opens the store for reading. None when there is none yet, it cannot be read, or it is of another
+/// version.
 pub(super) async fn check_store(
     url: &StoreUrl,
     keyring: &Keyring,
     findings: &mut Vec<Finding>,
-) -> Option<Arc<SqliteStore>> {
-    let StoreUrl::Sqlite(path) = url;
-    let subject = format!("sqlite:{}", path.display());
+) -> Option<Arc<dyn Store>> {
+    match url {
+        StoreUrl::Sqlite(path) => check_sqlite(path, url.to_string(), keyring, findings).await,
+        StoreUrl::Postgres(options) => check_postgres(options, url.to_string(), keyring, findings).await,
+    }
+}
+
+async fn check_postgres(
+    options: &PostgresOptions,
+    subject: String,
+    keyring: &Keyring,
+    findings: &mut Vec<Finding>,
+) -> Option<Arc<dyn Store>> {
+    let schema = match PostgresStore::schema_versions(options).await {
+        Ok(schema) => schema,
+        Err(error) => {
+            let advice = "check store.url, its password and certificates, and that PostgreSQL lets this user in";
+            findings.push(Finding::new("store", subject, Status::Fail, error.to_string(), advice));
+            return None;
+        }
+    };
+    if schema.found == 0 {
+        let advice = "right before the first start, which makes the tables; else check store.url";
+        findings.push(Finding::new("store", subject, Status::Warn, "has no tables of the gateway", advice));
+        return None;
+    }
+    findings.push(of_schema(subject.clone(), schema));
+    if schema.found != schema.known {
+        return None;
+    }
+    match PostgresStore::open_migrated(options).await {
+        Ok(store) => {
+            check_keys(&store, keyring, findings).await;
+            Some(Arc::new(store))
+        }
+        Err(error) => {
+            let advice = "check that this user may read and write the tables";
+            findings.push(Finding::new("store", subject, Status::Fail, error.to_string(), advice));
+            None
+        }
+    }
+}
+
+async fn check_sqlite(
+    path: &Path,
+    subject: String,
+    keyring: &Keyring,
+    findings: &mut Vec<Finding>,
+) -> Option<Arc<dyn Store>> {
     match fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let advice = "right before the first start, which makes it; else check store.url and the volume";
@@ -43,18 +94,7 @@ pub(super) async fn check_store(
             return None;
         }
     };
-    let finding = format!("opens; schema {} of {}", schema.found, schema.known);
-    findings.push(match schema.found.cmp(&schema.known) {
-        std::cmp::Ordering::Equal => Finding::ok("store", subject, finding),
-        std::cmp::Ordering::Less => {
-            Finding::new("store", subject, Status::Warn, finding, "the next start migrates it; back it up before")
-        }
-        // In the words of the start that would be refused.
-        std::cmp::Ordering::Greater => {
-            let problem = schema.check_known().err().map_or(finding, |error| error.source.to_string());
-            Finding::new("store", subject, Status::Fail, problem, "the gateway does not start with it")
-        }
-    });
+    findings.push(of_schema(subject, schema));
     if schema.found != schema.known {
         check_keys_of_another_version(&store, keyring, findings);
         return None;
@@ -63,8 +103,23 @@ pub(super) async fn check_store(
     Some(Arc::new(store))
 }
 
-/// What each key is needed for, and whether it is the key that the store was written with.
-async fn check_keys(store: &SqliteStore, keyring: &Keyring, findings: &mut Vec<Finding>) {
+fn of_schema(subject: String, schema: SchemaVersions) -> Finding {
+    let finding = format!("opens; schema {} of {}", schema.found, schema.known);
+    match schema.found.cmp(&schema.known) {
+        Ordering::Equal => Finding::ok("store", subject, finding),
+        Ordering::Less => {
+            Finding::new("store", subject, Status::Warn, finding, "the next start migrates it; back it up before")
+        }
+        // In the words of the start that would be refused.
+        Ordering::Greater => {
+            let problem = schema.check_known().err().map_or(finding, |error| error.cause.to_string());
+            Finding::new("store", subject, Status::Fail, problem, "the gateway does not start with it")
+        }
+    }
+}
+
+/// Uses of each key, and whether it is the key that the store was written with.
+async fn check_keys(store: &dyn Store, keyring: &Keyring, findings: &mut Vec<Finding>) {
     let looked = async { Ok::<_, store::Error>((key_use(keyring, store).await?, key_faults(keyring, store).await?)) };
     let (keys, faults) = match looked.await {
         Ok(looked) => looked,
@@ -83,7 +138,8 @@ async fn check_keys(store: &SqliteStore, keyring: &Keyring, findings: &mut Vec<F
             }
             (true, 0) => Finding::ok("keys", id, "in vault.keys; nothing is sealed with it"),
             (true, _) => Finding::ok("keys", id, format!("in vault.keys; {count} value(s) are sealed with it: {rows}")),
-            // Only hashes of the past: without it they are not recognised, and nothing else is lost.
+            // Only hashes of the past: without it they are not recognised, and nothing else is
+            // lost.
             (false, 0) => continue,
             (false, _) => {
                 let finding = format!("not in vault.keys, and {count} value(s) are sealed with it: {rows}");
@@ -117,8 +173,9 @@ fn check_keys_of_another_version(store: &SqliteStore, keyring: &Keyring, finding
     }
 }
 
-/// Looks whether the evidence can be listed, and is the store's where that is known. A folder is not made: that is the gateway's to do.
-pub(super) async fn check_evidence(url: &str, store: Option<&SqliteStore>, findings: &mut Vec<Finding>) {
+/// Looks whether the evidence can be listed, and is the store's where that is known. A folder is
+/// not made: that is the gateway's to do.
+pub(super) async fn check_evidence(url: &str, store: Option<&dyn Store>, findings: &mut Vec<Finding>) {
     let finding = match url.strip_prefix("file:") {
         Some(folder) if !Path::new(folder).exists() => {
             let advice = "right before the first start, which makes it; else check evidence.url and the volume";
@@ -148,7 +205,7 @@ enum Trouble {
     Owner(String),
 }
 
-async fn look(url: &str, store: Option<&SqliteStore>) -> Result<&'static str, Trouble> {
+async fn look(url: &str, store: Option<&dyn Store>) -> Result<&'static str, Trouble> {
     let unreachable = |error: &dyn ToString| Trouble::Unreachable(error.to_string());
     let evidence = EvidenceStore::open(url).map_err(|error| unreachable(&error))?;
     let look = async {

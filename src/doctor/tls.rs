@@ -1,5 +1,6 @@
-//! A TLS handshake that remembers what the other side showed, also when that is not trusted. Trust is what the client of the
-//! vendor trusts: the machine's CA certificates, and those of tencent.ca_file.
+//! A TLS handshake that remembers what the other side showed, also when that is not trusted. Trust
+//! is what the client of the vendor trusts: the machine's CA certificates, and those of
+//! tencent.ca_file.
 
 use super::finding::{Finding, Status};
 use jiff::Timestamp;
@@ -25,7 +26,7 @@ pub(super) struct Peer {
     certificate: Shown,
 }
 
-/// What stands in a certificate.
+/// Content of a certificate.
 struct Shown {
     issuer: String,
     expires: Timestamp,
@@ -34,7 +35,7 @@ struct Shown {
 /// Shakes hands with `host` on `stream`.
 ///
 /// # Errors
-/// What went wrong, with the issuer of the certificate that was shown, if one was.
+/// The error, with the issuer of the certificate that was shown, if one was.
 pub(super) async fn handshake(
     stream: TcpStream,
     host: &str,
@@ -87,7 +88,7 @@ impl Peer {
 fn read(der: &[u8]) -> Option<Shown> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let issuer = certificate.issuer();
-    // What the other side wrote goes to a terminal: letters only.
+    // The peer's text goes to a terminal: letters only.
     let name = issuer.iter_common_name().chain(issuer.iter_organization()).find_map(|name| name.as_str().ok());
     let issuer =
         name.unwrap_or("an issuer without a name").chars().filter(|char| !char.is_control()).take(80).collect();

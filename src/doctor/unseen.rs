@@ -1,4 +1,4 @@
-//! What decides whether a person can be verified, and cannot be seen from here.
+//! Conditions of a verification that cannot be checked from here.
 
 use super::finding::{Finding, Status};
 use crate::domain::flow::{AccessMode, Flows};

@@ -9,7 +9,7 @@ use crate::{
         flow::{ComparisonSource, Flow, Flows},
         key_pair::KeyPair,
     },
-    store::sqlite::SqliteStore,
+    store::Store,
     tencent::{
         self, ActionQuotas, Client, ClientConfig, ErrorClass, ErrorKind, KeyVerdict, RuleVerdict, VendorClock,
         catalogue::classify,
@@ -22,7 +22,7 @@ use std::{
     sync::Arc,
 };
 
-/// What the vendor has a say in.
+/// Checks that the vendor decides on.
 pub(super) struct Subjects<'a> {
     pub(super) tencent: &'a ClientConfig,
     pub(super) sts: StsConfig,
@@ -30,7 +30,7 @@ pub(super) struct Subjects<'a> {
     pub(super) flows: &'a Flows,
     pub(super) keyring: Arc<Keyring>,
     /// None when it is not there or cannot be read.
-    pub(super) store: Option<Arc<SqliteStore>>,
+    pub(super) store: Option<Arc<dyn Store>>,
 }
 
 /// A key pair, and whether the vendor took it.
@@ -101,7 +101,8 @@ struct KeyPairs {
     second: Vec<(String, KeyPair)>,
 }
 
-/// The key pairs of each credential: what the vault has goes before the configuration, and a source before both.
+/// The key pairs of each credential: what the vault has goes before the configuration, and a source
+/// before both.
 async fn key_pairs(subjects: &Subjects<'_>, clock: &Arc<VendorClock>, findings: &mut Vec<Finding>) -> KeyPairs {
     let KeyPairs { first: mut pairs, mut second } = KeyPairs::default();
     for (name, configured) in subjects.credentials {
@@ -233,11 +234,11 @@ fn flow_finding(flow: &Flow, (verdict, error): (RuleVerdict, Option<tencent::Err
             let finding = "the RuleId is known: a token was opened (free, shown to nobody, over after 7,200 s)";
             Finding::ok(check, name, finding)
         }
-        RuleVerdict::KnownByItsDemands if demands => {
+        RuleVerdict::KnownByRequiredFields if demands => {
             let finding = format!("the RuleId is known: without anybody's data it was {told}; no token was opened");
             Finding::ok(check, name, finding)
         }
-        RuleVerdict::KnownByItsDemands => {
+        RuleVerdict::KnownByRequiredFields => {
             let finding = format!("the RuleId demands more than the flow does: {told}");
             let advice = "compare the flow's requires and comparison with the console";
             Finding::new(check, name, Status::Warn, finding, advice)
@@ -262,8 +263,9 @@ fn hint(error: Option<&tencent::Error>) -> &'static str {
     error.map_or("try again", |error| error.known().hint_en)
 }
 
-/// How the vendor took the number of calls: only how each ended, as a throttle before a try that helped is not told by the client.
-/// Measuring the vendor's limit would take a burst, which other callers would pay for.
+/// How the vendor took the number of calls: only how each ended, as a throttle before a try that
+/// helped is not told by the client. Measuring the vendor's limit would take a burst, which other
+/// callers would pay for.
 #[derive(Default)]
 struct Calls {
     made: u32,

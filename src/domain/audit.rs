@@ -1,4 +1,4 @@
-//! What the audit trail tells of.
+//! Actions in the audit trail.
 
 use strum::{EnumString, IntoStaticStr, VariantNames};
 
@@ -12,6 +12,12 @@ pub enum AuditAction {
     CallbackRefused,
     /// A result was read with its personal data.
     ViewedFull,
+    /// Url and token of a verification were given to its caller again.
+    Reopened,
+    /// An operator read another caller's verification.
+    ViewedByAdmin,
+    /// An operator listed another caller's verifications.
+    ListedByAdmin,
     /// A verification was canceled.
     Canceled,
     /// Its personal data was erased.

@@ -19,7 +19,7 @@ impl BillDay {
     /// Reads "YYYY-MM-DD".
     ///
     /// # Errors
-    /// What is wrong.
+    /// The fault.
     pub fn parse(text: &str) -> Result<Self, String> {
         let date: Date = text.parse().map_err(|_| "is not a date as YYYY-MM-DD".to_owned())?;
         if date.to_string() == text && (1971..=9000).contains(&date.year()) {
@@ -35,7 +35,8 @@ impl BillDay {
         Some(Self(Offset::UTC.to_datetime(begin).date()))
     }
 
-    /// How many days after 1970-01-01 the day of an instant is, in milliseconds since the UNIX epoch.
+    /// How many days after 1970-01-01 the day of an instant is, in milliseconds since the UNIX
+    /// epoch.
     pub fn epoch_days_at(at_ms: i64) -> i64 {
         (at_ms + i64::from(ZONE.seconds()) * 1000).div_euclid(86_400_000)
     }

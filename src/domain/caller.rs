@@ -1,4 +1,4 @@
-//! Who calls, and what they may do.
+//! Callers and their rights.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,7 +43,7 @@ pub enum FlowGrant {
     Named(BTreeSet<String>),
 }
 
-/// What a caller may do beyond using its flows.
+/// Rights of a caller beyond using its flows.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, EnumIter, IntoStaticStr,
 )]
@@ -54,7 +54,8 @@ pub enum Right {
     FullView,
     /// Download photos, videos and sounds.
     Evidence,
-    /// See everyone's usage and compare it with the vendor's; manage credentials and the vault's keys.
+    /// See everyone's usage and compare it with the vendor's; manage credentials and the vault's
+    /// keys.
     Admin,
     /// Read the audit trail.
     Audit,

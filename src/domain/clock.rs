@@ -3,13 +3,15 @@
 use jiff::{SignedDuration, Timestamp};
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// The one source of the time of day. Rules take a time as an argument; only the use cases ask for it.
+/// The one source of the time of day. Rules take a time as an argument; only the use cases ask for
+/// it.
 pub trait Clock: Send + Sync {
     /// The time of day.
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock, to the millisecond: what is answered first must be what is read back from the store.
+/// The machine's clock, to the millisecond: what is answered first must be what is read back from
+/// the store.
 pub struct SystemClock;
 
 impl Clock for SystemClock {

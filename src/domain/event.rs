@@ -1,8 +1,8 @@
-//! What can happen to a verification.
+//! Kinds of events of a verification.
 
 use strum::{EnumString, IntoStaticStr};
 
-/// What happened to a verification. The names are stored, and sent in webhooks.
+/// Kind of an event. The names are stored, and sent in webhooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum EventKind {

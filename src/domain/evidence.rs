@@ -6,7 +6,7 @@ use strum::{EnumString, IntoStaticStr, VariantArray};
 /// Limit on all evidence of a verification: 64 MiB of base64.
 pub const MAX_EVIDENCE_BYTES: u64 = 48 * 1024 * 1024;
 
-/// What a medium shows.
+/// Subject of a medium.
 #[derive(
     Clone,
     Copy,
@@ -64,8 +64,8 @@ impl MediaKind {
         }
     }
 
-    /// Whether content that begins with these bytes (a dozen is enough) can be what the kind shows. Sounds come in more formats than
-    /// are known here, so any content passes for one.
+    /// Whether content that begins with these bytes (a dozen is enough) can be what the kind shows.
+    /// Sounds come in more formats than are known here, so any content passes for one.
     pub fn fits(self, first: &[u8]) -> bool {
         match self {
             Self::LivenessVideo | Self::IntentionVideo => sniff(first).starts_with("video/"),
@@ -82,7 +82,7 @@ impl MediaKind {
     }
 }
 
-/// What a flow keeps or does not keep as a whole, and what the vendor can be asked for alone.
+/// A part of the evidence: a flow keeps it or not as a whole, and the vendor gives it alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
 pub enum EvidencePart {
     BestFrame,
@@ -134,7 +134,8 @@ pub const JPEG: &str = "image/jpeg";
 /// Content type of a PNG photo.
 pub const PNG: &str = "image/png";
 
-/// The content type that the first bytes of a medium (a dozen is enough) give it; what anyone says of it is not asked.
+/// The content type that the first bytes of a medium (a dozen is enough) give it; what anyone says
+/// of it is not asked.
 pub fn sniff(first: &[u8]) -> &'static str {
     match first {
         [0xFF, 0xD8, 0xFF, ..] => JPEG,
@@ -163,8 +164,8 @@ pub fn sniff(first: &[u8]) -> &'static str {
     }
 }
 
-/// Eleven bits are set where a frame begins. The layer must not be 0, which is reserved in MP3 and marks AAC, nor the
-/// version 1, which is reserved too.
+/// Eleven bits are set where a frame begins. The layer must not be 0, which is reserved in MP3 and
+/// marks AAC, nor the version 1, which is reserved too.
 fn is_mp3_sync(second: u8) -> bool {
     second & 0b1110_0000 == 0b1110_0000 && second & 0b0000_0110 != 0 && second & 0b0001_1000 != 0b0000_1000
 }

@@ -1,4 +1,4 @@
-//! What is wrong with an input, field by field.
+//! Faults of an input, field by field.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Fault {
     /// Path of the field, for instance `subject.id_number` or `flows[0].rule_id`.
     pub field: String,
-    /// What is wrong, and the limit.
+    /// The fault, with the limit.
     pub problem: String,
 }
 

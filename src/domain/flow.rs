@@ -13,20 +13,22 @@ pub type Flows = BTreeMap<String, Flow>;
 #[derive(Clone, Debug)]
 pub struct Flow {
     pub name: String,
+    /// For people; empty where there is none.
+    pub display_name: String,
     /// The vendor's id of it. Callers never see this.
     pub rule_id: String,
     /// Name of the credential that signs its calls.
     pub credential: String,
     pub access_mode: AccessMode,
     pub comparison: ComparisonSource,
-    pub requires: Demands,
+    pub requires: RequiredFields,
     /// The intention step (意愿核身) as it is set in the vendor's console, if the flow has one.
     pub intention: Option<IntentionMode>,
     pub redirect_allow: Vec<AllowedTarget>,
     /// How long personal data and results are kept, counted from the end of the verification.
     pub result_retention: SignedDuration,
     /// Which photos, videos and sounds are fetched and kept.
-    pub evidence: EvidenceWish,
+    pub evidence: EvidenceSelection,
     /// How long they are kept, counted from the end of the verification.
     pub evidence_retention: SignedDuration,
 }
@@ -45,16 +47,16 @@ pub enum Product {
     H5,
 }
 
-/// What is fetched of the evidence.
+/// The parts of the evidence that are fetched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EvidenceWish {
+pub struct EvidenceSelection {
     pub best_frame: bool,
     pub id_card: bool,
     pub video: bool,
     pub intention: bool,
 }
 
-impl EvidenceWish {
+impl EvidenceSelection {
     /// Whether nothing is to be fetched.
     pub fn is_nothing(self) -> bool {
         self == Self::default()
@@ -108,7 +110,7 @@ impl AccessMode {
     }
 }
 
-/// What the live face is compared with.
+/// Source of the photo that the live face is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ComparisonSource {
@@ -118,9 +120,10 @@ pub enum ComparisonSource {
     UploadedPhoto,
 }
 
-/// What a caller must supply. Whether a photo is needed follows from the comparison, a script from the intention step.
+/// Fields that a caller must supply. Whether a photo is needed follows from the comparison, a
+/// script from the intention step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Demands {
+pub struct RequiredFields {
     pub name: bool,
     pub id_number: bool,
 }

@@ -1,8 +1,9 @@
 //! How often one ID card may be used: the vendor's limits (document 108625).
 //!
-//! The vendor counts liveness comparisons with an ID card, over all that its customers do, and answers the one too many with code
-//! 2018: the user has then stood before the camera for nothing. We know only of our own: each attempt that the vendor has told of
-//! is a use, whoever's caller it was; and each verification of the same caller that is pending and has no attempt, as if its user
+//! The vendor counts liveness comparisons with an ID card, over all that its customers do, and
+//! answers the one too many with code 2018: the user has then stood before the camera for nothing.
+//! We know only of our own: each attempt that the vendor has told of is a use, whoever's caller it
+//! was; and each verification of the same caller that is pending and has no attempt, as if its user
 //! were at it. One that ended without an attempt is none.
 
 use jiff::{SignedDuration, Timestamp};

@@ -12,7 +12,7 @@ impl PersonName {
     /// Checks a name.
     ///
     /// # Errors
-    /// What is wrong, without the name.
+    /// The fault, without the name.
     pub fn parse(text: &str) -> Result<Self, String> {
         let length = text.chars().count();
         if length > Self::MAX_CHARS {
@@ -25,7 +25,8 @@ impl PersonName {
             let code = u32::from(character);
             return Err(format!("has an invisible or control character, U+{code:04X}, at position {}", place + 1));
         }
-        // Inside, a blank is part of names of foreigners; at the ends and in any other form it is a slip of the keyboard.
+        // Inside, a blank is part of names of foreigners; at the ends and in any other form it is a
+        // slip of the keyboard.
         let odd_blank = |(place, character): &(usize, char)| {
             character.is_whitespace() && (*character != ' ' || *place == 0 || *place + 1 == length)
         };
@@ -42,7 +43,8 @@ impl PersonName {
     }
 }
 
-/// Whether a character takes no place on the screen or reorders what does: the vendor compares and bills it all the same.
+/// Whether a character takes no place on the screen or reorders what does: the vendor compares and
+/// bills it all the same.
 fn is_invisible(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -65,7 +67,7 @@ fn is_invisible(character: char) -> bool {
         )
 }
 
-/// The number of a document that proves who a person is. Each kind has a check of its own.
+/// The number of an identity document. Each kind has a check of its own.
 #[derive(Clone)]
 pub struct IdDocument {
     pub kind: IdDocumentKind,
@@ -87,9 +89,10 @@ impl IdDocument {
     /// Checks the number of a document.
     ///
     /// # Errors
-    /// What is wrong, without the number.
+    /// The fault, without the number.
     pub fn parse(text: &str) -> Result<Self, String> {
-        // All kinds so far have the number of a citizen (GB 11643-1999); a passport would have a check of its own.
+        // All kinds so far have the number of a citizen (GB 11643-1999); a passport would have a
+        // check of its own.
         check_citizen_number(text)?;
         let kind = match text.as_bytes() {
             [b'8', b'1'..=b'3', ..] => IdDocumentKind::HkMacauTaiwanPermit,
@@ -108,7 +111,8 @@ impl IdDocument {
 const WEIGHTS: [u32; 17] = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
 const CHECK_CHARACTERS: [u8; 11] = *b"10X98765432";
 
-/// 17 digits and a check character (GB 11643-1999). The vendor takes only a capital X (document 31816).
+/// 17 digits and a check character (GB 11643-1999). The vendor takes only a capital X (document
+/// 31816).
 fn check_citizen_number(text: &str) -> Result<(), String> {
     let length = text.chars().count();
     let (digits, check) = match text.as_bytes() {
@@ -128,7 +132,8 @@ fn check_citizen_number(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// A name with all but its first and last character hidden; of two characters, only the first stays.
+/// A name with all but its first and last character hidden; of two characters, only the first
+/// stays.
 pub fn mask_name(name: &str) -> String {
     let chars: Vec<char> = name.chars().collect();
     match chars.as_slice() {
@@ -138,7 +143,8 @@ pub fn mask_name(name: &str) -> String {
     }
 }
 
-/// A number with only its first 3 and last 4 characters shown; a number of fewer than 11 characters is hidden whole.
+/// A number with only its first 3 and last 4 characters shown; a number of fewer than 11 characters
+/// is hidden whole.
 pub fn mask_number(number: &str) -> String {
     let chars: Vec<char> = number.chars().collect();
     if chars.len() < 11 {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 /// Checks the name of a flow, a caller or a credential.
 ///
 /// # Errors
-/// What is wrong.
+/// The fault.
 pub fn check_name(text: &str) -> Result<(), String> {
     let fits = (1..=64).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
@@ -33,7 +33,7 @@ impl VerificationId {
     /// Reads an id in the one form that we write: 36 characters, lower case, with hyphens.
     ///
     /// # Errors
-    /// What is wrong, for the caller.
+    /// The fault, for the caller.
     pub fn parse(text: &str) -> Result<Self, String> {
         parse_uuid(text).map(Self).ok_or_else(|| format!("is not a verification id: {FORM}"))
     }
@@ -48,7 +48,7 @@ impl EvidenceId {
     /// Reads an id in the one form that we write.
     ///
     /// # Errors
-    /// What is wrong, for the caller.
+    /// The fault, for the caller.
     pub fn parse(text: &str) -> Result<Self, String> {
         parse_uuid(text).map(Self).ok_or_else(|| format!("is not an evidence id: {FORM}"))
     }
@@ -77,7 +77,8 @@ fn parse_uuid(text: &str) -> Option<Uuid> {
     Uuid::try_parse(text).ok().filter(|id| id.hyphenated().to_string() == text)
 }
 
-/// The vendor's token of a verification. Whoever has it can read the result from the vendor's page: a secret.
+/// The vendor's token of a verification. A secret: its holder can read the result from the vendor's
+/// page.
 #[derive(Clone)]
 pub struct BizToken(SecretString);
 
@@ -88,7 +89,7 @@ impl BizToken {
     /// Takes a token that came from outside.
     ///
     /// # Errors
-    /// What is wrong, for the caller.
+    /// The fault, for the caller.
     pub fn parse(text: &str) -> Result<Self, String> {
         let plausible = (1..=Self::MAX_CHARS).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));

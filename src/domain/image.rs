@@ -2,13 +2,14 @@
 
 use super::evidence::{JPEG, PNG, sniff};
 
-/// What the vendor takes: 3 MB after base64 (document 31816), and base64 makes 4 characters of 3 bytes.
+/// The vendor's limit: 3 MB after base64 (document 31816), and base64 makes 4 characters of 3
+/// bytes.
 const MAX_BYTES: usize = 3 * 1024 * 1024 / 4 * 3;
 
 /// Checks a photo by its content; what a caller says about it is not asked.
 ///
 /// # Errors
-/// What is wrong.
+/// The fault.
 pub fn check_photo(bytes: &[u8]) -> Result<(), String> {
     if bytes.len() > MAX_BYTES {
         return Err(format!("has {} bytes; the limit is {MAX_BYTES} (3 MiB as base64)", bytes.len()));

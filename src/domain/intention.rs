@@ -46,7 +46,7 @@ impl IntentionMode {
     /// Reads the name in the configuration.
     ///
     /// # Errors
-    /// What is wrong.
+    /// The fault.
     pub fn parse(text: &str) -> Result<Self, String> {
         named::parse(text)
     }

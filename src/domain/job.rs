@@ -19,10 +19,12 @@ pub enum JobKind {
     EraseEvidence,
     /// Deletes the blobs of erased evidence.
     DeleteBlobs,
-    /// Re-encrypts everything with the first key of the keyring. There is one at most.
+    /// Re-encrypts everything with the key of the vault that is its subject. There is one at most.
     Rewrap,
     /// Deletes blobs that no row refers to. There is one.
     SweepEvidence,
+    /// Removes from the store's files what was erased from its tables. There is one at most.
+    Scrub,
 }
 
 impl JobKind {
@@ -40,12 +42,20 @@ impl JobKind {
             | Self::EraseEvidence
             | Self::DeleteBlobs
             | Self::Rewrap
-            | Self::SweepEvidence => false,
+            | Self::SweepEvidence
+            | Self::Scrub => false,
         }
     }
 
-    /// Whether a job that failed goes behind the others: a receiver that does not answer must not stand before all others for ever.
+    /// Whether a job that failed goes behind the others: a receiver that does not answer must not
+    /// stand before all others for ever.
     pub fn yields_after_failure(self) -> bool {
         self == Self::Webhook
+    }
+
+    /// Whether a new demand takes the job away from a run that is under way: that run may have
+    /// missed what came since it began.
+    pub fn starts_over_on_demand(self) -> bool {
+        self == Self::Scrub
     }
 }

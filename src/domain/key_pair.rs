@@ -6,7 +6,7 @@ use super::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-/// What is noted of a test in which the vendor accepted a key pair.
+/// Code that is noted for a test in which the vendor accepted the key pair.
 pub const TEST_OK: &str = "OK";
 
 /// SecretId and SecretKey. The SecretId names the account, so it is kept like the SecretKey.
@@ -25,8 +25,8 @@ pub struct UnverifiedKeyPair {
     pub session_token: Option<SecretString>,
 }
 
-/// The longest SecretId, SecretKey or session token that is taken, in bytes. The vendor's documents promise no length; ids and
-/// keys have 32 to 36, tokens up to some KB.
+/// The longest SecretId, SecretKey or session token that is taken, in bytes. The vendor's documents
+/// promise no length; ids and keys have 32 to 36, tokens up to some KB.
 const MAX_BYTES: usize = 4096;
 
 impl UnverifiedKeyPair {
@@ -35,7 +35,8 @@ impl UnverifiedKeyPair {
         Self { secret_id: secret_id.into(), secret_key: secret_key.into(), session_token: None }
     }
 
-    /// The one check that every pair from outside passes: its parts are sent in headers. Says nothing of them.
+    /// The one check that every pair from outside passes: its parts are sent in headers. Says
+    /// nothing of them.
     ///
     /// # Errors
     /// Every bad part: `secret_id`, `secret_key`, `session_token`. Never empty.

@@ -1,11 +1,11 @@
-//! The rules of a verification: who may be verified how, what an answer of the vendor means, when a result is final. No
-//! I/O, nothing async, and nothing of ours above it.
+//! The rules of a verification: which requests are valid, what the vendor's answers mean, when a
+//! result is final. No I/O, nothing async, and nothing of ours above it.
 
-pub mod acts;
 pub mod audit;
 pub mod bill_day;
 pub mod caller;
 pub mod clock;
+pub mod end_user;
 pub mod event;
 pub mod evidence;
 pub mod fault;
@@ -22,6 +22,7 @@ pub mod new_verification;
 pub mod outcome;
 pub mod reason;
 pub mod redirect;
+pub mod responsible_party;
 pub mod result;
 pub mod result_code;
 pub mod schedule;

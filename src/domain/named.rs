@@ -1,4 +1,5 @@
-//! Enums by the names that files, the store and the contract have for them: each variant's name stands once, at the variant.
+//! Enums by the names that files, the store and the contract have for them: each variant's name
+//! stands once, at the variant.
 
 use std::str::FromStr;
 use strum::VariantNames;

@@ -1,4 +1,4 @@
-//! What a caller asks for, and the checks that it must pass before anything is stored or sent.
+//! A caller's request, and the checks that it must pass before anything is stored or sent.
 
 use super::{
     fault::{Fault, Faults},
@@ -41,7 +41,8 @@ pub struct UnverifiedRequest {
 }
 
 impl UnverifiedRequest {
-    /// The request's body as bytes, the same for the same body: all but the request id, each part with its length before it.
+    /// The request's body as bytes, the same for the same body: all but the request id, each part
+    /// with its length before it.
     pub fn body_bytes(&self) -> Zeroizing<Vec<u8>> {
         let intention = serde_json::to_vec(&self.intention).expect("a script is plain data");
         let labels = serde_json::to_vec(&self.labels).expect("labels are plain data");
@@ -75,7 +76,8 @@ pub struct NewVerification {
     pub id_number: Option<IdDocument>,
     pub reference_photo: Option<Vec<u8>>,
     pub intention: Option<IntentionScript>,
-    /// Where the vendor sends the browser, bound to this verification. None: the vendor's product page.
+    /// Where the vendor sends the browser, bound to this verification. None: the vendor's product
+    /// page.
     pub redirect_url: Option<Url>,
     pub targets: Option<FinalTargets>,
     pub extra: Option<String>,
@@ -91,23 +93,24 @@ pub struct FinalTargets {
 }
 
 impl NewVerification {
-    /// Checks a request against its flow and the vendor's limits. `flow` is None when there is none of that name: the rest is
-    /// checked all the same. `own_callback` is the gateway's public callback, if it has one; `mac` binds `id` to the
-    /// browser's return.
+    /// Checks a request against its flow and the vendor's limits. `flow` says what is wrong with
+    /// its name when there is none for the caller: the rest is checked all the same. `own_callback`
+    /// is the gateway's public callback, if it has one; `mac` binds `id` to the browser's return.
     ///
     /// # Errors
     /// Every bad field.
     pub fn check(
         request: UnverifiedRequest,
-        flow: Option<&Flow>,
+        flow: Result<&Flow, &str>,
         id: VerificationId,
         mac: &[u8; MAC_BYTES],
         own_callback: Option<&Url>,
     ) -> Result<Self, Vec<Fault>> {
         let mut faults = Faults::default();
-        if flow.is_none() {
-            faults.add("flow", "is not a flow of this gateway's configuration");
+        if let Err(problem) = flow {
+            faults.add("flow", problem);
         }
+        let flow = flow.ok();
         let requires = flow.map(|flow| flow.requires).unwrap_or_default();
         let request_id = non_empty(request.request_id);
         if let Some(request_id) = &request_id {
@@ -184,7 +187,8 @@ fn check_request_id(request_id: &str, faults: &mut Faults) {
     }
 }
 
-/// A script that the flow does not run could never pass, and the user's attempts would be billed all the same.
+/// A script that the flow does not run could never pass, and the user's attempts would be billed
+/// all the same.
 fn check_intention(script: Option<&IntentionScript>, flow: Option<&Flow>, faults: &mut Faults) {
     if let Some(flow) = flow {
         match (script.map(IntentionScript::mode), flow.intention) {
@@ -284,7 +288,7 @@ fn check_labels(labels: &BTreeMap<String, String>, faults: &mut Faults) {
 mod tests {
     use super::*;
     use crate::domain::{
-        flow::{AccessMode, Demands},
+        flow::{AccessMode, RequiredFields},
         intention::IntentionMode,
         redirect::AllowedTarget,
     };
@@ -293,13 +297,14 @@ mod tests {
     fn flow(comparison: ComparisonSource) -> Flow {
         Flow {
             name: "onboarding".into(),
+            display_name: String::new(),
             rule_id: "1".into(),
             credential: "main".into(),
             access_mode: AccessMode::WechatH5Normal,
             comparison,
-            requires: Demands { name: true, id_number: true },
+            requires: RequiredFields { name: true, id_number: true },
             intention: None,
-            evidence: crate::domain::flow::EvidenceWish::default(),
+            evidence: crate::domain::flow::EvidenceSelection::default(),
             evidence_retention: jiff::SignedDuration::from_hours(24),
             result_retention: jiff::SignedDuration::from_hours(24),
             redirect_allow: vec![AllowedTarget::parse("https://shop.example.com/").unwrap()],
@@ -335,7 +340,7 @@ mod tests {
     ) -> Result<NewVerification, Vec<String>> {
         let id = VerificationId::generate(Timestamp::from_second(1_700_000_000).unwrap());
         let own = own.map(|url| Url::parse(url).unwrap());
-        NewVerification::check(request, Some(&flow(comparison)), id, &[1; MAC_BYTES], own.as_ref())
+        NewVerification::check(request, Ok(&flow(comparison)), id, &[1; MAC_BYTES], own.as_ref())
             .map_err(|faults| faults.iter().map(ToString::to_string).collect())
     }
 
@@ -414,7 +419,7 @@ mod tests {
         let fault = |step, script| {
             let flow = Flow { intention: step, ..flow(ComparisonSource::Authority) };
             let request = UnverifiedRequest { intention: script, ..request() };
-            let checked = NewVerification::check(request, Some(&flow), id, &[1; MAC_BYTES], None);
+            let checked = NewVerification::check(request, Ok(&flow), id, &[1; MAC_BYTES], None);
             checked.err().map(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         };
         let aloud = || Some(IntentionScript::ReadAloud { text: "我同意开户".into() });

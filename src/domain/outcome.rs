@@ -1,9 +1,10 @@
-//! What the vendor's answer means, and when it is final (document 103606).
+//! The meaning of the vendor's answer, and when it is final (document 103606).
 //!
-//! Four rules that public integrations get wrong: a non-zero code before the token's end is not a failure (the user may
-//! retry with the same token and pass); a missing code is never a verdict, not even at the end where the attempts say that the
-//! user had passed; with the intention step on, the face alone does not pass; and only `IsVerifyIntention` says whether that
-//! step was on: the vendor sends the step's object, full of nulls or zeros, where there was none.
+//! Four rules that public integrations get wrong: a non-zero code before the token's end is not a
+//! failure (the user may retry with the same token and pass); a missing code is never a verdict,
+//! not even at the end where the attempts say that the user had passed; with the intention step on,
+//! the face alone does not pass; and only `IsVerifyIntention` says whether that step was on: the
+//! vendor sends the step's object, full of nulls or zeros, where there was none.
 
 use super::{
     intention::IntentionMode,
@@ -12,7 +13,7 @@ use super::{
 };
 use jiff::Timestamp;
 
-/// What the vendor says of a verification, in answer to one question.
+/// The vendor's answer to one request for a verification's outcome.
 pub struct Report {
     /// None: the answer has nothing in it that a verdict could depend on.
     pub findings: Option<Findings>,
@@ -20,7 +21,7 @@ pub struct Report {
     pub result: VerificationResult,
 }
 
-/// What of the vendor's answer a verdict depends on.
+/// The part of the vendor's answer that a verdict depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Findings {
     /// `Text.ErrCode`: the face part. Absent while the user has not finished.
@@ -30,7 +31,7 @@ pub struct Findings {
     pub last_liveness: Option<LivenessFinding>,
 }
 
-/// What the vendor reports of the intention step, each part as it stands in the answer.
+/// The vendor's report of the intention step, each part as it stands in the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IntentionFinding {
     /// Whether the step was on. Nothing else says so.
@@ -45,8 +46,8 @@ pub struct IntentionFinding {
 }
 
 impl IntentionFinding {
-    /// The code of a mode. Where the vendor names none, the code of the only mode that has one, or the first that refuses:
-    /// the zero of a step that was not taken is a default.
+    /// The code of a mode. Where the vendor names none, the code of the only mode that has one, or
+    /// the first that refuses: the zero of a step that was not taken is a default.
     pub fn code(self, mode: Option<IntentionMode>) -> Option<i64> {
         match mode {
             Some(IntentionMode::ReadAloud) => self.read_aloud_code,
@@ -66,7 +67,8 @@ impl IntentionFinding {
             && self.read_aloud_code.is_some_and(ends_attempts)
     }
 
-    /// How the step ended for a verification that was to have it in mode `wanted`, or was not to have it.
+    /// How the step ended for a verification that was to have it in mode `wanted`, or was not to
+    /// have it.
     fn judge(self, wanted: Option<IntentionMode>) -> IntentionStep {
         match (wanted, self.was_on, self.mode) {
             (None, Some(true), _) if self.mode_is_unknown => IntentionStep::Ended(None),
@@ -110,7 +112,7 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// What an answer without findings leaves: everything as it was, whatever the time.
+    /// The outcome of an answer without findings: everything stays as it was, whatever the time.
     pub const NOTHING_LEARNT: Self = Self { verdict: Verdict::Open, last_attempt: None, attempts_exhausted: false };
 }
 
@@ -133,14 +135,15 @@ pub struct Attempt {
     pub at: Option<Timestamp>,
 }
 
-/// Judges findings. `wanted`: the intention step that the verification was created with. `token_expired`: the vendor was asked
-/// after the token's 7,200 s, so nothing can change any more.
+/// Judges findings. `wanted`: the intention step that the verification was created with.
+/// `token_expired`: the vendor was asked after the token's 7,200 s, so nothing can change any more.
 pub fn judge(findings: &Findings, wanted: Option<IntentionMode>, token_expired: bool) -> Judgement {
     let face_code = findings.face_code.filter(|code| is_attempt(*code));
     let intention = findings.intention.judge(wanted);
     let passed = face_code == Some(0) && matches!(intention, IntentionStep::Off | IntentionStep::Ended(Some(0)));
     let attempted = face_code.is_some() || findings.last_liveness.is_some();
-    // The last attempt passed, nothing was to come after it, and yet there is no code: the answer is not whole.
+    // The last attempt passed, nothing was to come after it, and yet there is no code: the answer
+    // is not whole.
     let contradicts_itself = face_code.is_none()
         && intention == IntentionStep::Off
         && findings.last_liveness.is_some_and(|liveness| liveness.code == Some(0));
@@ -168,7 +171,8 @@ fn code_of_last_attempt(face_code: Option<i64>, intention: IntentionStep, findin
         // Only beside a face that passed: before the user's end the flag may be a default.
         (Some(0), IntentionStep::Misconfigured(code)) => Some(code),
         (Some(code), _) => Some(code),
-        // In the middle of another try: the one before is the last that ended. A zero there is no verdict.
+        // In the middle of another try: the one before is the last that ended. A zero there is no
+        // verdict.
         (None, _) => findings.last_liveness.and_then(|liveness| liveness.code).filter(|code| *code != 0),
     }
 }

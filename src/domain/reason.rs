@@ -1,4 +1,5 @@
-//! Why a call failed, by name, and all that follows from it: the one table of errors. A new one is a variant and a row here.
+//! Why a call failed, by name, and all that follows from it: the one table of errors. A new one is
+//! a variant and a row here.
 
 use strum::{IntoStaticStr, VariantArray};
 
@@ -9,9 +10,9 @@ pub enum Reason {
     InvalidFields,
     CallbackNotBound,
     Unauthenticated,
-    FlowNotGranted,
     RightMissing,
     VerificationNotFound,
+    EvidenceNotFound,
     RequestIdReused,
     CallerQuotaExceeded,
     PersonLimitReached,
@@ -19,6 +20,7 @@ pub enum Reason {
     AlreadyFinal,
     Redacted,
     StillPending,
+    TokenEnded,
     EventsMissing,
     Stopping,
     DeadlineExceeded,
@@ -43,18 +45,19 @@ pub enum Reason {
     Internal,
 }
 
-/// What follows from a reason.
+/// Consequences of a reason.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     pub category: Category,
-    /// What the user's browser shows, when it met the error.
+    /// The page that the user's browser shows for the error.
     pub page: Page,
-    /// What callers read in place of the error's own text, which is for the log alone.
+    /// The message for callers, in place of the error's own text, which is for the log alone.
     pub public_text: Option<&'static str>,
 }
 
 /// Whose turn it is. One for one with the codes of gRPC that are used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Category {
     InvalidArgument,
     Unauthenticated,
@@ -91,9 +94,9 @@ impl Reason {
             Self::InvalidFields => row(C::InvalidArgument, P::BadLink),
             Self::CallbackNotBound => row(C::InvalidArgument, P::BadLink),
             Self::Unauthenticated => row(C::Unauthenticated, P::Unconfirmed),
-            Self::FlowNotGranted => row(C::PermissionDenied, P::Unconfirmed),
             Self::RightMissing => row(C::PermissionDenied, P::Unconfirmed),
             Self::VerificationNotFound => row(C::NotFound, P::Gone),
+            Self::EvidenceNotFound => row(C::NotFound, P::Gone),
             Self::RequestIdReused => row(C::AlreadyExists, P::Unconfirmed),
             Self::CallerQuotaExceeded => row(C::ResourceExhausted, P::Unconfirmed),
             Self::PersonLimitReached => row(C::ResourceExhausted, P::Unconfirmed),
@@ -101,6 +104,7 @@ impl Reason {
             Self::AlreadyFinal => row(C::FailedPrecondition, P::Unconfirmed),
             Self::Redacted => row(C::FailedPrecondition, P::Gone),
             Self::StillPending => row(C::FailedPrecondition, P::Unconfirmed),
+            Self::TokenEnded => row(C::FailedPrecondition, P::Gone),
             Self::EventsMissing => row(C::FailedPrecondition, P::Unconfirmed),
             Self::Stopping => row(C::Unavailable, P::Waiting),
             Self::DeadlineExceeded => row(C::DeadlineExceeded, P::Unconfirmed),
@@ -152,7 +156,7 @@ impl Row {
 }
 
 impl Page {
-    /// What it says, in Chinese and in English.
+    /// Its text in Chinese and in English.
     pub fn texts(self) -> (&'static str, &'static str) {
         match self {
             Self::BadLink => ("链接无效，请返回原页面重新发起核身。", "This link is not valid."),

@@ -1,4 +1,5 @@
-//! The browser's way back: which targets are allowed, how a return is bound to its verification, and how it is read.
+//! The browser's way back: which targets are allowed, how a return is bound to its verification,
+//! and how it is read.
 
 use super::{
     fault::Faults,
@@ -23,7 +24,8 @@ const MAX_CALLBACK_URL: usize = 8192;
 /// Room for what the vendor adds to a return beside the text of Extra: names and token.
 const VENDOR_PARAMETERS: usize = 256;
 
-/// A URL prefix that browsers may be sent to: same scheme, host and port, and a path at or below its own.
+/// A URL prefix that browsers may be sent to: same scheme, host and port, and a path at or below
+/// its own.
 #[derive(Clone, Debug)]
 pub struct AllowedTarget(Url);
 
@@ -31,13 +33,18 @@ impl AllowedTarget {
     /// Reads an entry of `redirect_allow`.
     ///
     /// # Errors
-    /// What is wrong.
+    /// The fault.
     pub fn parse(text: &str) -> Result<Self, String> {
         let url = parse_http_url(text)?;
         if url.query().is_some() || url.fragment().is_some() {
             return Err("has a query or a fragment; give scheme, host and path only".into());
         }
         Ok(Self(url))
+    }
+
+    /// The prefix.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
     }
 
     fn allows(&self, url: &Url) -> bool {
@@ -52,10 +59,11 @@ impl AllowedTarget {
     }
 }
 
-/// Reads a redirect target of a caller. `allowed` is None when the flow is unknown, and with it the list.
+/// Reads a redirect target of a caller. `allowed` is None when the flow is unknown, and with it the
+/// list.
 ///
 /// # Errors
-/// What is wrong: no http(s) URL, or not on the list.
+/// The fault: no http(s) URL, or not on the list.
 pub fn check_target(text: &str, allowed: Option<&[AllowedTarget]>) -> Result<Url, String> {
     let url = parse_http_url(text)?;
     // A server may read an encoded slash as a slash, and so leave the path that was allowed.
@@ -77,8 +85,8 @@ pub fn check_target(text: &str, allowed: Option<&[AllowedTarget]>) -> Result<Url
     }
 }
 
-/// Whether the URL that the vendor sends the browser to already has a parameter that the vendor adds: the return could then be
-/// read in two ways.
+/// Whether the URL that the vendor sends the browser to already has a parameter that the vendor
+/// adds: the return could then be read in two ways.
 pub fn uses_vendor_parameter(url: &Url) -> Option<&'static str> {
     let reserved = TOKEN_PARAMETERS.into_iter().chain([EXTRA_PARAMETER]);
     let fragment = url.fragment().map(fragment_query).unwrap_or_default();
@@ -87,23 +95,24 @@ pub fn uses_vendor_parameter(url: &Url) -> Option<&'static str> {
     reserved.into_iter().find(|reserved| names.iter().any(|name| name == reserved))
 }
 
-/// Whether the URL uses the gateway's parameter for something of the caller's own. A verification's id is none: it is left from a
-/// round before, and replaced.
+/// Whether the URL uses the gateway's parameter for something of the caller's own. A verification's
+/// id is none: it is left from a round before, and replaced.
 pub fn uses_gateway_parameter(url: &Url) -> Option<&'static str> {
     url.query_pairs()
         .any(|(name, value)| name == ID_PARAMETER && VerificationId::parse(&value).is_err())
         .then_some(ID_PARAMETER)
 }
 
-/// Sets the verification's id and the MAC over it in the URL that the vendor will send the browser to. The caller's own query is
-/// kept as it is written.
+/// Sets the verification's id and the MAC over it in the URL that the vendor will send the browser
+/// to. The caller's own query is kept as it is written.
 pub fn bind(url: Url, id: VerificationId, mac: &[u8; MAC_BYTES]) -> Url {
     let mut url = with_verification_id(url, id);
     url.query_pairs_mut().append_pair(MAC_PARAMETER, &BASE64_URL_SAFE_NO_PAD.encode(mac));
     url
 }
 
-/// Whether the browser's return will be short enough to be read, with the token and `extra` that the vendor adds.
+/// Whether the browser's return will be short enough to be read, with the token and `extra` that
+/// the vendor adds.
 ///
 /// # Errors
 /// How long it will be.
@@ -119,7 +128,8 @@ pub fn check_return_length(bound: &Url, extra: &str) -> Result<(), String> {
     ))
 }
 
-/// Sets the verification's id in the page that the browser goes to in the end, in place of one from a round before.
+/// Sets the verification's id in the page that the browser goes to in the end, in place of one from
+/// a round before.
 pub fn with_verification_id(mut url: Url, id: VerificationId) -> Url {
     let is_ours = |part: &str| {
         let name = form_urlencoded::parse(part.as_bytes()).next().map(|(name, _)| name.into_owned());
@@ -139,10 +149,12 @@ pub struct UnverifiedReturn {
 }
 
 impl UnverifiedReturn {
-    /// Reads a return from a URL, from a path with a query, or from a query alone. `field` names it in faults.
+    /// Reads a return from a URL, from a path with a query, or from a query alone. `field` names it
+    /// in faults.
     ///
-    /// Where the vendor adds its token to a target with a fragment is not documented, so the fragment is read too. Pages that
-    /// write the URL into HTML and back leave `&amp;`; browsers and frameworks repeat parameters.
+    /// Where the vendor adds its token to a target with a fragment is not documented, so the
+    /// fragment is read too. Pages that write the URL into HTML and back leave `&amp;`; browsers
+    /// and frameworks repeat parameters.
     pub fn parse(callback_url: &str, field: &str, faults: &mut Faults) -> Option<Self> {
         if callback_url.len() > MAX_CALLBACK_URL {
             faults.add(field, format!("has {} characters; the limit is {MAX_CALLBACK_URL}", callback_url.len()));
@@ -198,7 +210,8 @@ fn query_and_fragment_of(callback_url: &str) -> (&str, &str) {
     (query, fragment_query(fragment))
 }
 
-/// A route in a fragment (`#/done?a=b`) may have a query of its own; else the fragment is one (`#a=b`).
+/// A route in a fragment (`#/done?a=b`) may have a query of its own; else the fragment is one
+/// (`#a=b`).
 fn fragment_query(fragment: &str) -> &str {
     fragment.split_once('?').map_or(fragment, |(_, query)| query)
 }

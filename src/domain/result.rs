@@ -1,6 +1,7 @@
-//! What the vendor found out about a person, in our words.
+//! The vendor's findings about a person, in our words.
 //!
-//! Personal data: the types have no Debug, so that they cannot reach a log. They serialize only to be sealed.
+//! Personal data: the types have no Debug, so that they cannot reach a log. They serialize only to
+//! be sealed.
 
 use super::{
     evidence::UnkeptMedium,
@@ -11,7 +12,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The vendor's answer without photos, audio and video. The fields are explained in `proto/faceid/v1/result.proto`.
+/// The vendor's answer without photos, audio and video. The fields are explained in
+/// `proto/faceid/v1/result.proto`.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct VerificationResult {
     pub code: Option<i64>,
@@ -36,7 +38,7 @@ pub struct VerificationResult {
     pub unkept_media: Vec<UnkeptMedium>,
 }
 
-/// The person whom the vendor verified.
+/// The verified person.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
     pub name: Option<String>,
@@ -47,7 +49,7 @@ pub struct Identity {
     pub visa_number: Option<String>,
 }
 
-/// What was read from the photos of the ID card.
+/// Texts read from the photos of the ID card.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct IdCardText {
     pub name: Option<String>,
@@ -103,7 +105,7 @@ pub struct LivenessAttempt {
     pub id_number: Option<String>,
 }
 
-/// What came of the consent step.
+/// Result of the consent step.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Intention {
     pub code: Option<i64>,
@@ -116,7 +118,8 @@ pub struct Intention {
 }
 
 impl VerificationResult {
-    /// The same with names and numbers masked, and without what identifies a person or was said by one.
+    /// The same with names and numbers masked, and without what identifies a person or was said by
+    /// one.
     ///
     /// Every field is named, so that a new one makes its author decide.
     #[must_use]

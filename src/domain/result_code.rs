@@ -1,7 +1,8 @@
-//! The vendor's result codes: what each means and who should do what (document 103606).
+//! The vendor's result codes: meaning, responsible party and hint of each (document 103606).
 //!
-//! The codes of `Text.ErrCode`, `LiveStatus`, `Comparestatus` and of the intention step share one number space. Texts of
-//! the vendor change without notice; codes do not. In the intention step a code may depend on the mode.
+//! The codes of `Text.ErrCode`, `LiveStatus`, `Comparestatus` and of the intention step share one
+//! number space. Texts of the vendor change without notice; codes do not. In the intention step a
+//! code may depend on the mode.
 
 mod kinds;
 mod table;
@@ -11,7 +12,7 @@ pub use kinds::{ATTEMPTS_EXHAUSTED, Advice, INTENTION_MODE_DIFFERS, INTENTION_ST
 use super::intention::IntentionMode;
 use table::{Row, TABLE};
 
-/// What a result code means.
+/// Meaning of a result code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResultCode {
     pub code: i64,
@@ -24,7 +25,8 @@ pub struct ResultCode {
 }
 
 impl ResultCode {
-    /// Explains a code of a verification with this intention step. A code that is not in the table gets stage and advice `Unknown`.
+    /// Explains a code of a verification with this intention step. A code that is not in the table
+    /// gets stage and advice `Unknown`.
     pub fn explain(code: i64, intention: Option<IntentionMode>) -> Self {
         match TABLE.iter().find(|row| row.code == code && row.step.has(intention)) {
             Some(&Row { stage, meaning, meaning_zh, advice, .. }) => Self { code, stage, meaning, meaning_zh, advice },
@@ -39,7 +41,8 @@ impl ResultCode {
     }
 }
 
-/// Whether a face code says that the user tried and how that ended; 14, 15 and 17 only speak of the token.
+/// Whether a face code says that the user tried and how that ended; 14, 15 and 17 only speak of the
+/// token.
 pub fn is_attempt(face_code: i64) -> bool {
     !matches!(face_code, 14 | 15 | 17)
 }

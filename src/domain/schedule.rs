@@ -16,21 +16,23 @@ impl PollSchedule {
     /// Takes rising offsets within the token's life.
     ///
     /// # Errors
-    /// What is wrong.
+    /// The fault.
     pub fn new(offsets: Vec<SignedDuration>) -> Result<Self, String> {
         let rising = offsets.windows(2).all(|pair| pair[0] < pair[1]);
         let within = offsets.iter().all(|offset| offset.is_positive() && *offset < TOKEN_LIFETIME);
         if rising && within { Ok(Self(offsets)) } else { Err("is not rising minutes from 1 to 119".into()) }
     }
 
-    /// When to look next, seen from `now`: at the next offset, and last of all right after the token's end.
+    /// When to look next, seen from `now`: at the next offset, and last of all right after the
+    /// token's end.
     pub fn next(&self, created_at: Timestamp, expires_at: Timestamp, now: Timestamp) -> Timestamp {
         let mut offsets = self.0.iter().map(|offset| created_at + *offset);
         offsets.find(|at| *at > now && *at < expires_at).unwrap_or(expires_at + AFTER_THE_END)
     }
 }
 
-/// How long to wait after a look that failed for the `failures`th time. `jitter` from 0 to 1 spreads those that failed together.
+/// How long to wait after a look that failed for the `failures`th time. `jitter` from 0 to 1
+/// spreads those that failed together.
 pub fn backoff(failures: u32, jitter: f64) -> SignedDuration {
     let doubled = SHORTEST_BACKOFF.saturating_mul(1 << failures.min(10)).min(LONGEST_BACKOFF);
     doubled / 2 + SignedDuration::try_from_secs_f64(doubled.as_secs_f64() / 2.0 * jitter).unwrap_or(doubled / 2)

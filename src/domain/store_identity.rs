@@ -1,5 +1,6 @@
 //! Which store: what belongs to one store is not to be taken for another's.
 
+use jiff::Timestamp;
 use std::fmt;
 use uuid::Uuid;
 
@@ -8,7 +9,8 @@ use uuid::Uuid;
 pub struct StoreIdentity {
     /// Made once, together with the database.
     pub id: Uuid,
-    /// 1 at first, and one more with each restored backup: what was said after the backup was made does not hold any more.
+    /// 1 at first; after a restore its time, in seconds since 1970, so that two restores of one
+    /// backup differ. What was said after the backup was made does not hold any more.
     pub epoch: u32,
 }
 
@@ -16,6 +18,11 @@ impl StoreIdentity {
     /// Of a new store.
     pub fn generate() -> Self {
         Self { id: Uuid::new_v4(), epoch: 1 }
+    }
+
+    /// When it was last restored from a backup, to the second. None: it never was.
+    pub fn restored_at(self) -> Option<Timestamp> {
+        Timestamp::from_second(self.epoch.into()).ok().filter(|_| self.epoch > 1)
     }
 
     /// Reads what [`fmt::Display`] writes.

@@ -30,7 +30,8 @@ pub struct Verification {
     pub caller: String,
     pub flow: String,
     pub product: Product,
-    /// The vendor's id of the flow when the token was made: results are asked for with the same one.
+    /// The vendor's id of the flow when the token was made: results are asked for with the same
+    /// one.
     pub rule_id: String,
     pub credential: String,
     pub reference: String,
@@ -79,7 +80,7 @@ impl State {
     /// The state that was stored as a name, with the time when it became final.
     ///
     /// # Errors
-    /// What is wrong.
+    /// The fault.
     pub fn of(name: &str, settled_at: Option<Timestamp>) -> Result<Self, String> {
         let known: StateName = name.parse().map_err(|_| format!("{name:?} is not a state"))?;
         match (known, settled_at) {
@@ -98,7 +99,8 @@ impl State {
         self.into()
     }
 
-    /// Whether the vendor has nothing more to tell. A canceled verification still learns of attempts.
+    /// Whether the vendor has nothing more to tell. A canceled verification still learns of
+    /// attempts.
     pub fn is_decided(self) -> bool {
         matches!(self, Self::Passed { .. } | Self::Failed { .. } | Self::Expired { .. })
     }
@@ -125,8 +127,9 @@ impl StateName {
 pub struct AlreadyFinal;
 
 impl Verification {
-    /// Whether an answer to a question asked at `asked_at` can still change. It is the time of the question that counts: an
-    /// answer that was under way when the token ended may miss the user's last success.
+    /// Whether an answer to a question asked at `asked_at` can still change. It is the time of the
+    /// question that counts: an answer that was under way when the token ended may miss the user's
+    /// last success.
     pub fn token_expired(&self, asked_at: Timestamp) -> bool {
         asked_at > self.expires_at
     }
@@ -136,7 +139,8 @@ impl Verification {
         now > self.result_until
     }
 
-    /// Applies what the vendor said. A final outcome stays as it is; a canceled one still learns of attempts, which are billed.
+    /// Applies what the vendor said. A final outcome stays as it is; a canceled one still learns of
+    /// attempts, which are billed.
     #[must_use]
     pub fn settle(self, judgement: &Judgement, asked_at: Timestamp) -> Self {
         let state = match (self.state, judgement.verdict) {

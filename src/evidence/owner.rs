@@ -1,4 +1,5 @@
-//! Whose evidence it is: a marker at the root of the folder or bucket names the store that it belongs to.
+//! Whose evidence it is: a marker at the root of the folder or bucket names the store that it
+//! belongs to.
 
 use super::{EvidenceStore, StoreError};
 use crate::domain::store_identity::StoreIdentity;
@@ -6,7 +7,7 @@ use object_store::{ObjectStoreExt, path::Path};
 
 /// Cannot be the key of a blob: those have no dots.
 const MARKER: &str = "faceid-gateway.store";
-/// Before the identity, for whoever opens the file.
+/// Before the identity, for a person that opens the file.
 const PREFIX: &str = "evidence of the faceid-gateway store ";
 /// A marker has fewer.
 const MAX_BYTES: u64 = 256;

@@ -7,9 +7,10 @@
 //! aad   = "faceid-gateway evidence" 0 | key of the blob
 //! ```
 //!
-//! This is the STREAM construction of RustCrypto's `aead-stream` (BE32): a chunk opens only in its place, and only the true last
-//! one opens as the last. A blob that was cut, extended or reordered does not open, nor does one that lies under another blob's
-//! key. Nonces need no randomness because a data key seals one blob only.
+//! This is the STREAM construction of RustCrypto's `aead-stream` (BE32): a chunk opens only in its
+//! place, and only the true last one opens as the last. A blob that was cut, extended or reordered
+//! does not open, nor does one that lies under another blob's key. Nonces need no randomness
+//! because a data key seals one blob only.
 
 use crate::vault::{Keyring, Place, keyring};
 use aead_stream::{NewStream, StreamBE32, StreamPrimitive};
@@ -43,8 +44,8 @@ pub(super) struct ChunkCipher {
 #[derive(Debug)]
 pub(super) struct DoesNotOpen;
 
-/// Cuts a stream into chunks of one size. Which chunk is the last is known only at the end of the stream: until then
-/// one is held back.
+/// Cuts a stream into chunks of one size. Which chunk is the last is known only at the end of the
+/// stream: until then one is held back.
 pub(super) struct Cutter {
     size: usize,
     chunk: Vec<u8>,
@@ -100,7 +101,8 @@ impl Cutter {
         Self { size, chunk: Self::empty() }
     }
 
-    /// Takes from the front of `input`. Some: a chunk that is not the last; call again. None: `input` is used up.
+    /// Takes from the front of `input`. Some: a chunk that is not the last; call again. None:
+    /// `input` is used up.
     pub(super) fn cut(&mut self, input: &mut Bytes) -> Option<Vec<u8>> {
         let room = self.size - self.chunk.len();
         self.chunk.extend_from_slice(&input.split_to(room.min(input.len())));
@@ -124,7 +126,7 @@ mod tests {
     use base64::{Engine, prelude::BASE64_STANDARD};
     use proptest::prelude::*;
 
-    const PLACE: Place<'_> = Place { table: "evidence", row: "r1", column: "sealed_key" };
+    const PLACE: Place<'_> = Place { table: "evidence", row: "r1", column: "sealed_key", bound: &[] };
 
     fn cut(size: usize, pieces: &[&[u8]]) -> Vec<Vec<u8>> {
         let mut cutter = Cutter::new(size);

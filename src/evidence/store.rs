@@ -7,7 +7,7 @@ use super::{
 use crate::vault::{Keyring, Place, keyring};
 use bytes::Bytes;
 use futures_util::{
-    StreamExt, TryStreamExt,
+    StreamExt, TryStreamExt, future,
     stream::{self, BoxStream, Stream},
 };
 use jiff::Timestamp;
@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use std::{
     error::Error,
     fmt, fs, io,
+    ops::Range,
     path::{Path as FolderPath, PathBuf},
     pin::pin,
     sync::Arc,
@@ -32,11 +33,12 @@ pub struct EvidenceStore {
     folder: Option<PathBuf>,
 }
 
-/// Names a blob: 1 to 256 characters of a-z, 0-9, `-` and `_`, in segments separated by `/`. It tells of nothing but ids.
+/// Names a blob: 1 to 256 characters of a-z, 0-9, `-` and `_`, in segments separated by `/`. It
+/// tells of nothing but ids.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BlobKey(Path);
 
-/// What [`EvidenceStore::put`] stored.
+/// Result of [`EvidenceStore::put`].
 pub struct StoredBlob {
     /// Of the plaintext.
     pub size: u64,
@@ -92,9 +94,9 @@ pub enum GetError {
 }
 
 impl EvidenceStore {
-    /// Opens `file:PATH`, a folder that is made where it is missing, for its owner only; or `s3://BUCKET/PREFIX`, with
-    /// endpoint, region and credentials from the usual `AWS_*` variables of the environment. A bucket is not connected
-    /// to before it is used.
+    /// Opens `file:PATH`, a folder that is made where it is missing, for its owner only; or
+    /// `s3://BUCKET/PREFIX`, with endpoint, region and credentials from the usual `AWS_*` variables
+    /// of the environment. A bucket is not connected to before it is used.
     ///
     /// # Errors
     /// When the URL is neither, the folder cannot be made, or the environment makes no sense.
@@ -127,7 +129,8 @@ impl EvidenceStore {
         }
         make_folder(path).map_err(OpenError::Folder)?;
         let folder = path.canonicalize().map_err(OpenError::Folder)?;
-        // Synced like the rows that tell of the blobs: else a power cut could keep the row and lose the blob.
+        // Synced like the rows that tell of the blobs: else a power cut could keep the row and lose
+        // the blob.
         let objects = LocalFileSystem::new_with_prefix(&folder)
             .map_err(|error| StoreError::new("open", error))?
             .with_fsync(true)
@@ -143,7 +146,8 @@ impl EvidenceStore {
         let prefix = Path::parse(prefix.trim_end_matches('/')).map_err(|_| OpenError::Url)?;
         let bucket = AmazonS3Builder::from_env()
             .with_bucket_name(bucket)
-            // One blob at a time is deleted here, and not every S3-compatible service has the request for many.
+            // One blob at a time is deleted here, and not every S3-compatible service has the
+            // request for many.
             .with_disable_bulk_delete(true)
             .build()
             .map_err(|error| StoreError::new("open", error))?;
@@ -159,16 +163,17 @@ impl EvidenceStore {
         first.map(drop).map_err(|error| StoreError::new("list", error))
     }
 
-    /// Seals `source` while it arrives and stores it under `key`. The blob appears when it is whole; memory holds some
-    /// 5 MiB of it, whatever its size. The data key is sealed for `place`.
+    /// Seals `source` while it arrives and stores it under `key`. The blob appears when it is
+    /// whole; memory holds some 5 MiB of it, whatever its size. The data key is sealed for `place`.
     ///
-    /// A blob that was there is replaced, and the key that was sealed for it opens nothing any more; of two puts at once the
-    /// later to finish stays. So each try should have a key of its own.
+    /// A blob that was there is replaced, and the key that was sealed for it opens nothing any
+    /// more; of two puts at once the later to finish stays. So each try should have a key of its
+    /// own.
     ///
     /// # Errors
-    /// When `source` or the store fails, or the returned future is dropped: then nothing is under `key`. One exception:
-    /// when the store's last answer is lost, the blob may be there. Its data key is not, so it is an orphan for a sweep
-    /// to find.
+    /// When `source` or the store fails, or the returned future is dropped: then nothing is under
+    /// `key`. One exception: when the store's last answer is lost, the blob may be there. Its data
+    /// key is not, so it is an orphan for a sweep to find.
     pub async fn put<E: Error + 'static>(
         &self,
         keyring: &Keyring,
@@ -190,12 +195,12 @@ impl EvidenceStore {
         Ok(StoredBlob { size, sha256, sealed_key: data_key.seal(keyring, place) })
     }
 
-    /// Reads a blob back: plaintext in pieces of at most 64 KiB, none of which is handed out before it is verified. A stream
-    /// without an error is the whole blob, unaltered.
+    /// Reads a blob back: plaintext in pieces of at most 64 KiB, none of which is handed out before
+    /// it is verified. A stream without an error is the whole blob, unaltered.
     ///
     /// # Errors
-    /// When the key does not open or there is no such blob; and, from the stream, when the blob was cut or altered, or
-    /// the store fails on the way. An error ends the stream.
+    /// When the key does not open or there is no such blob; and, from the stream, when the blob was
+    /// cut or altered, or the store fails on the way. An error ends the stream.
     pub async fn get(
         &self,
         keyring: &Keyring,
@@ -231,24 +236,26 @@ impl EvidenceStore {
         }
     }
 
-    /// The blobs that were written before `cutoff`, by the store's clock and to the second, in no order. What is there
-    /// but was not written by a gateway is left out.
+    /// The blobs that were written in a time, by the store's clock and to the second, in no order.
+    /// What is there but was not written by a gateway is left out.
     ///
     /// # Errors
     /// From the stream, when the store fails.
-    pub fn written_before(&self, cutoff: Timestamp) -> BoxStream<'static, Result<BlobKey, StoreError>> {
+    pub fn written(&self, time: Range<Timestamp>) -> BoxStream<'static, Result<BlobKey, StoreError>> {
+        let seconds = time.start.as_second()..time.end.as_second();
         self.objects
             .list(None)
             .map_err(|error| StoreError::new("list", error))
-            .try_filter_map(move |object| async move {
-                let is_older = object.last_modified.timestamp() < cutoff.as_second();
-                Ok(BlobKey::parse(object.location.as_ref()).ok().filter(|_| is_older))
+            .try_filter_map(move |object| {
+                let is_of_time = seconds.contains(&object.last_modified.timestamp());
+                future::ready(Ok(BlobKey::parse(object.location.as_ref()).ok().filter(|_| is_of_time)))
             })
             .boxed()
     }
 
-    /// Removes what a crash left of uploads that were last written to before `cutoff`, and says how many there were.
-    /// For a folder only: a bucket does it by a lifecycle rule of its own (`AbortIncompleteMultipartUpload`).
+    /// Removes what a crash left of uploads that were last written to before `cutoff`, and says how
+    /// many there were. For a folder only: a bucket does it by a lifecycle rule of its own
+    /// (`AbortIncompleteMultipartUpload`).
     ///
     /// # Errors
     /// When the folder cannot be read or written.
@@ -324,7 +331,7 @@ impl BlobKey {
     /// Reads a key in the one form that we write.
     ///
     /// # Errors
-    /// What is wrong.
+    /// The fault.
     pub fn parse(text: &str) -> Result<Self, String> {
         let is_char = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
         let is_segment = |segment: &str| !segment.is_empty() && segment.bytes().all(is_char);
@@ -374,8 +381,8 @@ fn make_folder(path: &FolderPath) -> io::Result<()> {
     fs::create_dir_all(path)
 }
 
-/// An upload to a folder goes to a file beside its blob, named like it with `#` and a number added, which is renamed at
-/// the end.
+/// An upload to a folder goes to a file beside its blob, named like it with `#` and a number added,
+/// which is renamed at the end.
 fn remove_unfinished_in(folder: &FolderPath, cutoff: Timestamp) -> io::Result<usize> {
     let mut removed = 0;
     for entry in fs::read_dir(folder)? {
@@ -418,7 +425,7 @@ mod tests {
     use std::time::Duration;
     use tempfile::TempDir;
 
-    const PLACE: Place<'_> = Place { table: "evidence", row: "r1", column: "sealed_key" };
+    const PLACE: Place<'_> = Place { table: "evidence", row: "r1", column: "sealed_key", bound: &[] };
     /// More than a part, so that it takes more than one request.
     const LARGE: usize = 5_500_001;
 
@@ -471,7 +478,7 @@ mod tests {
     }
 
     async fn listed(store: &EvidenceStore, cutoff: Timestamp) -> Vec<BlobKey> {
-        let mut keys: Vec<_> = store.written_before(cutoff).try_collect().await.unwrap();
+        let mut keys: Vec<_> = store.written(Timestamp::MIN..cutoff).try_collect().await.unwrap();
         keys.sort();
         keys
     }

@@ -5,12 +5,12 @@ use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayloadMut, 
 use std::mem;
 use tokio::runtime::Handle;
 
-/// What is kept back before it is sent. S3 refuses parts of less than 5 MiB, except the last, and some services parts
-/// of different sizes.
+/// What is kept back before it is sent. S3 refuses parts of less than 5 MiB, except the last, and
+/// some services parts of different sizes.
 const PART_BYTES: usize = 5 * 1024 * 1024;
 
-/// A blob on its way. Up to one part it is a single request; above, parts that become visible together. Dropped before
-/// its end, it takes back what was sent.
+/// A blob on its way. Up to one part it is a single request; above, parts that become visible
+/// together. Dropped before its end, it takes back what was sent.
 pub(super) struct Upload<'a> {
     objects: &'a dyn ObjectStore,
     path: &'a Path,
@@ -35,8 +35,8 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
-    /// Makes the blob visible, in place of one that was there. After an error it may be visible all the same: the answer
-    /// may have been lost, and not the request.
+    /// Makes the blob visible, in place of one that was there. After an error it may be visible all
+    /// the same: the answer may have been lost, and not the request.
     pub(super) async fn finish(mut self) -> Result<()> {
         if self.sent.is_none() {
             let whole = mem::take(&mut self.part).freeze();

@@ -1,5 +1,7 @@
-//! A body of an answer that holds something until it has ended, and that can be ended early with a status.
+//! A body of an answer that holds something until it has ended, and that can be ended early with a
+//! status.
 
+use super::call_context::CallContext;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -55,6 +57,34 @@ impl<H: Send + Unpin + 'static> HttpBody for GuardedBody<H> {
 
     fn size_hint(&self) -> SizeHint {
         if self.cut.is_some() { SizeHint::default() } else { self.body.size_hint() }
+    }
+}
+
+/// A body whose frames are made for the call of this id.
+pub(super) fn served_as(id: CallContext, body: Body) -> Body {
+    Body::new(ServedBody { id, body })
+}
+
+struct ServedBody {
+    id: CallContext,
+    body: Body,
+}
+
+impl HttpBody for ServedBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Self { id, body } = &mut *self;
+        id.during(|| Pin::new(body).poll_frame(cx))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

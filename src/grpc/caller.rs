@@ -1,4 +1,4 @@
-//! Stands before every service: lets in whom [`crate::auth`] knows and who has calls left, and what is open to all.
+//! Authenticates every RPC and applies the callers' quotas; health and reflection may be exempt.
 
 use super::{
     body::{GuardedBody, cut_by},
@@ -6,7 +6,7 @@ use super::{
     listener::ConnectionInfo,
     pb::verification_service_server,
     refusals::{note_login, note_missing_right},
-    shares::CallShares,
+    shares::{CallShares, GoingOn},
     status::{over_quota, refused, revoked, unauthenticated},
 };
 use crate::{
@@ -24,7 +24,7 @@ use std::{
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
-/// What is served without a caller.
+/// Services that need no caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Open {
     /// `grpc.health.v1`: probes have no token.
@@ -40,7 +40,8 @@ impl Open {
     }
 }
 
-/// Puts the [`Caller`] into each request's extensions. What is not open needs one, also a method that does not exist.
+/// Puts the [`Caller`] into each request's extensions. What is not open needs one, also a method
+/// that does not exist.
 #[derive(Clone)]
 pub struct AuthLayer {
     authenticator: Arc<Authenticator>,
@@ -119,7 +120,7 @@ where
 /// A caller, and what its call takes of the caller's share until it has ended.
 struct Admitted {
     found: Authenticated,
-    held: (Share<String>, Option<Share<String>>),
+    held: (Share<String>, Option<GoingOn>),
 }
 
 async fn admit(authenticator: &Authenticator, shares: &CallShares, call: &Parts) -> Result<Admitted, Status> {

@@ -6,7 +6,8 @@ use prost_types::FileDescriptorSet;
 /// The contract, as reflection serves it.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/faceid_descriptor.bin"));
 
-/// The names of our services, each under which health is told. A new service is in the contract, and so here.
+/// The names of our services, each under which health is told. A new service is in the contract,
+/// and so here.
 ///
 /// # Panics
 /// When the built-in descriptors are broken, which a test would show.

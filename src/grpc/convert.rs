@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     app::{
-        CallbackOutcome, CallbackSource, CreatedVerification, Error, Event, Evidence, ListRequest, Page, ResultKey,
-        ResultView, VerificationWithResult, Watched,
+        BatchOutcome, CallbackOutcome, CallbackSource, CreatedVerification, Error, Event, Evidence, Freshness,
+        ListRequest, Page, ResultKey, ResultRequest, ResultView, VerificationWithResult, Watched,
     },
     domain::{
         event::EventKind,
@@ -74,17 +74,26 @@ fn intention_script(mode: pb::intention_script::Mode) -> IntentionScript {
 }
 
 pub(super) fn create_response(created: CreatedVerification) -> pb::CreateVerificationResponse {
-    let access_mode = match created.access_mode {
-        AccessMode::WechatH5NativeOverlay => pb::AccessMode::WechatH5NativeOverlay,
-        AccessMode::WechatH5Overlay => pb::AccessMode::WechatH5Overlay,
-        AccessMode::WechatH5Normal => pb::AccessMode::WechatH5Normal,
-    };
     pb::CreateVerificationResponse {
         expire_time: Some(timestamp(created.verification.expires_at)),
         verification: Some(verification(created.verification)),
         url: created.url.into(),
         biz_token: created.token.expose().to_owned(),
-        access_mode: access_mode.into(),
+        access_mode: access_mode(created.access_mode).into(),
+    }
+}
+
+pub(super) fn reopen_response(created: CreatedVerification) -> pb::ReopenVerificationResponse {
+    let pb::CreateVerificationResponse { verification, url, biz_token, expire_time, access_mode } =
+        create_response(created);
+    pb::ReopenVerificationResponse { verification, url, biz_token, expire_time, access_mode }
+}
+
+pub(super) fn access_mode(mode: AccessMode) -> pb::AccessMode {
+    match mode {
+        AccessMode::WechatH5NativeOverlay => pb::AccessMode::WechatH5NativeOverlay,
+        AccessMode::WechatH5Overlay => pb::AccessMode::WechatH5Overlay,
+        AccessMode::WechatH5Normal => pb::AccessMode::WechatH5Normal,
     }
 }
 
@@ -106,19 +115,10 @@ pub(super) fn callback_response(outcome: CallbackOutcome) -> pb::HandleCallbackR
     }
 }
 
-/// Key, view, fresh, and how long to wait.
-pub(super) fn result_request(request: pb::GetResultRequest) -> Result<(ResultKey, ResultView, bool, Duration), Status> {
+pub(super) fn result_request(request: pb::GetResultRequest) -> Result<ResultRequest, Status> {
     use pb::get_result_request::Key;
     let mut faults = Faults::default();
-    let view = match pb::ResultView::try_from(request.view) {
-        Ok(pb::ResultView::Unspecified | pb::ResultView::Masked) => Some(ResultView::Masked),
-        Ok(pb::ResultView::Basic) => Some(ResultView::Basic),
-        Ok(pb::ResultView::Full) => Some(ResultView::Full),
-        Err(_) => {
-            faults.add("view", "is not a view of this gateway's contract");
-            None
-        }
-    };
+    let view = view(request.view, &mut faults);
     let key = match request.key {
         None => {
             faults.add("key", "is missing; set verification_id or biz_token");
@@ -137,10 +137,58 @@ pub(super) fn result_request(request: pb::GetResultRequest) -> Result<(ResultKey
             None
         }
     };
-    match (key, view, wait) {
-        (Some(key), Some(view), Some(wait)) => Ok((key, view, request.fresh, wait)),
-        _ => Err(status(&Error::InvalidFields(faults.into_vec()))),
+    if request.cached && (request.fresh || wait.is_some_and(|wait| !wait.is_zero())) {
+        faults.add("cached", "is set together with fresh or wait, which ask the vendor");
     }
+    let freshness = match (request.cached, request.fresh) {
+        (true, _) => Freshness::Cached,
+        (false, true) => Freshness::Fresh,
+        (false, false) => Freshness::Usual,
+    };
+    let faults = faults.into_vec();
+    match (key, view, wait) {
+        (Some(key), Some(view), Some(wait)) if faults.is_empty() => Ok(ResultRequest { key, view, freshness, wait }),
+        _ => Err(status(&Error::InvalidFields(faults))),
+    }
+}
+
+/// Unspecified is MASKED.
+fn view(asked: i32, faults: &mut Faults) -> Option<ResultView> {
+    match pb::ResultView::try_from(asked) {
+        Ok(pb::ResultView::Unspecified | pb::ResultView::Masked) => Some(ResultView::Masked),
+        Ok(pb::ResultView::Basic) => Some(ResultView::Basic),
+        Ok(pb::ResultView::Full) => Some(ResultView::Full),
+        Err(_) => {
+            faults.add("view", "is not a view of this gateway's contract");
+            None
+        }
+    }
+}
+
+/// The ids, and the view.
+pub(super) fn batch_request(request: pb::BatchGetResultsRequest) -> Result<(Vec<String>, ResultView), Status> {
+    let mut faults = Faults::default();
+    let view = view(request.view, &mut faults);
+    view.map(|view| (request.verification_ids, view)).ok_or_else(|| status(&Error::InvalidFields(faults.into_vec())))
+}
+
+pub(super) fn batch_response(outcomes: Vec<BatchOutcome>) -> pb::BatchGetResultsResponse {
+    use pb::batch_outcome::Outcome;
+    let outcome = |BatchOutcome { verification_id, outcome }: BatchOutcome| {
+        let outcome = match outcome {
+            Ok(told) => Outcome::Found(result_response(told)),
+            Err(error) => {
+                let refused = status(&error);
+                Outcome::Error(pb::BatchError {
+                    reason: error.reason().name().to_owned(),
+                    code: refused.code().into(),
+                    message: refused.message().to_owned(),
+                })
+            }
+        };
+        pb::BatchOutcome { verification_id, outcome: Some(outcome) }
+    };
+    pb::BatchGetResultsResponse { outcomes: outcomes.into_iter().map(outcome).collect() }
 }
 
 pub(super) fn result_response(told: VerificationWithResult) -> pb::GetResultResponse {
@@ -222,6 +270,7 @@ pub(super) fn list_request(request: pb::ListVerificationsRequest) -> Result<List
     let created_from = optional_time("create_time_from", request.create_time_from, &mut faults);
     let created_before = optional_time("create_time_before", request.create_time_before, &mut faults);
     let list = ListRequest {
+        caller: request.caller,
         states,
         flow: request.flow,
         reference: request.reference,

@@ -72,13 +72,17 @@ fn comparison(comparison: result::Comparison) -> pb::Comparison {
     }
 }
 
-fn intention(intention: result::Intention) -> pb::Intention {
-    let mode = match intention.mode {
+pub(super) fn intention_mode(mode: Option<IntentionMode>) -> pb::IntentionMode {
+    match mode {
         None => pb::IntentionMode::Unspecified,
         Some(IntentionMode::Questions) => pb::IntentionMode::Questions,
         Some(IntentionMode::Nods) => pb::IntentionMode::Nods,
         Some(IntentionMode::ReadAloud) => pb::IntentionMode::ReadAloud,
-    };
+    }
+}
+
+fn intention(intention: result::Intention) -> pb::Intention {
+    let mode = intention_mode(intention.mode);
     pb::Intention {
         code: intention.code,
         message: intention.message,

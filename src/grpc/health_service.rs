@@ -1,4 +1,5 @@
-//! The health service of tonic, and what the protocol says of watching a service that is not known: it may come yet.
+//! The health service of tonic, and what the protocol says of watching a service that is not known:
+//! it may come yet.
 
 use futures_util::{
     StreamExt,

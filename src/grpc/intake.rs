@@ -1,8 +1,9 @@
-//! Receives the message of a call whole, before a service sees it: bounded in bytes, time and memory, whatever it was compressed
-//! from; and holds the answer against the same bounds until it is sent.
+//! Receives the message of a call whole, before a service sees it: bounded in bytes, time and
+//! memory, whatever it was compressed from; and holds the answer against the same bounds until it
+//! is sent.
 //!
-//! Memory is taken from the caller's share as bytes come in, so an unfinished message, a small one that grows when decompressed,
-//! and an answer that nobody reads count alike.
+//! Memory is taken from the caller's share as bytes come in, so an unfinished message, a small one
+//! that grows when decompressed, and an answer that nobody reads count alike.
 
 use super::{
     body::GuardedBody,
@@ -247,8 +248,9 @@ fn decompress(compressed: &[u8], max_bytes: usize, mut memory: Option<&mut Memor
     }
 }
 
-/// Bytes of a message's fields but the photo's. Many small fields take many times their size when they are decoded; a photo, which
-/// takes what it has, is the one that may be long. What is no message is found out by the decoder.
+/// Bytes of a message's fields but the photo's. Many small fields take many times their size when
+/// they are decoded; a photo, which takes what it has, is the one that may be long. What is no
+/// message is found out by the decoder.
 fn bytes_beside_photo(mut message: &[u8]) -> u64 {
     let mut others = 0;
     while message.has_remaining() {
@@ -281,8 +283,8 @@ fn bytes_beside_photo(mut message: &[u8]) -> u64 {
     others
 }
 
-/// The answer of a unary call is there at once. It counts as its caller's until it was sent, so that answers that nobody reads do
-/// not pile up.
+/// The answer of a unary call is there at once. It counts as its caller's until it was sent, so
+/// that answers that nobody reads do not pile up.
 async fn kept_until_sent(answer: Response<Body>, mut memory: Memory) -> Response<Body> {
     let (parts, mut body) = answer.into_parts();
     let mut frames = Vec::new();

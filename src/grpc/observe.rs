@@ -1,17 +1,18 @@
-//! What every RPC has: a span that continues the caller's trace, a count, a duration, its deadline, and a clear answer to
-//! messages that cannot be read.
+//! What every RPC has: a span that continues the caller's trace, a count, a duration, its deadline,
+//! and a clear answer to messages that cannot be read.
 
 use super::{
-    body::cut_by,
+    body::{cut_by, served_as},
+    call_context::{CallContext, REQUEST_ID},
     status::{deadline_exceeded, invalid},
 };
+use crate::telemetry;
 use http::{
     HeaderMap, Request, Response, StatusCode,
     header::{CONTENT_TYPE, HeaderValue},
 };
 use http_body_util::BodyExt;
 use metrics::SharedString;
-use opentelemetry::propagation::Extractor;
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use std::{
@@ -26,7 +27,6 @@ use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tonic::{Code, body::Body};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span};
-use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 const OUR_PACKAGE: &str = "faceid.v1.";
 const GRPC_STATUS: &str = "grpc-status";
@@ -41,8 +41,8 @@ pub struct ObserveLayer {
 }
 
 impl ObserveLayer {
-    /// Observes the methods of these descriptor sets; all others are one unknown method. Our own RPCs are tracked in `in_flight`
-    /// until they are answered.
+    /// Observes the methods of these descriptor sets; all others are one unknown method. Our own
+    /// RPCs are tracked in `in_flight` until they are answered.
     ///
     /// # Errors
     /// When a descriptor set cannot be decoded.
@@ -86,18 +86,29 @@ where
             return Box::pin(async { Ok(refusal) });
         }
         let method = self.layer.methods.name(request.uri().path());
-        let span = rpc_span(&method, request.headers());
-        // Health watches and reflection go on for as long as their clients like; a stop does not wait for them.
-        let tracked = method.starts_with(OUR_PACKAGE).then(|| self.layer.in_flight.token());
-        let rpc = RunningRpc { method, span: span.clone(), started: Instant::now(), counted: false, _tracked: tracked };
+        // Probes and tools would be most of all traces.
+        let is_ours = method.starts_with(OUR_PACKAGE);
+        let id = CallContext::of(request.headers());
+        let span = if is_ours { rpc_span(&method, &id, request.headers()) } else { Span::none() };
+        // Health watches and reflection go on for as long as their clients like; a stop does not
+        // wait for them.
+        let tracked = is_ours.then(|| self.layer.in_flight.token());
+        let rpc = RunningRpc {
+            method,
+            id: id.clone(),
+            span: span.clone(),
+            started: Instant::now(),
+            counted: false,
+            _tracked: tracked,
+        };
         let deadline = deadline_of(request.headers());
         // A call whose time is over is not begun: what it would meet first is chance.
         if deadline.is_some_and(|deadline| deadline.is_zero()) {
-            let answer = rpc.watch(deadline_exceeded().into_http());
+            let answer = rpc.watch(id.during(deadline_exceeded).into_http());
             return Box::pin(async { Ok(answer) });
         }
         let deadline = deadline.map(|deadline| tokio::time::Instant::now() + deadline);
-        let answer = self.inner.call(request);
+        let answer = id.during(|| self.inner.call(request));
         let observed = async move {
             let Some(deadline) = deadline else { return Ok(rpc.watch(explain_unreadable(answer.await?))) };
             let response = match tokio::time::timeout_at(deadline, answer).await {
@@ -105,7 +116,8 @@ where
                 Err(_) => deadline_exceeded().into_http(),
             };
             if let Some(code) = code_in(response.headers()) {
-                // Work that ran out of time fails in words of its own, perhaps a moment before the deadline is noticed here.
+                // Work that ran out of time fails in words of its own, perhaps a moment before the
+                // deadline is noticed here.
                 let ran_out = code != Code::Ok && tokio::time::Instant::now() >= deadline;
                 let response = if ran_out { deadline_exceeded().into_http() } else { response };
                 return Ok(rpc.watch(response));
@@ -117,7 +129,7 @@ where
             };
             Ok(rpc.watch(response.map(|body| cut_by(body, over))))
         };
-        Box::pin(observed.instrument(span))
+        Box::pin(id.serving(observed).instrument(span))
     }
 }
 
@@ -128,7 +140,7 @@ fn speaks_grpc(headers: &HeaderMap) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']))
 }
 
-fn rpc_span(method: &str, headers: &HeaderMap) -> Span {
+fn rpc_span(method: &str, id: &CallContext, headers: &HeaderMap) -> Span {
     let (service, name) = method.split_once('/').unwrap_or(("", method));
     let span = tracing::info_span!(
         "rpc",
@@ -137,28 +149,31 @@ fn rpc_span(method: &str, headers: &HeaderMap) -> Span {
         rpc.system = "grpc",
         rpc.service = service,
         rpc.method = name,
+        request_id = id.request_id(),
         rpc.grpc.status_code = tracing::field::Empty,
+        otel.status_code = tracing::field::Empty,
+        "error.type" = tracing::field::Empty,
     );
-    let parent = opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&Headers(headers)));
-    // Fails only where no trace is exported, and then there is nothing to continue.
-    let _ = span.set_parent(parent);
+    telemetry::continue_trace(&span, headers);
     span
 }
 
-struct Headers<'a>(&'a HeaderMap);
-
-impl Extractor for Headers<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).and_then(|value| value.to_str().ok())
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(http::HeaderName::as_str).collect()
-    }
+/// What OpenTelemetry counts as the server's error. The others are the caller's, and its own span
+/// says so.
+fn is_server_error(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
 }
 
-/// The methods that exist. Anyone can call any path, with or without a token: those that do not exist share one name, or each
-/// would be a metric of its own for ever.
+/// The methods that exist. Anyone can call any path, with or without a token: those that do not
+/// exist share one name, or each would be a metric of its own for ever.
 struct Methods(HashSet<Arc<str>>);
 
 impl Methods {
@@ -186,6 +201,7 @@ impl Methods {
 /// Counts an RPC once: at its status, or, when the caller went away, as CANCELLED.
 struct RunningRpc {
     method: Arc<str>,
+    id: CallContext,
     span: Span,
     started: Instant,
     counted: bool,
@@ -193,20 +209,28 @@ struct RunningRpc {
 }
 
 impl RunningRpc {
-    /// Takes the status out of the headers of an answer that is only an error, else out of its trailers.
-    fn watch(mut self, response: Response<Body>) -> Response<Body> {
+    /// Takes the status out of the headers of an answer that is only an error, else out of its
+    /// trailers; there the call's id is added.
+    fn watch(mut self, mut response: Response<Body>) -> Response<Body> {
         if let Some(code) = code_in(response.headers()) {
-            self.count(code);
+            self.finish(code, response.headers_mut());
             return response;
         }
         let (parts, body) = response.into_parts();
-        let body = body.map_frame(move |frame| {
-            if let Some(code) = frame.trailers_ref().and_then(code_in) {
-                self.count(code);
+        let body = served_as(self.id.clone(), body).map_frame(move |mut frame| {
+            if let Some(trailers) = frame.trailers_mut()
+                && let Some(code) = code_in(trailers)
+            {
+                self.finish(code, trailers);
             }
             frame
         });
         Response::from_parts(parts, Body::new(body))
+    }
+
+    fn finish(&mut self, code: Code, trailers: &mut HeaderMap) {
+        trailers.insert(REQUEST_ID, self.id.header());
+        self.count(code);
     }
 
     fn count(&mut self, code: Code) {
@@ -215,6 +239,12 @@ impl RunningRpc {
         }
         self.counted = true;
         self.span.record("rpc.grpc.status_code", code as i64);
+        if code != Code::Ok {
+            self.span.record("error.type", code_name(code));
+        }
+        if is_server_error(code) {
+            self.span.record("otel.status_code", "ERROR");
+        }
         let method = SharedString::from(Arc::clone(&self.method));
         metrics::counter!("faceid_rpcs_total", "method" => method.clone(), "code" => code_name(code)).increment(1);
         metrics::histogram!("faceid_rpc_duration_seconds", "method" => method).record(self.started.elapsed());
@@ -231,8 +261,8 @@ pub(super) fn code_in(headers: &HeaderMap) -> Option<Code> {
     headers.get(GRPC_STATUS).map(|value| Code::from_bytes(value.as_bytes()))
 }
 
-/// A message that is no protobuf never reaches a handler, and tonic calls it INTERNAL. Ours always carry details, so a status
-/// without them is tonic's.
+/// A message that is no protobuf never reaches a handler, and tonic calls it INTERNAL. Ours always
+/// carry details, so a status without them is tonic's.
 fn explain_unreadable(response: Response<Body>) -> Response<Body> {
     let from_handler = response.headers().contains_key(GRPC_STATUS_DETAILS);
     match code_in(response.headers()) {
@@ -374,6 +404,9 @@ mod tests {
         let mut answer = layer.layer(endless).call(request("2S")).await.unwrap();
         let trailers = answer.body_mut().frame().await.unwrap().unwrap().into_trailers().unwrap();
         assert_eq!(code_in(&trailers), Some(Code::DeadlineExceeded));
+        let status = Status::from_header_map(&trailers).unwrap();
+        let details = tonic_types::StatusExt::get_error_details(&status);
+        assert_eq!(details.request_info().unwrap().request_id, trailers[REQUEST_ID].to_str().unwrap());
     }
 
     #[tokio::test]

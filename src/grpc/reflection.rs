@@ -1,4 +1,5 @@
-//! Reflection, v1 and v1alpha: the contract, as tools ask for it. A symbol that is not there is an answer, and the stream goes on.
+//! Reflection, v1 and v1alpha: the contract, as tools ask for it. A symbol that is not there is an
+//! answer, and the stream goes on.
 
 use futures_util::{StreamExt, stream};
 use prost::{DecodeError, Message};
@@ -49,7 +50,8 @@ impl Files {
     }
 }
 
-/// A `FileDescriptorSet` whose files are left as they are: decoded and encoded, they would lose their custom options.
+/// A `FileDescriptorSet` whose files are left as they are: decoded and encoded, they would lose
+/// their custom options.
 #[derive(Clone, PartialEq, Message)]
 struct RawSet {
     #[prost(bytes = "vec", repeated, tag = "1")]

@@ -1,13 +1,11 @@
-//! Traces of those who try what they may not: counted all, and logged as far as a flood leaves the log readable. Says who and from
-//! where, never what was shown.
+//! Traces of callers that are refused: counted all, and logged as far as a flood leaves the log
+//! readable. Says who and from where, never what was shown.
 
 use super::observe::code_in;
 use crate::auth::{Refused, identity::Peer};
 use http::{HeaderMap, request::Parts};
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use parking_lot::Mutex;
+use std::time::Duration;
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -49,7 +47,7 @@ impl Seldom {
 
     /// How many were left out since the last one; None: this one is left out, too.
     fn now(&self) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         let (last, left_out) = &mut *state;
         if last.is_some_and(|last| last.elapsed() < LOG_INTERVAL) {
             *left_out += 1;

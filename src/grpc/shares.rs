@@ -1,16 +1,20 @@
-//! Shares of concurrent calls, streams, waits and message memory: each caller is limited on its own.
+//! Shares of concurrent calls, streams, waits and message memory: each caller is limited on its
+//! own.
 
 use super::{listener::ConnectionInfo, status::over_share};
 use crate::shares::{Full, Share, Shares};
+use metrics::Gauge;
 use std::{net::IpAddr, sync::Arc};
 use tonic::Status;
 
-/// Calls without a caller (health, reflection) at a time: on one connection, and of those the ones that go on; of one peer; of all.
+/// Calls without a caller (health, reflection) at a time: on one connection, and of those the ones
+/// that go on; of one peer; of all.
 const OPEN_CALLS_PER_CONNECTION: usize = 16;
 const OPEN_STREAMS_PER_CONNECTION: usize = 4;
 const OPEN_CALLS_PER_PEER: usize = 256;
 const OPEN_CALLS: usize = 1024;
-/// How many callers can use their whole part of something at once. Beyond that they share what there is.
+/// How many callers can use their whole part of something at once. Beyond that they share what
+/// there is.
 const FULL_PARTS: usize = 8;
 /// A caller may hold this part of the memory for messages.
 const PARTS_OF_MEMORY: usize = 2;
@@ -24,7 +28,8 @@ pub struct CallLimits {
     pub streams_per_caller: usize,
     /// GetResults that wait.
     pub waits_per_caller: usize,
-    /// Bytes of all messages that were received and not yet answered, or not yet sent. One caller may have half of it.
+    /// Bytes of all messages that were received and not yet answered, or not yet sent. One caller
+    /// may have half of it.
     pub message_bytes: usize,
 }
 
@@ -58,12 +63,14 @@ impl CallShares {
         take(&self.calls, caller, "limits.calls_per_caller")
     }
 
-    pub(super) fn stream(&self, caller: &str) -> Result<Share<String>, Status> {
-        take(&self.streams, caller, "limits.streams_per_caller")
+    pub(super) fn stream(&self, caller: &str) -> Result<GoingOn, Status> {
+        let share = take(&self.streams, caller, "limits.streams_per_caller")?;
+        Ok(GoingOn::count(share, metrics::gauge!("faceid_streams_open")))
     }
 
-    pub(super) fn wait(&self, caller: &str) -> Result<Share<String>, Status> {
-        take(&self.waits, caller, "limits.waits_per_caller")
+    pub(super) fn wait(&self, caller: &str) -> Result<GoingOn, Status> {
+        let share = take(&self.waits, caller, "limits.waits_per_caller")?;
+        Ok(GoingOn::count(share, metrics::gauge!("faceid_waits_open")))
     }
 
     /// On a connection that may have no caller.
@@ -90,6 +97,25 @@ pub(super) struct OpenCall {
     _of_one: Share<u64>,
     _stream: Option<Share<u64>>,
     _of_peer: Share<IpAddr>,
+}
+
+/// A stream or a wait, counted while it goes on.
+pub(super) struct GoingOn {
+    _share: Share<String>,
+    gauge: Gauge,
+}
+
+impl GoingOn {
+    fn count(share: Share<String>, gauge: Gauge) -> Self {
+        gauge.increment(1.0);
+        Self { _share: share, gauge }
+    }
+}
+
+impl Drop for GoingOn {
+    fn drop(&mut self) {
+        self.gauge.decrement(1.0);
+    }
 }
 
 /// The memory that the messages of a call take.

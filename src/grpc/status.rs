@@ -1,9 +1,11 @@
 //! From errors to gRPC statuses, with google.rpc details. The one place that logs a failed call.
 
+use super::call_context::CallContext;
 use crate::{
     app::{Error, VendorFailure},
     auth::{Refused, quota::OverQuota},
     domain::{
+        end_user,
         fault::Fault,
         reason::{Category, Reason},
     },
@@ -14,39 +16,44 @@ use std::{
     mem,
     time::Duration,
 };
-use tonic::{Code, Status};
+use tonic::{Code, Status, metadata::MetadataMap};
 use tonic_types::{
-    BadRequest, ErrorDetail, ErrorInfo, FieldViolation, PreconditionFailure, PreconditionViolation, QuotaFailure,
-    QuotaViolation, RequestInfo, RetryInfo, StatusExt,
+    BadRequest, ErrorDetail, ErrorInfo, FieldViolation, LocalizedMessage, PreconditionFailure, PreconditionViolation,
+    QuotaFailure, QuotaViolation, RequestInfo, RetryInfo, StatusExt,
 };
 
 /// `ErrorInfo.domain` of every error.
 pub(super) const DOMAIN: &str = "faceid-gateway";
 /// When to come back after an outage or a throttle.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// Message and details together, as they travel. Both are in the trailers, of which clients and proxies take 8 KiB: over that a
-/// client sees another error, and a proxy may reset the connection that others share.
+/// Message and details together, as they travel. Both are in the trailers, of which clients and
+/// proxies take 8 KiB: over that a client sees another error, and a proxy may reset the connection
+/// that others share.
 const MAX_STATUS_BYTES: usize = 6 * 1024;
 /// Limit for the message alone; it travels twice.
 const MAX_MESSAGE_BYTES: usize = 1024;
 const MAX_VIOLATIONS: usize = 32;
 const MAX_VIOLATION_BYTES: usize = 256;
 
-/// The status of a failed use case. Logs it: callers' mistakes quietly, ours and the vendor's loudly.
+/// The status of a failed use case. Logs it: callers' mistakes quietly, ours and the vendor's
+/// loudly.
 pub(super) fn status(error: &Error) -> Status {
     let reason = error.reason();
     let code = code(reason);
     let vendor = error.vendor_failure();
     let vendor_code = vendor.map(|vendor| vendor.code);
     let vendor_request_id = vendor.and_then(|vendor| vendor.request_id);
+    let call = CallContext::current();
+    // Beside the span, which a level above info leaves out.
+    let request_id = call.as_ref().map(CallContext::request_id);
     if code == Code::Internal {
-        tracing::error!(reason = reason.name(), error = %error, "call failed");
+        tracing::error!(reason = reason.name(), request_id, error = %error, "call failed");
     } else if matches!(code, Code::Unavailable | Code::ResourceExhausted | Code::FailedPrecondition) {
-        tracing::warn!(reason = reason.name(), vendor_code, vendor_request_id, error = %error, "call failed");
+        tracing::warn!(reason = reason.name(), request_id, vendor_code, vendor_request_id, error = %error, "call failed");
     } else {
-        tracing::debug!(reason = reason.name(), "call refused");
+        tracing::debug!(reason = reason.name(), request_id, "call refused");
     }
-    capped(code, &message(error, reason), details(error, reason, vendor))
+    capped(reason, &message(error, reason), details(error, reason, vendor), error.faults())
 }
 
 /// The status of a call that showed no valid token.
@@ -54,7 +61,8 @@ pub(super) fn unauthenticated(message: &str) -> Status {
     plain(Reason::Unauthenticated, message)
 }
 
-/// The status of a stream whose caller's token, subject or identity was taken out of the configuration.
+/// The status of a stream whose caller's token, subject or identity was taken out of the
+/// configuration.
 pub(super) fn revoked() -> Status {
     unauthenticated("what the call showed of its caller counts no more: it was taken out of the configuration")
 }
@@ -90,7 +98,8 @@ pub(super) fn over_share(holder: &str, setting: &'static str, full: Full) -> Sta
     later(Reason::CallerQuotaExceeded, &message, RETRY_DELAY, Some(QuotaViolation::new(holder, setting)))
 }
 
-/// The status of a call whose caller waits no longer. What was begun goes on: a repeated `request_id` finds it.
+/// The status of a call whose caller waits no longer. What was begun goes on: a repeated
+/// `request_id` finds it.
 pub(super) fn deadline_exceeded() -> Status {
     plain(Reason::DeadlineExceeded, "the caller's deadline ended first")
 }
@@ -101,21 +110,27 @@ pub(super) fn not_received(timeout: Duration) -> Status {
 }
 
 fn plain(reason: Reason, message: &str) -> Status {
-    capped(code(reason), message, vec![info(reason).into()])
+    let mut details = vec![info(reason).into()];
+    if reason.passes_by_itself() {
+        details.push(RetryInfo::new(Some(RETRY_DELAY)).into());
+    }
+    capped(reason, message, details, &[])
 }
 
 fn later(reason: Reason, message: &str, retry_after: Duration, violation: Option<QuotaViolation>) -> Status {
     let mut details = vec![info(reason).into(), RetryInfo::new(Some(retry_after)).into()];
     details.extend(violation.map(|violation| QuotaFailure::new(vec![violation]).into()));
-    capped(code(reason), message, details)
+    capped(reason, message, details, &[])
 }
 
 fn info(reason: Reason) -> ErrorInfo {
     ErrorInfo::new(reason.name(), DOMAIN, HashMap::new())
 }
 
-/// Every status is made here: one detail of a type, and all of it so small that every client and proxy takes it.
-fn capped(code: Code, message: &str, details: Vec<ErrorDetail>) -> Status {
+/// Every status is made here: one detail of a type, and all of it so small that every client and
+/// proxy takes it.
+fn capped(reason: Reason, message: &str, details: Vec<ErrorDetail>, faults: &[Fault]) -> Status {
+    let code = code(reason);
     let message = cut(message, MAX_MESSAGE_BYTES);
     let mut seen = HashSet::new();
     let mut details: Vec<ErrorDetail> =
@@ -128,13 +143,20 @@ fn capped(code: Code, message: &str, details: Vec<ErrorDetail>) -> Status {
     }
     let all = violations.len();
     violations.truncate(MAX_VIOLATIONS);
+    let metadata = pushback(&details);
+    if let Some(call) = CallContext::current() {
+        details.push(RequestInfo::new(call.request_id(), "").into());
+        let language = call.language();
+        details.push(LocalizedMessage::new(language.tag(), end_user::told(reason, faults).text(language)).into());
+    }
     loop {
         if let Some(ErrorDetail::BadRequest(bad)) =
             details.iter_mut().find(|detail| matches!(detail, ErrorDetail::BadRequest(_)))
         {
             bad.field_violations = first_of(&violations, all);
         }
-        let status = Status::with_error_details_vec(code, message.clone(), details.clone());
+        let status =
+            Status::with_error_details_vec_and_metadata(code, message.clone(), details.clone(), metadata.clone());
         if travelling_bytes(&status) <= MAX_STATUS_BYTES {
             return status;
         }
@@ -142,9 +164,24 @@ fn capped(code: Code, message: &str, details: Vec<ErrorDetail>) -> Status {
         if violations.pop().is_none() && details.len() > 1 {
             details.pop();
         } else if violations.is_empty() && details.len() == 1 {
-            return Status::with_error_details_vec(code, message, vec![]);
+            return Status::with_error_details_vec_and_metadata(code, message, vec![], metadata);
         }
     }
+}
+
+/// What clients that retry by themselves go by: they do not read RetryInfo (gRFC A6, "pushback").
+fn pushback(details: &[ErrorDetail]) -> MetadataMap {
+    let delay = details.iter().find_map(|detail| match detail {
+        ErrorDetail::RetryInfo(retry) => retry.retry_delay,
+        _ => None,
+    });
+    let mut metadata = MetadataMap::new();
+    if let Some(delay) = delay {
+        // An int32 there.
+        let milliseconds = i32::try_from(delay.as_millis()).unwrap_or(i32::MAX);
+        metadata.insert("grpc-retry-pushback-ms", milliseconds.into());
+    }
+    metadata
 }
 
 /// The first faults, and how many there are beside.
@@ -208,10 +245,12 @@ fn code(reason: Reason) -> Code {
     }
 }
 
-/// What the caller reads, in English. Internals stay in the log.
+/// The message for the caller, in English. Internals stay in the log.
 fn message(error: &Error, reason: Reason) -> String {
     match (error.vendor_failure(), reason.row().public_text) {
         (Some(vendor), _) => format!("{error}. {}", vendor.known.hint_en),
+        (None, Some(text)) if reason == Reason::Internal => CallContext::current()
+            .map_or_else(|| text.to_owned(), |call| format!("{text} for request_id {}", call.request_id())),
         (None, Some(text)) => text.to_owned(),
         (None, None) if reason == Reason::StoreUnavailable => error.store_message(),
         (None, None) => error.to_string(),
@@ -228,7 +267,6 @@ fn details(error: &Error, reason: Reason, vendor: Option<VendorFailure<'_>>) -> 
         info.metadata.insert("acts".to_owned(), vendor.known.acts.name().to_owned());
         if let Some(request_id) = vendor.request_id {
             info.metadata.insert("vendor_request_id".to_owned(), request_id.to_owned());
-            details.push(RequestInfo::new(request_id, "").into());
         }
         info.metadata.insert("hint_en".to_owned(), vendor.known.hint_en.to_owned());
         info.metadata.insert("hint_zh".to_owned(), vendor.known.hint_zh.to_owned());
@@ -242,7 +280,7 @@ fn details(error: &Error, reason: Reason, vendor: Option<VendorFailure<'_>>) -> 
         details.push(BadRequest::new(faults.iter().map(violation).collect::<Vec<_>>()).into());
     }
     let code = code(reason);
-    if matches!(code, Code::Unavailable | Code::ResourceExhausted) {
+    if reason.passes_by_itself() {
         details.push(RetryInfo::new(Some(retry_delay(error))).into());
     }
     if code == Code::ResourceExhausted {
@@ -278,7 +316,12 @@ fn violation(fault: &Fault) -> FieldViolation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tencent::{self, ErrorKind};
+    use crate::{
+        grpc::pb::ErrorReason,
+        tencent::{self, ErrorKind},
+    };
+    use std::collections::BTreeSet;
+    use strum::VariantArray;
 
     fn refused(code: &str) -> Status {
         let kind = ErrorKind::Refused { code: code.into(), request_id: "r-1".into() };
@@ -362,11 +405,50 @@ mod tests {
     fn a_status_has_one_detail_of_a_type_and_always_its_reason() {
         let long = || PreconditionFailure::new(vec![PreconditionViolation::new("a", "b", "c".repeat(9_000))]).into();
         let twice = vec![info(Reason::Internal).into(), RetryInfo::new(None).into(), RetryInfo::new(None).into()];
-        assert_eq!(capped(Code::Internal, "x", twice).get_error_details_vec().len(), 2);
-        let status = capped(Code::Internal, &"长".repeat(9_000), vec![info(Reason::Internal).into(), long()]);
+        assert_eq!(capped(Reason::Internal, "x", twice, &[]).get_error_details_vec().len(), 2);
+        let status = capped(Reason::Internal, &"长".repeat(9_000), vec![info(Reason::Internal).into(), long()], &[]);
         assert!(status.message().ends_with("长..."));
         assert_eq!(status.get_error_details().error_info().unwrap().reason, "INTERNAL");
         assert!(travelling_bytes(&status) <= MAX_STATUS_BYTES);
+    }
+
+    #[test]
+    fn who_may_retry_is_told_when_in_both_ways() {
+        let retry_after = Duration::from_millis(2_500);
+        for (status, delay_ms) in [
+            (deadline_exceeded(), Some(1_000)),
+            (later(Reason::CallerQuotaExceeded, "x", retry_after, None), Some(2_500)),
+            (later(Reason::CallerQuotaExceeded, "x", Duration::MAX, None), Some(i64::from(i32::MAX))),
+            (refused("InternalError"), Some(1_000)),
+            (unauthenticated("x"), None),
+            (refused("UnauthorizedOperation.Arrears"), None),
+        ] {
+            let pushback = status.metadata().get("grpc-retry-pushback-ms").map(|value| value.to_str().unwrap());
+            assert_eq!(pushback.map(str::to_owned), delay_ms.map(|delay| delay.to_string()), "{status:?}");
+            assert_eq!(status.get_error_details().retry_info().is_some(), delay_ms.is_some(), "{status:?}");
+        }
+    }
+
+    #[test]
+    fn the_reasons_are_those_of_the_contract() {
+        let ours: BTreeSet<&str> = Reason::VARIANTS.iter().map(|reason| reason.name()).collect();
+        let unspecified = ErrorReason::Unspecified as i32;
+        let of_the_contract = (unspecified + 1..).map_while(|number| ErrorReason::try_from(number).ok());
+        assert_eq!(of_the_contract.map(|reason| reason.as_str_name()).collect::<BTreeSet<_>>(), ours);
+    }
+
+    #[test]
+    fn the_contract_gives_each_reason_its_code() {
+        const CONTRACT: &str = include_str!("../../proto/faceid/v1/error_reason.proto");
+        for reason in Reason::VARIANTS {
+            let (before, _) =
+                CONTRACT.split_once(&format!("  {} = ", reason.name())).expect("a reason of the contract");
+            let category: &str = reason.category().into();
+            // What stands before it: the end of another value, then its own comment.
+            let comment = before.rsplit_once(&format!(";\n  // {category}. ")).map(|(_, comment)| comment);
+            let is_right = |comment: &str| comment.contains("Example:") && !comment.contains(" = ");
+            assert!(comment.is_some_and(is_right), "{}: {comment:?}", reason.name());
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct TlsConfig {
     pub client_ca: Option<ClientCa>,
 }
 
-/// Who signs clients' certificates.
+/// The CA that signs clients' certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCa {
     /// PEM: one or more root certificates.
@@ -70,10 +70,12 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
-    /// Loads the files, and loads them again when they change, until `stop`. Connections keep what they began with.
+    /// Loads the files, and loads them again when they change, until `stop`. Connections keep what
+    /// they began with.
     ///
     /// # Errors
-    /// When they cannot be used. Later, files that cannot be used are logged and counted, and those from before stay.
+    /// When they cannot be used. Later, files that cannot be used are logged and counted, and those
+    /// from before stay.
     pub fn start(config: TlsConfig, clock: Arc<dyn Clock>, stop: CancellationToken) -> Result<Arc<Self>, TlsError> {
         let mut files = vec![config.cert_file.clone(), config.key_file.clone()];
         files.extend(config.client_ca.as_ref().map(|ca| ca.file.clone()));
@@ -84,7 +86,7 @@ impl ServerTls {
         tokio::spawn(async move {
             let mut is_loaded = true;
             loop {
-                // What cannot be used yet may become valid with time alone.
+                // A certificate that is not valid yet becomes so with time alone.
                 let patience = if is_loaded { Duration::MAX } else { RETRY_INTERVAL };
                 if stop.run_until_cancelled(timeout(patience, watch.changed())).await.is_none() {
                     return;
@@ -117,7 +119,8 @@ impl ServerTls {
     }
 }
 
-/// The faults of the files, each beside its setting. Whether the certificate is valid now is seen when it is loaded.
+/// The faults of the files, each beside its setting. Whether the certificate is valid now is seen
+/// when it is loaded.
 pub fn file_faults(config: &TlsConfig) -> Vec<(&'static str, TlsError)> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut faults = Vec::new();
@@ -172,7 +175,7 @@ fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, TlsError
 }
 
 fn private_key(path: &PathBuf) -> Result<PrivateKeyDer<'static>, TlsError> {
-    // What is wrong with a key stays inside: the error could quote it.
+    // The parser's error is not handed on: it could quote the key.
     PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|_| TlsError::NoPem { path: path.clone(), what: "private key" })
 }
 

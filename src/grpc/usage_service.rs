@@ -79,6 +79,7 @@ fn reconciliation_response(compared: Reconciliation) -> pb::ReconcileUsageRespon
         our_charges: compared.our_charges,
         vendor_charges: compared.vendor_charges,
         agreeing: compared.agreeing,
+        differing: compared.differing,
         differences: compared.differences.into_iter().map(difference).collect(),
     }
 }

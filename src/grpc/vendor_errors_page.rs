@@ -1,5 +1,5 @@
-//! docs/VENDOR_ERRORS.md, made of the same tables and the same translation that callers meet. To write it anew:
-//! `UPDATE_DOCS=1 cargo test --lib vendor_errors_page`.
+//! docs/VENDOR_ERRORS.md, made of the same tables and the same translation that callers meet. To
+//! write it anew: `UPDATE_DOCS=1 cargo test --lib vendor_errors_page`.
 
 use super::status::status;
 use crate::{
@@ -82,7 +82,8 @@ fn section(page: &mut String, title: &str, entries: impl IntoIterator<Item = &'s
     }
 }
 
-/// A failure with this entry; where that takes a network, one of its class, which is all that a status goes by.
+/// A failure with this entry; where that takes a network, one of its class, which is all that a
+/// status goes by.
 fn example(entry: &'static catalogue::Entry) -> ErrorKind {
     let refused = |code: &str| ErrorKind::Refused { code: code.to_owned(), request_id: String::new() };
     match entry.code {

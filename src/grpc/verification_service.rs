@@ -62,14 +62,34 @@ impl pb::verification_service_server::VerificationService for VerificationApi {
     ) -> Result<Response<pb::GetResultResponse>, Status> {
         let caller = caller_of(&request)?;
         let time_left = time_left(&request);
-        let (key, view, fresh, wait) = convert::result_request(request.into_inner())?;
-        // An answer that comes a little before the caller's deadline is one; at the deadline it is an error.
-        let wait = time_left.map_or(wait, |left| wait.min(left.saturating_sub(ANSWER_TIME)));
+        let mut request = convert::result_request(request.into_inner())?;
+        // An answer that comes a little before the caller's deadline is one; at the deadline it is
+        // an error.
+        request.wait = time_left.map_or(request.wait, |left| request.wait.min(left.saturating_sub(ANSWER_TIME)));
         let urgency = Urgency::within(time_left);
-        let _waiting = (!wait.is_zero()).then(|| self.shares.wait(&caller.name)).transpose()?;
-        let told =
-            self.app.get_result(&caller, key, view, fresh, wait, urgency).await.map_err(|error| status(&error))?;
+        let _waiting = (!request.wait.is_zero()).then(|| self.shares.wait(&caller.name)).transpose()?;
+        let told = self.app.get_result(&caller, request, urgency).await.map_err(|error| status(&error))?;
         Ok(Response::new(convert::result_response(told)))
+    }
+
+    async fn batch_get_results(
+        &self,
+        request: Request<pb::BatchGetResultsRequest>,
+    ) -> Result<Response<pb::BatchGetResultsResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let (ids, view) = convert::batch_request(request.into_inner())?;
+        let outcomes = self.app.batch_get_results(&caller, ids, view).await.map_err(|error| status(&error))?;
+        Ok(Response::new(convert::batch_response(outcomes)))
+    }
+
+    async fn reopen_verification(
+        &self,
+        request: Request<pb::ReopenVerificationRequest>,
+    ) -> Result<Response<pb::ReopenVerificationResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let id = request.into_inner().verification_id;
+        let reopened = self.app.reopen_verification(&caller, &id).await.map_err(|error| status(&error))?;
+        Ok(Response::new(convert::reopen_response(reopened)))
     }
 
     async fn list_verifications(
@@ -127,9 +147,9 @@ impl pb::verification_service_server::VerificationService for VerificationApi {
             Ok(convert::download_response(Part::Chunk(piece.into())))
         });
         // A stop ends the stream with an error: one that ends without is whole.
-        let stopping = self.app.stopping.clone();
+        let stopping = self.app.stopping().clone();
         let end = stream::once(async move { stopping.is_cancelled().then(|| Err(status(&Error::Stopping))) });
-        let chunks = chunks.take_until(self.app.stopping.clone().cancelled_owned());
+        let chunks = chunks.take_until(self.app.stopping().clone().cancelled_owned());
         let end = end.filter_map(std::future::ready);
         Ok(Response::new(stream::iter([first]).chain(chunks).chain(end).boxed()))
     }

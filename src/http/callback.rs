@@ -3,12 +3,13 @@
 use crate::{
     app::{App, CallbackSource, Error, Visitor},
     domain::reason::Page,
+    telemetry,
     tencent::Urgency,
 };
 use axum::{
     extract::{RawQuery, State},
     http::{
-        HeaderName, StatusCode,
+        HeaderMap, HeaderName, StatusCode,
         header::{
             CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER,
             X_CONTENT_TYPE_OPTIONS,
@@ -17,6 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use std::sync::Arc;
+use tracing::{Instrument, field::Empty};
 
 /// Seconds after which a browser whose result could not be asked for tries again.
 const RETRY_AFTER_S: &str = "3";
@@ -32,7 +34,29 @@ const PRIVATE: [(HeaderName, &str); 4] = [
     ),
 ];
 
-pub(super) async fn callback(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
+pub(super) async fn callback(State(app): State<Arc<App>>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
+    let span = tracing::info_span!(
+        "callback",
+        otel.name = "GET /callback",
+        otel.kind = "server",
+        otel.status_code = Empty,
+        "error.type" = Empty,
+        http.request.method = "GET",
+        http.route = "/callback",
+        http.response.status_code = Empty,
+    );
+    telemetry::continue_trace(&span, &headers);
+    let answer = answer(app, query).instrument(span.clone()).await;
+    let status = answer.status();
+    span.record("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+        span.record("error.type", status.as_str());
+    }
+    answer
+}
+
+async fn answer(app: Arc<App>, query: Option<String>) -> Response {
     let source = CallbackSource::Url(format!("?{}", query.unwrap_or_default()));
     let answer = match app.handle_callback(Visitor::Browser, source, Urgency::Visitor).await {
         Ok(outcome) => match outcome.redirect_url {
@@ -58,7 +82,8 @@ fn refusal(error: &Error) -> Response {
         Page::BadLink => html(StatusCode::BAD_REQUEST, "", chinese, english),
         Page::Gone => html(StatusCode::NOT_FOUND, "", chinese, english),
         Page::Unconfirmed => html(StatusCode::BAD_GATEWAY, "", chinese, english),
-        // The result could not be asked for just now. Nothing is lost: the page asks again by itself.
+        // The result could not be asked for just now. Nothing is lost: the page asks again by
+        // itself.
         Page::Waiting => {
             let refresh = format!("<meta http-equiv=\"refresh\" content=\"{RETRY_AFTER_S}\">");
             let page = html(StatusCode::SERVICE_UNAVAILABLE, &refresh, chinese, english);

@@ -3,7 +3,7 @@
 mod callback;
 pub mod server;
 
-use crate::app::App;
+use crate::{app::App, telemetry};
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::{
@@ -35,6 +35,7 @@ pub fn admin_router(state: AdminState) -> Router {
 }
 
 async fn render_metrics(State(state): State<AdminState>) -> String {
+    telemetry::process_metrics().collect();
     state.metrics.render()
 }
 
@@ -46,7 +47,7 @@ async fn readyz(State(state): State<AdminState>) -> (StatusCode, String) {
         Ok(()) => (StatusCode::OK, "ok\n".into()),
         Err(error) => {
             tracing::warn!(error = %error, "not ready");
-            (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", error.store_message()))
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", error.public_message()))
         }
     }
 }

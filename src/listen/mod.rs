@@ -1,24 +1,28 @@
 //! Takes in connections, so many in all and so many of one peer, and cuts those that do not move.
 //!
-//! A new connection is never refused for the sake of one that does nothing: where all places are taken, the oldest that is
-//! not in use makes room. So connections without a handshake, a preface or a caller cost the others nothing.
+//! A new connection is never refused for the sake of one that does nothing: where all places are
+//! taken, the oldest that is not in use makes room. So connections without a handshake, a preface
+//! or a caller cost the others nothing.
 
 mod io;
 
 pub use io::GuardedIo;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-/// When no connection can be accepted (no file descriptors left), how long to wait before trying again.
+/// When no connection can be accepted (no file descriptors left), how long to wait before trying
+/// again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long a peer may take for a handshake or a preface; while places are scarce, only the shorter time.
+/// How long a peer may take for a handshake or a preface; while places are scarce, only the shorter
+/// time.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
 const OPENING_TIMEOUT_WHILE_SCARCE: Duration = Duration::from_secs(2);
 
@@ -70,7 +74,8 @@ impl Places {
         Arc::new(Self { listener, limits, taken: Mutex::default(), all: CancellationToken::new() })
     }
 
-    /// The next connection that has found a place. An IPv4 client of an IPv6 listener is that IPv4 client.
+    /// The next connection that has found a place. An IPv4 client of an IPv6 listener is that IPv4
+    /// client.
     pub async fn accept(self: &Arc<Self>, listener: &TcpListener) -> (GuardedIo<TcpStream>, IpAddr) {
         loop {
             match listener.accept().await {
@@ -132,7 +137,7 @@ impl Places {
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock()
     }
 }
 

@@ -1,6 +1,8 @@
-//! The answer of GetDetectInfoEnhanced, field for field as the vendor's definition has it (document 41957).
+//! The answer of GetDetectInfoEnhanced, field for field as the vendor's definition has it (document
+//! 41957).
 //!
-//! Every field is written, with null where the vendor has nothing to say; what that looks like is a matter of the `shape`.
+//! Every field is written, with null where the vendor has nothing to say; what that looks like is a
+//! matter of the `shape`.
 
 use serde_json::{Value, json};
 
@@ -135,8 +137,8 @@ fn detail(token: &Token, attempt: &Attempt, comparison: Comparison) -> Value {
     })
 }
 
-/// The parts of an answer that are or hold media. Each piece is marked as its attempt's own, so that pieces of two
-/// verifications, attempts or questions can be told apart by their bytes.
+/// The parts of an answer that are or hold media. Each piece is marked as its attempt's own, so
+/// that pieces of two verifications, attempts or questions can be told apart by their bytes.
 struct Evidence<'a> {
     token: &'a Token,
     delivery: &'a Delivery<'a>,
@@ -201,7 +203,8 @@ impl<'a> Evidence<'a> {
         json!({ "LivenessVideo": last, "LivenessVideos": all })
     }
 
-    /// Where the video of an attempt is, where it is not in the answer: as a URL, or as a path in the bucket.
+    /// Where the video of an attempt is, where it is not in the answer: as a URL, or as a path in
+    /// the bucket.
     fn reference(&self, attempt: &Attempt) -> Option<Value> {
         let path = format!("{}/{}.mp4", self.token.biz_token, attempt.seq);
         if self.delivery.storage == Storage::Cos {
@@ -211,7 +214,8 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// The attempt that came to the intention step, and the code of that step, if the flow has it in this mode.
+    /// The attempt that came to the intention step, and the code of that step, if the flow has it
+    /// in this mode.
     fn intention(&self, mode: IntentionMode) -> Option<(&'a Attempt, i64)> {
         let last = self.token.attempts.last().filter(|_| self.token.intention == Some(mode))?;
         last.outcome.intention_code.map(|code| (last, code))

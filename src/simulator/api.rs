@@ -1,5 +1,5 @@
-//! The vendor's API: `POST /`, and `GET /` with the same parameters in its query, from the signature to the envelope of the
-//! answer.
+//! The vendor's API: `POST /`, and `GET /` with the same parameters in its query, from the
+//! signature to the envelope of the answer.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -14,14 +14,14 @@ use http::{HeaderMap, Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Shared;
 use super::bill;
 use super::body::{self, Answer, Attachments};
-use super::connection::ResetSwitch;
+use super::connection::{self, ResetSwitch};
 use super::detect;
 use super::error::{ApiError, BodyError, read_body};
 use super::faults::{self, Fault};
 use super::query;
+use super::shared::Shared;
 use super::sts;
 use super::verify::{self, Refusal, UnverifiedRequest};
 
@@ -33,7 +33,7 @@ pub(super) async fn call(
     ConnectInfo(switch): ConnectInfo<ResetSwitch>,
     request: Request,
 ) -> Response {
-    let request_id = super::random_uuid().to_string();
+    let request_id = super::random::random_uuid().to_string();
     if sts::is_called(request.headers()) {
         return call_sts(&shared, request, &request_id).await;
     }
@@ -174,7 +174,7 @@ impl AdmittedCall {
             Fault::ResetMidBody => {
                 let length = body::length(&pieces);
                 let half = body::cut(pieces, length / 2);
-                (of_length(length, faults::broken_body(half, switch.clone())), code)
+                (of_length(length, connection::broken_body(half, switch.clone())), code)
             }
             _ => (filled_response(pieces), code),
         }

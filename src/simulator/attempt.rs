@@ -3,7 +3,8 @@
 use super::codes::{self, Stage};
 use super::rule::IntentionMode;
 
-/// How many attempts one BizToken allows. The vendor documents that there is a limit (code 16), not which.
+/// How many attempts one BizToken allows. The vendor documents that there is a limit (code 16), not
+/// which.
 pub(super) const MAX_ATTEMPTS: usize = 5;
 
 /// One liveness comparison.
@@ -23,7 +24,8 @@ pub(super) struct Attempt {
 pub(super) struct Outcome {
     /// The code of the face part.
     pub(super) code: i64,
-    /// The code of the intention step; `None` where the flow has none or the user did not come that far.
+    /// The code of the intention step; `None` where the flow has none or the user did not come that
+    /// far.
     pub(super) intention_code: Option<i64>,
 }
 

@@ -1,19 +1,20 @@
-//! GetWeChatBillDetails (document 51442): the vendor's own ledger of a day, from which an account is billed.
+//! GetWeChatBillDetails (document 51442): the vendor's own ledger of a day, from which an account
+//! is billed.
 //!
-//! It has what was charged and nothing else, and unlike results it is kept: it can be asked for 365 days back, long
-//! after the results are deleted.
+//! It has what was charged and nothing else, and unlike results it is kept: it can be asked for 365
+//! days back, long after the results are deleted.
 
 use jiff::civil::Date;
 use jiff::tz::{Offset, offset};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Shared;
 use super::attempt::Attempt;
 use super::codes;
 use super::error::ApiError;
 use super::findings::Findings;
 use super::rule::Comparison;
+use super::shared::Shared;
 use super::state::{State, Token};
 
 /// Days of the bill are days in Beijing, where the clocks are never changed.
@@ -27,8 +28,8 @@ const MAX_DAYS_BACK: i64 = 365;
 /// Tells what was charged on a day, by token and page by page.
 ///
 /// # Errors
-/// `RuleIdNotExist`; `InvalidParameterValue` for a day that is none, to come, or too long ago, and for a negative
-/// cursor; `FailedOperation.UnKnown` for a day whose bill is not ready yet.
+/// `RuleIdNotExist`; `InvalidParameterValue` for a day that is none, to come, or too long ago, and
+/// for a negative cursor; `FailedOperation.UnKnown` for a day whose bill is not ready yet.
 pub(super) fn get_wechat_bill_details(shared: &Shared, body: &[u8]) -> Result<Value, ApiError> {
     let request: GetWeChatBillDetailsRequest =
         serde_json::from_slice(body).map_err(|error| ApiError::from_json(&error))?;
@@ -63,7 +64,8 @@ impl Day {
     /// The day named `YYYY-MM-DD`, if its bill can be had at `now_ms`.
     fn ready(date: &str, now_ms: i64) -> Result<Self, ApiError> {
         let malformed = || ApiError::bad_value("Date must be a day, written YYYY-MM-DD.");
-        // Other ways of writing a day are read here too; only the vendor's is written back the same.
+        // Other ways of writing a day are read here too; only the vendor's is written back the
+        // same.
         let day: Date = date.parse().ok().filter(|day: &Date| day.to_string() == date).ok_or_else(malformed)?;
         let start = BEIJING.to_timestamp(day.at(0, 0, 0, 0)).map_err(|_| malformed())?;
         let age_ms = now_ms - start.as_millisecond();
@@ -74,8 +76,9 @@ impl Day {
             return Err(ApiError::bad_value("Date must be at most 365 days back."));
         }
         if age_ms < READY_AFTER_MS {
-            // The vendor does not document how it refuses a bill that is still being made. Of the codes that it has for
-            // this action's family this is the one that is worth asking again after, as it is here.
+            // The vendor does not document how it refuses a bill that is still being made. Of the
+            // codes that it has for this action's family this is the one that is worth asking again
+            // after, as it is here.
             let message = "The bill of this Date is not ready; it can be had from 06:00 Beijing time of the next day.";
             return Err(ApiError::new("FailedOperation.UnKnown", message));
         }
@@ -87,8 +90,9 @@ impl Day {
     }
 }
 
-/// The tokens after `cursor` that were charged for on `day`. A cursor is the number of a token among all those of the
-/// account, so its values have gaps, as the vendor's have, and a page stays the same whatever is added behind it.
+/// The tokens after `cursor` that were charged for on `day`. A cursor is the number of a token
+/// among all those of the account, so its values have gaps, as the vendor's have, and a page stays
+/// the same whatever is added behind it.
 fn page(state: &State, day: &Day, rule_id: Option<&str>, cursor: usize) -> Value {
     let mut charged = (1..)
         .zip(state.tokens())
@@ -115,8 +119,8 @@ fn token_on_bill(state: &State, day: &Day, token: &Token) -> Value {
     })
 }
 
-/// One charge. `Idcard` is the deprecated name of `IdCard`; the vendor sends both. The code of the result is text here,
-/// unlike in the result itself.
+/// One charge. `Idcard` is the deprecated name of `IdCard`; the vendor sends both. The code of the
+/// result is text here, unlike in the result itself.
 fn charge_detail(token: &Token, charge: &Attempt, comparison: Comparison) -> Value {
     let found = Findings::of(token, charge, comparison);
     let card = found.card.as_ref();
@@ -140,7 +144,8 @@ fn charge_detail(token: &Token, charge: &Attempt, comparison: Comparison) -> Val
     })
 }
 
-/// Keeps the first `shown` characters and the last one, as the vendor does on its bill: `4****************8`, `**钱`.
+/// Keeps the first `shown` characters and the last one, as the vendor does on its bill:
+/// `4****************8`, `**钱`.
 fn mask(text: &str, shown: usize) -> String {
     let last = text.chars().count().saturating_sub(1);
     text.chars().enumerate().map(|(at, c)| if at > 0 && at == last || at < shown { c } else { '*' }).collect()

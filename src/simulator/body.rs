@@ -1,12 +1,13 @@
-//! The body of an answer: JSON, into which its media are put only when it is sent. However large they are, one copy of
-//! them serves all answers.
+//! The body of an answer: JSON, into which its media are put only when it is sent. However large
+//! they are, one copy of them serves all answers.
 
 use axum::body::Bytes;
 use serde_json::Value;
 
 use super::media::{Mark, Medium, Writing};
 
-/// What an action answers: the content of `Response` without the RequestId, and the media that belong in it.
+/// Answer to an action: the content of `Response` without the RequestId, and the media that belong
+/// in it.
 pub(super) struct Answer {
     pub(super) content: Value,
     pub(super) attachments: Attachments,
@@ -18,8 +19,8 @@ impl From<Value> for Answer {
     }
 }
 
-/// The media of one answer. In its JSON each is a placeholder that nobody can guess, and so no text from outside can be
-/// taken for one.
+/// The media of one answer. In its JSON each is a placeholder that nobody can guess, and so no text
+/// from outside can be taken for one.
 pub(super) struct Attachments {
     placeholder: String,
     media: Vec<(Medium, Mark)>,
@@ -38,7 +39,7 @@ const NUMBER_DIGITS: usize = 4;
 
 impl Attachments {
     pub(super) fn written(writings: &'static [Writing]) -> Self {
-        Self { placeholder: format!("medium:{}:", super::random_uuid()), media: Vec::new(), writings }
+        Self { placeholder: format!("medium:{}:", super::random::random_uuid()), media: Vec::new(), writings }
     }
 
     /// Adds a medium; the string that is returned is to stand in its place.

@@ -6,7 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 
-/// The only source of time in the simulator. Moving it lets tokens and results expire without waiting.
+/// The only source of time in the simulator. Moving it lets tokens and results expire without
+/// waiting.
 pub(super) struct Clock {
     base: Base,
     offset_ms: AtomicI64,
@@ -41,7 +42,8 @@ impl Clock {
         self.offset_ms.load(Ordering::SeqCst)
     }
 
-    /// Moves the clock by `seconds`, backwards when negative; `false` when that would pass [`MAX_OFFSET_S`].
+    /// Moves the clock by `seconds`, backwards when negative; `false` when that would pass
+    /// [`MAX_OFFSET_S`].
     pub(super) fn advance(&self, seconds: i64) -> bool {
         let moved = |offset_ms: i64| {
             let offset_ms = seconds.checked_mul(1000)?.checked_add(offset_ms)?;

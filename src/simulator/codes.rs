@@ -1,4 +1,5 @@
-//! The result codes of an attempt: at which stage each one arises, whether it is billed, and what the user reads.
+//! The result codes of an attempt: at which stage each one arises, whether it is billed, and what
+//! the user reads.
 
 use Stage::{Compare, Final, Intention, Liveness, Ocr, System, Wechat};
 
@@ -74,10 +75,10 @@ const ALL: &[ResultCode] = &[
     free(10, System, "服务异常，请稍后再试"),
     free(12, System, "服务异常，请稍后再试"),
     free(13, System, "服务异常，请稍后再试"),
-    free(14, System, "本次核验已完成"),
-    free(15, System, "本次核验已过期，请重新发起"),
-    free(16, System, "核验次数已用完，请重新发起"),
-    free(17, System, "核验流程未完成"),
+    free(14, System, "本次核身已完成"),
+    free(15, System, "本次核身已过期，请重新发起"),
+    free(16, System, "核身次数已用完，请重新发起"),
+    free(17, System, "核身流程未完成"),
     free(201, Wechat, "从微信获取图片失败，请重试"),
     free(202, Wechat, "从微信获取视频失败，请重试"),
     free(203, Wechat, "没有该接口的权限"),

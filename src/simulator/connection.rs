@@ -1,5 +1,5 @@
-//! Connections that can be reset: by a handler, for the faults in which the vendor hangs up in the middle of an answer or
-//! without one, and before a request is read.
+//! Connections that can be reset: by a handler, for the faults in which the vendor hangs up in the
+//! middle of an answer or without one, and before a request is read.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,14 +7,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use axum::body::{Body, Bytes};
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
+use futures_util::{StreamExt, stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::Shared;
 use super::faults::Fault;
+use super::shared::Shared;
 
 /// Resets the connection on which a request came.
 #[derive(Clone, Default)]
@@ -25,6 +28,17 @@ impl ResetSwitch {
     pub(super) fn reset(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
+}
+
+/// The pieces, after which the connection is reset.
+pub(super) fn broken_body(pieces: Vec<Bytes>, switch: ResetSwitch) -> Body {
+    let rest = stream::once(async move {
+        // What was sent so far is on its way before the reset overtakes it.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        switch.reset();
+        Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+    });
+    Body::from_stream(stream::iter(pieces.into_iter().map(Ok)).chain(rest))
 }
 
 /// A TCP listener that gives each connection its [`ResetSwitch`].
@@ -79,7 +93,8 @@ impl ResettableStream {
         Err(io::ErrorKind::ConnectionReset.into())
     }
 
-    /// Fails when the switch was used, and sees to it that closing the socket sends RST and not FIN.
+    /// Fails when the switch was used, and sees to it that closing the socket sends RST and not
+    /// FIN.
     fn check(&self) -> io::Result<()> {
         if !self.switch.0.load(Ordering::SeqCst) {
             return Ok(());

@@ -15,16 +15,14 @@ use http::{StatusCode, Uri};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Shared;
 use super::api::Action;
 use super::attempt::{AttemptRefused, Outcome};
-use super::error::{JsonError, read_json};
+use super::error::{Answer, JsonError, read_json};
 use super::faults::{Fault, Planned};
+use super::shared::{self, Shared};
 use super::state::Token;
 
 mod account;
-
-type Answer = Result<Json<Value>, JsonError>;
 
 pub(super) fn router(shared: &Arc<Shared>) -> Router {
     Router::new()
@@ -41,7 +39,7 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router {
         .merge(account::router())
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(map_response_with_state(shared.clone(), super::stamp_date))
+        .layer(map_response_with_state(shared.clone(), shared::stamp_date))
         .with_state(shared.clone())
 }
 
@@ -60,6 +58,7 @@ async fn state(State(shared): State<Arc<Shared>>) -> Json<Value> {
         "quota_per_second": state.quota.per_second(),
         "shape": state.shape,
         "storage": state.storage,
+        "only_in_wechat": state.only_in_wechat,
     }))
 }
 
@@ -98,13 +97,14 @@ fn describe(token: &Token, now_ms: i64) -> Value {
     })
 }
 
-/// `GET /calls`: how many API calls were answered with which code, refused ones and faults included.
+/// `GET /calls`: how many API calls were answered with which code, refused ones and faults
+/// included.
 async fn calls(State(shared): State<Arc<Shared>>) -> Json<Value> {
     Json(json!(shared.state().calls()))
 }
 
-/// `GET /ledger`: every attempt, and whether it was charged. The bill has the same unless `POST /bill/{biz_token}` has
-/// made it differ.
+/// `GET /ledger`: every attempt, and whether it was charged. The bill has the same unless
+/// `POST /bill/{biz_token}` has made it differ.
 async fn ledger(State(shared): State<Arc<Shared>>) -> Json<Value> {
     let state = shared.state();
     let entries = state.tokens().iter().flat_map(|token| {
@@ -134,29 +134,18 @@ async fn attempt(State(shared): State<Arc<Shared>>, Path(biz_token): Path<String
     let request: AttemptRequest = read_json(body).await?;
     let outcome = match (request.code, request.intention_code) {
         (None, None) => None,
-        (code, intention_code) => Some(Outcome::from_codes(code.unwrap_or(0), intention_code).map_err(refused)?),
+        (code, intention_code) => Some(Outcome::from_codes(code.unwrap_or(0), intention_code)?),
     };
     let now_ms = shared.clock.now_ms();
     let mut state = shared.state();
-    let (token, attempt) = state.attempt(&biz_token, outcome, now_ms).map_err(refused)?;
+    let (token, attempt) = state.attempt(&biz_token, outcome, now_ms)?;
     Ok(Json(json!({ "redirect_url": token.redirect(), "seq": attempt.seq })))
-}
-
-fn refused(refusal: AttemptRefused) -> JsonError {
-    let status = match refusal {
-        AttemptRefused::UnknownToken => StatusCode::NOT_FOUND,
-        AttemptRefused::Expired | AttemptRefused::AlreadyComplete | AttemptRefused::RetryLimit => StatusCode::CONFLICT,
-        AttemptRefused::UnusableCode(_) | AttemptRefused::NoIntention | AttemptRefused::IntentionNotReached => {
-            StatusCode::BAD_REQUEST
-        }
-    };
-    JsonError { status, message: refusal.to_string() }
 }
 
 /// `POST /tokens/{biz_token}/give-up`: the user goes back to the merchant without an attempt.
 async fn give_up(State(shared): State<Arc<Shared>>, Path(biz_token): Path<String>) -> Answer {
     let mut state = shared.state();
-    let token = state.give_up(&biz_token).ok_or_else(|| refused(AttemptRefused::UnknownToken))?;
+    let token = state.give_up(&biz_token).ok_or(AttemptRefused::UnknownToken)?;
     Ok(Json(json!({ "redirect_url": token.redirect() })))
 }
 
@@ -171,7 +160,7 @@ async fn prepare_outcomes(State(shared): State<Arc<Shared>>, body: Body) -> Answ
     let request: OutcomesRequest = read_json(body).await?;
     let outcomes: Result<Vec<Outcome>, _> = request.codes.into_iter().map(Outcome::from_code).collect();
     let mut state = shared.state();
-    state.prepare_outcomes(outcomes.map_err(refused)?);
+    state.prepare_outcomes(outcomes?);
     let codes: Vec<i64> = state.next_outcomes().map(|outcome| outcome.decisive_code()).collect();
     Ok(Json(json!({ "codes": codes })))
 }

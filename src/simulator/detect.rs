@@ -1,12 +1,11 @@
-//! The two actions of a verification: DetectAuth (document 31816) makes a token, GetDetectInfoEnhanced (document 41957) tells what became
-//! of it.
+//! The two actions of a verification: DetectAuth (document 31816) makes a token,
+//! GetDetectInfoEnhanced (document 41957) tells what became of it.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Shared;
 use super::answer::{self, Delivery, Selection};
 use super::body::Answer;
 use super::encryption::{Encryption, Session};
@@ -14,6 +13,7 @@ use super::error::ApiError;
 use super::identity;
 use super::media::{MAX_BEST_FRAMES, Storage};
 use super::rule::{Comparison, IntentionMode, Rule};
+use super::shared::Shared;
 use super::state::{NewToken, State, Token, Transport};
 
 const MAX_NAME: usize = 32;
@@ -36,9 +36,9 @@ pub(super) fn detect_auth(shared: &Shared, body: &[u8], base_url: &str) -> Resul
     let rule = enabled_rule(&shared.state(), &request.rule_id)?;
     let order = request.decrypt(shared, body)?.check(&rule)?;
 
-    let biz_token = super::random_uuid().to_string().to_uppercase();
-    // The ampersand is escaped as in HTML, as the vendor has been seen to do: clients must decode it.
-    let url = format!("{base_url}/h5?token={biz_token}&amp;v=1");
+    let biz_token = super::random::random_uuid().to_string().to_uppercase();
+    let more = shared.state().shape.more_of_url();
+    let url = format!("{base_url}/h5?token={biz_token}{more}");
     let now_ms = shared.clock.now_ms();
     shared.state().make_token(biz_token.clone(), &rule, order, now_ms);
     Ok(json!({ "Url": url, "BizToken": biz_token }))
@@ -47,8 +47,8 @@ pub(super) fn detect_auth(shared: &Shared, body: &[u8], base_url: &str) -> Resul
 /// Tells the result of a token, as far as it goes.
 ///
 /// # Errors
-/// `InvalidParameter` or `InvalidTokenParameter` for an unknown token, `BizTokenIllegal` for one of another rule, `BizTokenExpired` when the
-/// results have been deleted.
+/// `InvalidParameter` or `InvalidTokenParameter` for an unknown token, `BizTokenIllegal` for one of
+/// another rule, `BizTokenExpired` when the results have been deleted.
 pub(super) fn get_detect_info_enhanced(shared: &Shared, body: &[u8], encrypts: bool) -> Result<Answer, ApiError> {
     let mut request: GetDetectInfoEnhancedRequest =
         serde_json::from_slice(body).map_err(|error| ApiError::from_json(&error))?;

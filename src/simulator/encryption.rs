@@ -1,7 +1,8 @@
-//! Field encryption (document 47180), the vendor's side: opens what a client has encrypted, and encrypts answers with its key.
+//! Field encryption (document 47180), the vendor's side: opens what a client has encrypted, and
+//! encrypts answers with its key.
 //!
-//! Ciphers and paddings are other code than the gateway's: RSA by aws-lc, AES-CBC by RustCrypto, and SM2 decryption and GCM
-//! written here (`sm`) over the curve and the block cipher alone.
+//! Ciphers and paddings are other code than the gateway's: RSA by aws-lc, AES-CBC by RustCrypto,
+//! and SM2 decryption and GCM written here (`sm`) over the curve and the block cipher alone.
 
 mod sm;
 
@@ -97,7 +98,8 @@ pub(super) struct Session {
 
 impl Session {
     /// # Errors
-    /// `InvalidParameterValue` for what is not of the form, `DecryptSystemError` for a key that is not encrypted for us.
+    /// `InvalidParameterValue` for what is not of the form, `DecryptSystemError` for a key that is
+    /// not encrypted for us.
     pub(super) fn open(keys: &PrivateKeys, encryption: Encryption) -> Result<Self, ApiError> {
         let algorithm = match encryption.algorithm.as_deref() {
             None | Some("" | "AES-256-CBC") => Algorithm::Aes256Cbc,
@@ -131,7 +133,8 @@ impl Session {
     /// Puts the clear text of each listed field in its place.
     ///
     /// # Errors
-    /// `UnsupportEncryptField` for another field than those of `fields`, `DecryptSystemError` for what does not open.
+    /// `UnsupportEncryptField` for another field than those of `fields`, `DecryptSystemError` for
+    /// what does not open.
     pub(super) fn open_fields(&self, fields: &mut [(&str, &mut Option<String>)]) -> Result<(), ApiError> {
         for (position, name) in self.encrypt_list.iter().enumerate() {
             let field = fields.iter_mut().find(|(known, _)| known == name);
@@ -158,8 +161,9 @@ impl Session {
         }
     }
 
-    /// Encrypts the personal fields of an answer, where it has them, and says so in its `Encryption`. The documented ones are
-    /// those of the text; those of each attempt (`attempts`) have been seen too.
+    /// Encrypts the personal fields of an answer, where it has them, and says so in its
+    /// `Encryption`. The documented ones are those of the text; those of each attempt (`attempts`)
+    /// have been seen too.
     pub(super) fn seal_fields(&self, content: &mut Value, attempts: bool) {
         let mut sealing = Sealing::of(self);
         if let Some(text) = content.get_mut("Text") {

@@ -1,4 +1,5 @@
-//! Errors: the vendor's, as its API answers them, and those of the JSON endpoints that are the simulator's own.
+//! Errors: the vendor's, as its API answers them, and those of the JSON endpoints that are the
+//! simulator's own.
 
 use std::borrow::Cow;
 
@@ -9,11 +10,13 @@ use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::attempt::AttemptRefused;
+
 /// The largest body that is read, in bytes.
 pub(super) const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 
-/// What the vendor answers in `Response.Error`. The message never quotes a value of the request, which may be personal
-/// data and ends up in the client's logs.
+/// The vendor's `Response.Error`. The message never quotes a value of the request, which may be
+/// personal data and ends up in the client's logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ApiError {
     pub(super) code: Cow<'static, str>,
@@ -33,8 +36,8 @@ impl ApiError {
         Self::new("InvalidParameterValue.RuleIdNotExist", "The RuleId does not exist.")
     }
 
-    /// Reads what serde says about a request. It keeps the kind of error in its text only; of that text the names of
-    /// fields are passed on and the values are not.
+    /// Reads what serde says about a request. It keeps the kind of error in its text only; of that
+    /// text the names of fields are passed on and the values are not.
     pub(super) fn from_json(error: &serde_json::Error) -> Self {
         let text = error.to_string();
         let field = text.split('`').nth(1).unwrap_or("?");
@@ -55,6 +58,24 @@ impl ApiError {
 pub(super) struct JsonError {
     pub(super) status: StatusCode,
     pub(super) message: String,
+}
+
+/// An answer of the control port.
+pub(super) type Answer = Result<axum::Json<serde_json::Value>, JsonError>;
+
+impl From<AttemptRefused> for JsonError {
+    fn from(refusal: AttemptRefused) -> Self {
+        let status = match refusal {
+            AttemptRefused::UnknownToken => StatusCode::NOT_FOUND,
+            AttemptRefused::Expired | AttemptRefused::AlreadyComplete | AttemptRefused::RetryLimit => {
+                StatusCode::CONFLICT
+            }
+            AttemptRefused::UnusableCode(_) | AttemptRefused::NoIntention | AttemptRefused::IntentionNotReached => {
+                StatusCode::BAD_REQUEST
+            }
+        };
+        Self { status, message: refusal.to_string() }
+    }
 }
 
 impl JsonError {
@@ -96,8 +117,8 @@ pub(super) enum BodyError {
     Broken,
 }
 
-/// Reads a body of at most [`MAX_BODY_BYTES`]. Somewhat longer ones are read and thrown away: a client that is still
-/// sending would not see the refusal.
+/// Reads a body of at most [`MAX_BODY_BYTES`]. Somewhat longer ones are read and thrown away: a
+/// client that is still sending would not see the refusal.
 pub(super) async fn read_body(mut body: Body) -> Result<Bytes, BodyError> {
     let (mut kept, mut length) = (Vec::new(), 0_usize);
     while let Some(frame) = body.frame().await {

@@ -1,13 +1,11 @@
 //! Faults on demand: what the vendor, or the network before it, can do to a client.
 
 use axum::body::{Body, Bytes};
-use futures_util::{StreamExt, stream};
+use futures_util::stream;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
-
-use super::connection::ResetSwitch;
 
 /// One thing that goes wrong, instead of the true answer or on top of it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -70,7 +68,8 @@ pub(super) struct FaultQueue(Vec<Planned>);
 pub(super) struct Planned {
     /// "*" is every action.
     pub(super) action: String,
-    /// Only calls for this BizToken meet it, so that calls which a client makes in the background do not use it up.
+    /// Only calls for this BizToken meet it, so that calls which a client makes in the background
+    /// do not use it up.
     pub(super) biz_token: Option<String>,
     /// How many calls meet it; `u32::MAX` is any number.
     pub(super) times_left: u32,
@@ -105,7 +104,8 @@ impl FaultQueue {
         })
     }
 
-    /// Takes the fault that a connection meets on which a request comes, the first one or a later one.
+    /// Takes the fault that a connection meets on which a request comes, the first one or a later
+    /// one.
     pub(super) fn take_for_connection(&mut self, is_reused: bool) -> Option<Fault> {
         self.first(|planned| match planned.fault {
             Fault::ResetUnread => true,
@@ -140,7 +140,8 @@ impl FaultQueue {
 }
 
 impl Fault {
-    /// The code under which the call log counts a call that met this fault: the answer's own, where it has one.
+    /// The code under which the call log counts a call that met this fault: the answer's own, where
+    /// it has one.
     pub(super) fn answer_code(&self) -> &str {
         match self {
             Fault::ErrorCode { code } => code,
@@ -222,7 +223,8 @@ impl Fault {
 pub(super) const HTML: &str = "<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head>\
     <body><center><h1>502 Bad Gateway</h1></center><hr><center>simulated</center></body></html>";
 
-/// A body of `size_bytes` that begins like an answer. It is made piece by piece as the client reads.
+/// A body of `size_bytes` that begins like an answer. It is made piece by piece as the client
+/// reads.
 pub(super) fn huge_body(size_bytes: u64) -> Body {
     const OPENING: &[u8] = br#"{"Response":{"RequestId":""#;
     const PIECE: Bytes = Bytes::from_static(&[b'A'; 65_536]);
@@ -248,17 +250,6 @@ pub(super) fn dripping_body(pieces: Vec<Bytes>, bytes_per_second: u32) -> Body {
         let drop = left.split_to(per_second.min(left.len()));
         Some((Ok::<_, std::convert::Infallible>(drop), left))
     }))
-}
-
-/// The pieces, after which the connection is reset.
-pub(super) fn broken_body(pieces: Vec<Bytes>, switch: ResetSwitch) -> Body {
-    let rest = stream::once(async move {
-        // What was sent so far is on its way before the reset overtakes it.
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        switch.reset();
-        Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
-    });
-    Body::from_stream(stream::iter(pieces.into_iter().map(Ok)).chain(rest))
 }
 
 fn fifty_megabytes() -> u64 {

@@ -1,4 +1,5 @@
-//! What an attempt found out: as much as its code allows, the rest made up, the same for the same attempt.
+//! Findings of an attempt: as much as its code allows, the rest made up, the same for the same
+//! attempt.
 
 use super::attempt::Attempt;
 use super::codes::{self, Stage};
@@ -6,7 +7,7 @@ use super::identity::{self, Card};
 use super::rule::Comparison;
 use super::state::Token;
 
-/// What an attempt found out before it ended; `None` for each stage that it did not reach.
+/// Findings of an attempt before it ended; `None` for each stage that it did not reach.
 pub(super) struct Findings {
     pub(super) card: Option<Card>,
     pub(super) live_status: Option<i64>,
@@ -61,7 +62,8 @@ fn card(token: &Token, attempt: &Attempt) -> Option<Card> {
     }
 }
 
-/// "0.00" to "100.00", and 70 or more only for the same person. Other codes leave nothing to compare.
+/// "0.00" to "100.00", and 70 or more only for the same person. Other codes leave nothing to
+/// compare.
 fn similarity(code: i64, seed: u64) -> Option<String> {
     let range = match code {
         0 => 85_00..99_00,

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
-/// Whether `id_number` has the shape of a resident ID number: 18 characters, a capital X at most at the end, and the
-/// right check digit.
+/// Whether `id_number` has the shape of a resident ID number: 18 characters, a capital X at most at
+/// the end, and the right check digit.
 pub(super) fn is_id_number(id_number: &str) -> bool {
     let characters = id_number.as_bytes();
     characters.len() == 18
@@ -12,7 +12,7 @@ pub(super) fn is_id_number(id_number: &str) -> bool {
         && check_digit(&characters[..17]) == characters[17]
 }
 
-/// What the card reader has read off a card. Every text is as it is printed.
+/// Texts that the card reader has read off a card. Every text is as it is printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Card {
     pub(super) name: String,
@@ -27,8 +27,8 @@ pub(super) struct Card {
     pub(super) valid_date: String,
 }
 
-/// The card that a person holds up at `now_ms`. What the caller submitted is on it; the rest is made up, the same for
-/// the same `seed`.
+/// The card that a person holds up at `now_ms`. What the caller submitted is on it; the rest is
+/// made up, the same for the same `seed`.
 pub(super) fn card(name: Option<&str>, id_number: Option<&str>, seed: u64, now_ms: i64) -> Card {
     let (invented_name, place) = pick(seed);
     let id_number = id_number.map_or_else(|| invent_id_number(place.code, seed), str::to_owned);

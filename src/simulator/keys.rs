@@ -1,4 +1,5 @@
-//! The account's API keys: the permanent ones of the console, and the temporary ones that STS and the metadata hand out.
+//! The account's API keys: the permanent ones of the console, and the temporary ones that STS and
+//! the metadata hand out.
 
 use subtle::ConstantTimeEq;
 
@@ -58,9 +59,9 @@ impl Keys {
     /// Makes a temporary key.
     pub(super) fn issue(&mut self, expires_ms: i64) -> IssuedKey {
         let issued = IssuedKey {
-            secret_id: format!("AKID{}", super::random_text(60)),
-            secret_key: super::random_text(44),
-            token: super::random_text(400),
+            secret_id: format!("AKID{}", super::random::random_text(60)),
+            secret_key: super::random::random_text(44),
+            token: super::random::random_text(400),
             expires_ms,
         };
         self.entries.push(Entry {
@@ -76,7 +77,8 @@ impl Keys {
         self.entries.iter().filter(|entry| !entry.disabled).map(|entry| entry.pair.clone()).collect()
     }
 
-    /// Whether `X-TC-Token` is what belongs to the key: the right one of a temporary key that has not ended, none of another.
+    /// Whether `X-TC-Token` is what belongs to the key: the right one of a temporary key that has
+    /// not ended, none of another.
     pub(super) fn admits_token(&self, secret_id: &str, token: Option<&str>, now_ms: i64) -> bool {
         let entry = self.entries.iter().find(|entry| entry.pair.secret_id == secret_id);
         match (entry.and_then(|entry| entry.temporary.as_ref()), token) {

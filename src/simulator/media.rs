@@ -1,5 +1,6 @@
-//! The photos, videos and sounds of a full answer: real files of realistic size, made once per process. What differs
-//! between verifications is the [`Mark`] near the beginning of each file, which is put in when the file is sent.
+//! The photos, videos and sounds of a full answer: real files of realistic size, made once per
+//! process. What differs between verifications is the [`Mark`] near the beginning of each file,
+//! which is put in when the file is sent.
 
 mod film;
 mod jpeg;
@@ -78,8 +79,8 @@ pub(super) struct Medium {
     after_mark: Arc<[Bytes]>,
 }
 
-/// How much of a video's content differs, in bytes; then it begins again. A multiple of three, so that it is base64 of
-/// its own, and more than what gzip looks back for repetitions.
+/// How much of a video's content differs, in bytes; then it begins again. A multiple of three, so
+/// that it is base64 of its own, and more than what gzip looks back for repetitions.
 const VIDEO_BLOCK: usize = 49_152;
 
 impl Medium {
@@ -93,8 +94,8 @@ impl Medium {
         Self::of("image/jpeg", &jpeg::jpeg(drawing, size, seed), jpeg::MARK_AT)
     }
 
-    /// A video of `size` bytes, which must be enough for its boxes. One block of content serves it from end to end, so
-    /// that it takes the same memory whatever its size.
+    /// A video of `size` bytes, which must be enough for its boxes. One block of content serves it
+    /// from end to end, so that it takes the same memory whatever its size.
     fn video(size: usize, seed: u32) -> Self {
         let content = Noise(seed).bytes(VIDEO_BLOCK);
         let mut opening = film::mp4_opening(size);
@@ -144,7 +145,8 @@ pub(super) enum Writing {
     DataUrl,
 }
 
-/// Where the account keeps the videos of all attempts: the vendor's data storage service (document 104229).
+/// Where the account keeps the videos of all attempts: the vendor's data storage service (document
+/// 104229).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Storage {
@@ -193,7 +195,8 @@ mod tests {
         markers
     }
 
-    /// The kinds of an MP4's boxes in their order; panics where the chain does not end with the file.
+    /// The kinds of an MP4's boxes in their order; panics where the chain does not end with the
+    /// file.
     fn boxes(file: &[u8]) -> Vec<&str> {
         let (mut kinds, mut at) = (Vec::new(), 0);
         while at < file.len() {

@@ -1,13 +1,16 @@
-//! The vendor, for development and tests: Tencent Cloud FaceID (人脸核身) as far as a gateway sees it.
+//! The vendor, for development and tests: Tencent Cloud FaceID (人脸核身) as far as a gateway sees
+//! it.
 //!
-//! [`start`] opens two listeners. One is the vendor: `POST /` is its API, with a signature check of its own ([`verify`]);
-//! `/h5` is the page to which a user's browser is sent, where a developer chooses how the verification ends; `/shop/…`
-//! is a merchant to come back to. The other is the control port, by which scripts let users act, move the clock and
-//! make the vendor fail. The vendor's listener is STS too, and the metadata service of the vendor's machines.
+//! [`start`] opens two listeners. One is the vendor: `POST /` is its API, with a signature check of
+//! its own ([`verify`]); `/h5` is the page to which a user's browser is sent, where a developer
+//! chooses how the verification ends; `/shop/…` is a merchant to come back to. The other is the
+//! control port, by which scripts let users act, move the clock and make the vendor fail. The
+//! vendor's listener is STS too, and the metadata service of the vendor's machines.
 //!
-//! Reading order: `api` (a call from signature to envelope), `detect` (the two actions of a verification), `answer`
-//! (the full result) with `findings`, `shape`, `media` and `body`, `encryption`, `bill` (the ledger of a day), `state` (what is remembered),
-//! `attempt` and `quota`, `page`, `control`. Nothing here uses the gateway's code: what the two have in common they have
+//! Reading order: `api` (a call from signature to envelope), `detect` (the two actions of a
+//! verification), `answer` (the full result) with `findings`, `shape`, `media` and `body`,
+//! `encryption`, `bill` (the ledger of a day), `state` (what is remembered), `attempt` and `quota`,
+//! `page`, `control`. Nothing here uses the gateway's code: what the two have in common they have
 //! read in the vendor's documentation, each for itself.
 
 mod answer;
@@ -30,26 +33,23 @@ mod media;
 mod page;
 mod query;
 mod quota;
+mod random;
 mod rule;
 mod shape;
+mod shared;
 mod shop;
 mod state;
 mod sts;
 pub mod verify;
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State as Extract;
 use axum::middleware::map_response_with_state;
-use axum::response::Response;
 use axum::routing::{get, post};
-use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, header};
-use rand::RngExt;
-use rand::distr::Alphanumeric;
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -60,6 +60,8 @@ use clock::Clock;
 use connection::{ResetSwitch, ResettableListener};
 use encryption::PrivateKeys;
 use keys::Keys;
+use random::random_text;
+use shared::Shared;
 use state::State;
 use verify::KeyPair;
 
@@ -75,6 +77,9 @@ pub struct SimulatorConfig {
     pub secret_key: String,
     /// The business flows that exist.
     pub rules: Vec<Rule>,
+    /// The address of this machine by which browsers reach the simulator, where that is not how its
+    /// client does.
+    pub reached_as: Option<IpAddr>,
 }
 
 impl SimulatorConfig {
@@ -87,6 +92,7 @@ impl SimulatorConfig {
             secret_id: format!("AKID{}", random_text(32)),
             secret_key: random_text(32),
             rules: Rule::defaults(),
+            reached_as: None,
         }
     }
 }
@@ -114,6 +120,7 @@ pub async fn start(config: SimulatorConfig) -> std::io::Result<Simulator> {
         key: key.clone(),
         clock: Clock::system(),
         api_addr,
+        reached_as: config.reached_as,
         keys: Mutex::new(Keys::new(key)),
         state: Mutex::new(State::new(config.rules)),
     });
@@ -161,7 +168,8 @@ impl Simulator {
         &self.shared.key.secret_key
     }
 
-    /// The public key for AES-256-CBC, as PEM. Its pair is random, like that of [`Self::sm2_public_key`].
+    /// The public key for AES-256-CBC, as PEM. Its pair is random, like that of
+    /// [`Self::sm2_public_key`].
     pub fn rsa_public_key(&self) -> String {
         self.shared.encryption_keys.rsa_public_key()
     }
@@ -184,51 +192,6 @@ impl Simulator {
 
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What every handler sees.
-struct Shared {
-    key: KeyPair,
-    encryption_keys: PrivateKeys,
-    clock: Clock,
-    api_addr: SocketAddr,
-    keys: Mutex<Keys>,
-    state: Mutex<State>,
-}
-
-impl Shared {
-    fn keys(&self) -> MutexGuard<'_, Keys> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // A handler that panicked cannot have left the state half changed: each change is one step.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Where the browser reaches this listener: as the client addressed it when that is loopback, else as it is bound.
-    fn base_url(&self, headers: &HeaderMap) -> String {
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        if let Some(host) = host.filter(|host| is_loopback(host)) {
-            return format!("http://{host}");
-        }
-        let mut reachable = self.api_addr;
-        if reachable.ip().is_unspecified() {
-            reachable.set_ip(Ipv4Addr::LOCALHOST.into());
-        }
-        format!("http://{reachable}")
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let Ok(authority) = host.parse::<Authority>() else {
-        return false;
-    };
-    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
-    // What comes before an @ would be taken for the host by a careless reader.
-    !host.contains('@')
-        && (name.eq_ignore_ascii_case("localhost")
-            || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback()))
-}
-
 fn api_router(shared: &Arc<Shared>) -> Router {
     Router::new()
         .route("/", post(api::call).get(api::call))
@@ -238,25 +201,8 @@ fn api_router(shared: &Arc<Shared>) -> Router {
         .route("/shop/{page}", get(shop::shop))
         .route("/latest/meta-data/cam/security-credentials/", get(sts::role_name))
         .route("/latest/meta-data/cam/security-credentials/{role}", get(sts::role_credentials))
-        .layer(map_response_with_state(shared.clone(), stamp_date))
+        .layer(map_response_with_state(shared.clone(), shared::stamp_date))
         .with_state(shared.clone())
-}
-
-/// Clients learn from `Date` how far their clock is off, so it must tell the simulator's time and not the system's.
-async fn stamp_date(Extract(shared): Extract<Arc<Shared>>, mut response: Response) -> Response {
-    let date = shared.clock.http_date().and_then(|date| HeaderValue::try_from(date).ok());
-    if let Some(date) = date {
-        response.headers_mut().insert(header::DATE, date);
-    }
-    response
-}
-
-fn random_text(length: usize) -> String {
-    rand::rng().sample_iter(Alphanumeric).take(length).map(char::from).collect()
-}
-
-fn random_uuid() -> uuid::Uuid {
-    uuid::Builder::from_random_bytes(rand::random()).into_uuid()
 }
 
 #[cfg(test)]

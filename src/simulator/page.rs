@@ -6,15 +6,15 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::response::{Html, IntoResponse, Response};
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Shared;
-use super::attempt::{AttemptRefused, Outcome};
+use super::attempt::{AttemptRefused, MAX_ATTEMPTS, Outcome};
 use super::codes::{self, Stage};
 use super::error::{JsonError, read_json};
-use super::rule::IntentionMode;
+use super::rule::{Comparison, IntentionMode};
+use super::shared::Shared;
 use super::shop::notice;
 use super::state::Token;
 
@@ -31,36 +31,57 @@ pub(super) struct H5Query {
 }
 
 /// `GET /h5?token=…`: the flow of one token, as far as it is still open.
-pub(super) async fn h5(State(shared): State<Arc<Shared>>, Query(query): Query<H5Query>) -> Response {
+pub(super) async fn h5(
+    State(shared): State<Arc<Shared>>,
+    Query(query): Query<H5Query>,
+    headers: HeaderMap,
+) -> Response {
     let now_ms = shared.clock.now_ms();
-    let state = shared.state();
+    let mut state = shared.state();
+    if state.only_in_wechat && !is_wechat(&headers) {
+        let how = "<p>人脸核身只能在微信内进行。请复制链接，发送到微信后打开；或用微信扫描商户提供的二维码。</p>";
+        return notice(StatusCode::FORBIDDEN, "请在微信中打开", how);
+    }
+    state.note_visit(&query.token);
     let Some(token) = state.token(&query.token) else {
-        return notice(StatusCode::NOT_FOUND, "链接无效", "<p>没有这次核验，请回到商户重新发起。</p>");
+        return notice(StatusCode::NOT_FOUND, "链接无效", "<p>没有这次核身，请回到商户重新发起。</p>");
     };
     if token.is_expired(now_ms) {
-        return notice(StatusCode::GONE, "链接已过期", "<p>本次核验已超过两小时，请回到商户重新发起。</p>");
+        return notice(StatusCode::GONE, "链接已过期", "<p>本次核身已超过两小时，请回到商户重新发起。</p>");
     }
-    let flow = flow(token, state.next_outcomes().next());
-    let page = include_str!("page.html").replace("{{flow}}", &json_in_html(&flow));
+    let comparison = state.rule(&token.rule_id).map(|entry| entry.rule.comparison);
+    let flow = flow(token, comparison, state.next_outcomes().next());
+    let nonce = super::random::random_text(24);
+    let page = include_str!("page.html").replace("{{nonce}}", &nonce).replace("{{flow}}", &json_in_html(&flow));
+    let policy = format!(
+        "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; img-src data:; \
+         base-uri 'none'; form-action 'none'"
+    );
     let headers = [
-        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::CONTENT_SECURITY_POLICY, policy.as_str()),
         (header::CACHE_CONTROL, "no-store"),
         (header::REFERRER_POLICY, "no-referrer"),
     ];
     (headers, Html(page)).into_response()
 }
 
-const CONTENT_SECURITY_POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'";
+fn is_wechat(headers: &HeaderMap) -> bool {
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    agent.is_some_and(|agent| agent.contains("MicroMessenger"))
+}
 
 /// What the page needs to know of the token.
-fn flow(token: &Token, next: Option<&Outcome>) -> Value {
+fn flow(token: &Token, comparison: Option<Comparison>, next: Option<&Outcome>) -> Value {
     let preselected = next.map_or(0, |outcome| outcome.decisive_code());
     // A flow that is over opens at its result.
     let closed = if token.has_passed() { Some(codes::ALREADY_COMPLETE) } else { None };
     let closed = closed.or(token.exhausted.then_some(codes::RETRY_LIMIT));
     json!({
         "token": token.biz_token,
+        "compared_with": if comparison == Some(Comparison::UploadedPhoto) { "photo" } else { "authority" },
+        "reads_card": token.reads_card,
+        "attempts": attempts(token),
+        "attempts_allowed": MAX_ATTEMPTS,
         "intention": token.intention.map(|mode| json!({
             "task": match mode {
                 IntentionMode::ReadAloud => "请大声朗读以下内容",
@@ -99,7 +120,8 @@ pub(super) struct OutcomeRequest {
     outcome: String,
 }
 
-/// `POST /h5/outcome`: the user's attempt ends as chosen, or the user gives up. Closing the page calls nothing.
+/// `POST /h5/outcome`: the user's attempt ends as chosen, or the user gives up. Closing the page
+/// calls nothing.
 pub(super) async fn submit_outcome(State(shared): State<Arc<Shared>>, body: Body) -> Result<Json<Value>, JsonError> {
     let request: OutcomeRequest = read_json(body).await?;
     let now_ms = shared.clock.now_ms();
@@ -131,13 +153,22 @@ fn unknown_token() -> JsonError {
 fn result(token: &Token, code: Option<i64>) -> Value {
     let is_over = [codes::ALREADY_COMPLETE, codes::TOKEN_EXPIRED, codes::RETRY_LIMIT].map(Some).contains(&code);
     let has_passed = code == Some(0);
+    let is_open = !is_over && token.attempts.len() < MAX_ATTEMPTS;
     json!({
         "code": code,
         "text": code.map(codes::message),
         "passed": has_passed,
-        "can_retry": code.is_some() && !has_passed && !is_over,
+        "done": has_passed || code == Some(codes::ALREADY_COMPLETE),
+        "can_retry": code.is_some() && !has_passed && is_open,
+        "at_card": code.and_then(codes::find).is_some_and(|known| known.stage == Stage::Ocr),
+        "attempts": attempts(token),
         "redirect_url": token.redirect().unwrap_or_else(|| PRODUCT_PAGE.to_owned()),
     })
+}
+
+fn attempts(token: &Token) -> Vec<Value> {
+    let codes = token.attempts.iter().map(|attempt| attempt.outcome.decisive_code());
+    codes.map(|code| json!({ "code": code, "text": codes::message(code) })).collect()
 }
 
 /// JSON that cannot end the script element it stands in.

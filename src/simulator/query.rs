@@ -16,7 +16,8 @@ const FLAGS: [&str; 7] = [
 /// How deep parameters are nested at most; the vendor's reach a depth of four.
 const MAX_DEPTH: usize = 8;
 
-/// The body of the POST that asks the same. A value that does not fit its parameter is left a text, for the action to refuse.
+/// The body of the POST that asks the same. A value that does not fit its parameter is left a text,
+/// for the action to refuse.
 pub(super) fn to_json(query: &str) -> Vec<u8> {
     let mut parameters = Value::Object(Map::new());
     for (path, value) in url::form_urlencoded::parse(query.as_bytes()) {

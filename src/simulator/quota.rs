@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// The account's quota, off by default. It counts real time: a clock that is moved must neither lift nor stretch it.
+/// The account's quota, off by default. It counts real time: a clock that is moved must neither
+/// lift nor stretch it.
 #[derive(Default)]
 pub(super) struct Quota {
     per_second: Option<NonZeroU32>,
@@ -20,7 +21,8 @@ struct Window {
 }
 
 impl Quota {
-    /// Sets the number of calls per action and second, `None` for any number, and begins to count afresh.
+    /// Sets the number of calls per action and second, `None` for any number, and begins to count
+    /// afresh.
     pub(super) fn set(&mut self, per_second: Option<NonZeroU32>) {
         *self = Self { per_second, windows: HashMap::new() };
     }

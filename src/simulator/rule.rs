@@ -5,7 +5,7 @@
 pub struct Rule {
     /// The RuleId that the vendor assigned.
     pub rule_id: String,
-    /// What the face is compared with.
+    /// Source of the photo that the face is compared with.
     pub comparison: Comparison,
     /// Whether DetectAuth must carry both Name and IdCard.
     pub requires_identity: bool,
@@ -36,9 +36,9 @@ pub enum IntentionMode {
 }
 
 impl Rule {
-    /// The flows of a simulator that was told nothing else: "1" authority, identity required; "2" uploaded photo,
-    /// identity optional; "3", "4" and "5" as "1" with intention read aloud, by questions and by nods; "6" as "1" without
-    /// a photo of the ID card.
+    /// The flows of a simulator that was told nothing else: "1" authority, identity required; "2"
+    /// uploaded photo, identity optional; "3", "4" and "5" as "1" with intention read aloud, by
+    /// questions and by nods; "6" as "1" without a photo of the ID card.
     pub fn defaults() -> Vec<Self> {
         let rule = |rule_id: &str, comparison, intention| Self {
             rule_id: rule_id.to_owned(),

@@ -1,6 +1,7 @@
-//! The forms in which the same facts can come: the vendor's documentation, its examples and its real answers differ in how
-//! they say nothing, and in which type has a value. Answers are made with every documented field, null where there is
-//! nothing to say; a shape is what becomes of them.
+//! The forms in which the same facts can come: the vendor's documentation, its examples and its
+//! real answers differ in how they say nothing, and in which type has a value. Answers are made
+//! with every documented field, null where there is nothing to say; a shape is what becomes of
+//! them.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -11,16 +12,18 @@ use super::media::Writing;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Shape {
-    /// As in the vendor's published examples: objects are there also when there is nothing in them, some texts are empty
-    /// rather than null, some lists and numbers too, and some fields are left out.
+    /// As in the vendor's published examples: objects are there also when there is nothing in them,
+    /// some texts are empty rather than null, some lists and numbers too, and some fields are left
+    /// out.
     #[default]
     Published,
     /// Every documented field, null where there is nothing to say.
     Nulls,
     /// Nothing that is null or empty.
     Sparse,
-    /// As published, and odd in each way that was seen or is allowed: numbers as text and text as numbers, times in
-    /// seconds, attempts without a Seq, media as references, in lines, without padding or as data URLs.
+    /// As published, and odd in each way that was seen or is allowed: numbers as text and text as
+    /// numbers, times in seconds, attempts without a Seq, media as references, in lines, without
+    /// padding or as data URLs.
     Odd,
 }
 
@@ -51,7 +54,8 @@ impl Shape {
         }
     }
 
-    /// How a token is refused that was never made. The published example has another code than the list of codes.
+    /// How a token is refused that was never made. The published example has another code than the
+    /// list of codes.
     pub(super) fn unknown_token(self) -> ApiError {
         match self {
             Shape::Published | Shape::Odd => ApiError::new("InvalidParameter", "非法BizToken。"),
@@ -69,7 +73,15 @@ impl Shape {
         }
     }
 
-    /// Whether all names and numbers of a person are encrypted where encryption is asked for, also those of the attempts.
+    /// What Url has after its token. The ampersand is escaped as in HTML, as the vendor has been
+    /// seen to do: clients must decode it. Elsewhere there is none, so that a URL which a tool
+    /// prints as JSON (`\u0026`) can be opened as printed.
+    pub(super) fn more_of_url(self) -> &'static str {
+        if self == Shape::Odd { "&amp;v=1" } else { "" }
+    }
+
+    /// Whether all names and numbers of a person are encrypted where encryption is asked for, also
+    /// those of the attempts.
     pub(super) fn encrypts_attempts(self) -> bool {
         self == Shape::Odd
     }
@@ -88,8 +100,9 @@ fn publish_result(content: &mut Value) {
     }
 }
 
-/// What the published answer has where there is nothing to say, read off the vendor's example of a verification that passed
-/// without photos of a card and without an intention step. That example asks for text only, and has these objects all the same.
+/// What the published answer has where there is nothing to say, read off the vendor's example of a
+/// verification that passed without photos of a card and without an intention step. That example
+/// asks for text only, and has these objects all the same.
 fn blank_result() -> Value {
     let mut blank = json!({
         "Text": nulls(&[

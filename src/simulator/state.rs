@@ -1,4 +1,4 @@
-//! What the vendor remembers: rules, tokens with their attempts, and what the control port has prepared.
+//! The vendor's memory: rules, tokens with their attempts, and what the control port has prepared.
 //!
 //! Nothing here reads a clock or does I/O; the time is an argument. One mutex guards all of it.
 
@@ -17,7 +17,8 @@ use super::shape::Shape;
 pub(super) const TOKEN_LIFE_MS: i64 = 7_200 * 1000;
 /// How long results are kept, counted from the making of the token (document 41957).
 pub(super) const RESULT_LIFE_MS: i64 = 259_200 * 1000;
-/// How many tokens a page of the bill holds unless the control port says otherwise. The vendor documents no number.
+/// How many tokens a page of the bill holds unless the control port says otherwise. The vendor
+/// documents no number.
 const BILL_PAGE_TOKENS: usize = 50;
 
 pub(super) struct State {
@@ -35,6 +36,8 @@ pub(super) struct State {
     pub(super) storage: Storage,
     /// How many tokens a page of the bill holds.
     pub(super) bill_page_tokens: usize,
+    /// Whether the H5 page refuses every browser but WeChat's.
+    pub(super) only_in_wechat: bool,
     /// Action → answer code → number of calls.
     calls: BTreeMap<String, BTreeMap<String, u64>>,
 }
@@ -55,13 +58,14 @@ pub(super) struct Token {
     pub(super) order: NewToken,
     pub(super) attempts: Vec<Attempt>,
     pub(super) gave_up: bool,
-    /// An attempt was refused because there had been [`MAX_ATTEMPTS`].
+    /// The user came for another attempt and was refused, because there had been [`MAX_ATTEMPTS`].
     pub(super) exhausted: bool,
     /// The bill leaves this token out, whatever was charged.
     pub(super) left_off_bill: bool,
     /// The bill has each charge of this token under a Seq that no result has.
     pub(super) billed_under_other_seqs: bool,
-    /// What the bill has and the result has not: charges without an attempt, each in the shape of one.
+    /// What the bill has and the result has not: charges without an attempt, each in the shape of
+    /// one.
     pub(super) extra_charges: Vec<Attempt>,
     /// How many answers with text about it were not encrypted.
     pub(super) clear_answers: u32,
@@ -78,7 +82,7 @@ pub(super) struct Transport {
     pub(super) legible: bool,
 }
 
-/// What DetectAuth asked for, checked.
+/// The checked request of DetectAuth.
 #[derive(Debug, Clone, Default)]
 pub(super) struct NewToken {
     pub(super) name: Option<String>,
@@ -112,6 +116,7 @@ impl State {
             liveness_video: None,
             storage: Storage::default(),
             bill_page_tokens: BILL_PAGE_TOKENS,
+            only_in_wechat: false,
             calls: BTreeMap::new(),
         }
     }
@@ -161,11 +166,12 @@ impl State {
         self.index.get(biz_token).and_then(|&at| self.tokens.get(at))
     }
 
-    /// Lets the user make an attempt that ends with `outcome`, else with the next prepared one, else passes. Either way
-    /// the next prepared one is used up.
+    /// Lets the user make an attempt that ends with `outcome`, else with the next prepared one,
+    /// else passes. Either way the next prepared one is used up.
     ///
     /// # Errors
-    /// [`AttemptRefused`]; nothing was recorded then, but after [`AttemptRefused::RetryLimit`] the token reports 16.
+    /// [`AttemptRefused`]; nothing was recorded then, but after [`AttemptRefused::RetryLimit`] the
+    /// token reports 16.
     pub(super) fn attempt(
         &mut self,
         biz_token: &str,
@@ -187,8 +193,8 @@ impl State {
         Ok((token, attempt))
     }
 
-    /// Makes a token on which so many charged attempts were made, the last of which passed: another program's, as an
-    /// account's bill has them when its key is shared.
+    /// Makes a token on which so many charged attempts were made, the last of which passed: another
+    /// program's, as an account's bill has them when its key is shared.
     pub(super) fn make_charged_token(&mut self, biz_token: String, rule: &Rule, charges: usize, now_ms: i64) {
         self.make_token(biz_token, rule, NewToken::default(), now_ms);
         let Some(token) = self.tokens.last_mut() else {
@@ -202,8 +208,9 @@ impl State {
         }
     }
 
-    /// Lets the bill differ from the attempts of a token; `None` when there is no such token. Extra charges repeat the
-    /// last charged attempt with a Seq of their own, or else a pass at `now_ms`; they add up.
+    /// Lets the bill differ from the attempts of a token; `None` when there is no such token. Extra
+    /// charges repeat the last charged attempt with a Seq of their own, or else a pass at `now_ms`;
+    /// they add up.
     pub(super) fn change_bill(&mut self, biz_token: &str, change: &BillChange, now_ms: i64) -> Option<&Token> {
         let token = self.tokens.get_mut(*self.index.get(biz_token)?)?;
         token.left_off_bill = change.leave_off.unwrap_or(token.left_off_bill);
@@ -211,7 +218,7 @@ impl State {
         let pass = token.new_attempt(Outcome::PASSED, now_ms);
         let repeated = token.attempts.iter().rfind(|attempt| attempt.charged).cloned().unwrap_or(pass);
         for _ in 0..change.extra_charges {
-            token.extra_charges.push(Attempt { seq: super::random_uuid().to_string(), ..repeated.clone() });
+            token.extra_charges.push(Attempt { seq: super::random::random_uuid().to_string(), ..repeated.clone() });
         }
         Some(token)
     }
@@ -219,6 +226,13 @@ impl State {
     pub(super) fn note_clear_answer(&mut self, biz_token: &str) {
         if let Some(token) = self.index.get(biz_token).and_then(|&at| self.tokens.get_mut(at)) {
             token.clear_answers += 1;
+        }
+    }
+
+    /// The user opens the page: where no attempt is left, the token reports that from now on.
+    pub(super) fn note_visit(&mut self, biz_token: &str) {
+        if let Some(token) = self.index.get(biz_token).and_then(|&at| self.tokens.get_mut(at)) {
+            token.exhausted |= !token.has_passed() && token.attempts.len() >= MAX_ATTEMPTS;
         }
     }
 
@@ -274,7 +288,7 @@ impl Token {
 
     fn new_attempt(&self, outcome: Outcome, now_ms: i64) -> Attempt {
         Attempt {
-            seq: super::random_uuid().to_string(),
+            seq: super::random::random_uuid().to_string(),
             nth: self.attempts.len() as u64,
             at_ms: now_ms,
             outcome,
@@ -282,7 +296,8 @@ impl Token {
         }
     }
 
-    /// What the bill has of this token, in the order of time but for extra charges, which come last.
+    /// What the bill has of this token, in the order of time but for extra charges, which come
+    /// last.
     pub(super) fn charges(&self) -> impl Iterator<Item = &Attempt> {
         let charged = self.attempts.iter().filter(|attempt| attempt.charged);
         charged.chain(&self.extra_charges).filter(|_| !self.left_off_bill)
@@ -321,8 +336,8 @@ impl Token {
         }
     }
 
-    /// Where the browser goes at the end: RedirectUrl with BizToken, and Extra if there was one, added to its query.
-    /// `None` when there is no RedirectUrl.
+    /// Where the browser goes at the end: RedirectUrl with BizToken, and Extra if there was one,
+    /// added to its query. `None` when there is no RedirectUrl.
     pub(super) fn redirect(&self) -> Option<String> {
         let url = self.order.redirect_url.as_deref()?;
         // By hand: parsing and writing the URL again would change how the caller had written it.

@@ -9,9 +9,9 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Shared;
 use super::error::ApiError;
 use super::keys::IssuedKey;
+use super::shared::Shared;
 use super::verify::{self, UnverifiedRequest};
 
 /// The version of the API by which a call is known to be one for STS.

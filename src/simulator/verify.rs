@@ -1,40 +1,30 @@
-//! The vendor's side of TC3-HMAC-SHA256: does this request carry a signature that we accept, and if not, why not?
+//! The vendor's side of TC3-HMAC-SHA256: does this request carry a signature that we accept, and if
+//! not, why not?
 //!
-//! This is a second, independent reading of the vendor's signing rules. It shares neither code nor HMAC backend with
-//! the client that signs, and it imports nothing of this crate, so that a mistake in one of the two cannot hide in the
-//! other. It is a pure function; the time is an argument.
+//! This is a second, independent reading of the vendor's signing rules. It shares neither code nor
+//! HMAC backend with the client that signs, and it imports nothing of this crate, so that a mistake
+//! in one of the two cannot hide in the other. It is a pure function; the time is an argument.
 //!
-//! On a wrong signature it also says which line the client got wrong; `diagnosis` explains how it can know.
+//! On a wrong signature it also says which line the client got wrong; `diagnosis` explains how it
+//! can know.
 
-// The explicit path lets another crate include this file alone by `#[path]` and still find its one child.
+// The explicit paths let another crate include this file alone by `#[path]` and still find its
+// children.
 #[path = "verify/diagnosis.rs"]
 mod diagnosis;
+#[path = "verify/signing.rs"]
+mod signing;
 
 pub use diagnosis::{Diagnosis, Mistake};
+pub use signing::UnverifiedRequest;
 
-use aws_lc_rs::{digest, hmac};
-use http::HeaderMap;
-use subtle::ConstantTimeEq;
+use signing::{Authorization, Malformed, SigningInput, same_signature, text};
 
 /// How far `X-TC-Timestamp` may be off, in seconds, either way.
 pub const MAX_CLOCK_SKEW_S: i64 = 300;
 
-const ALGORITHM: &str = "TC3-HMAC-SHA256";
-/// In `X-TC-Content-SHA256`: the hash of this text is signed in place of the body's.
-const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
 /// The service that a request is for unless another is said.
 const SERVICE: &str = "faceid";
-
-/// A request as it arrived; nothing about it has been checked.
-pub struct UnverifiedRequest<'a> {
-    pub method: &'a str,
-    /// As on the request line, without the query.
-    pub path: &'a str,
-    /// Without the question mark; empty when there is none.
-    pub query: &'a str,
-    pub headers: &'a HeaderMap,
-    pub body: &'a [u8],
-}
 
 /// One API key of an account. It has no `Debug`: the key must not reach a log.
 #[derive(Clone)]
@@ -119,212 +109,19 @@ impl Refusal {
     }
 }
 
-/// The parts of an `Authorization` header.
-struct Authorization<'a> {
-    secret_id: &'a str,
-    date: &'a str,
-    service: &'a str,
-    terminator: &'a str,
-    signed_headers: Vec<&'a str>,
-    signature: &'a str,
-}
-
-impl<'a> Authorization<'a> {
-    fn parse(headers: &'a HeaderMap) -> Result<Self, Refusal> {
-        let header = text(headers, "authorization").ok_or_else(|| invalid("it is missing"))?;
-        let fields = header.strip_prefix(ALGORITHM).ok_or_else(|| invalid("it must begin with TC3-HMAC-SHA256"))?;
-
-        let (mut credential, mut signed_headers, mut signature) = (None, None, None);
-        for field in fields.split(',') {
-            match field.trim().split_once('=') {
-                Some(("Credential", value)) => credential = Some(value),
-                Some(("SignedHeaders", value)) => signed_headers = Some(value),
-                Some(("Signature", value)) => signature = Some(value),
-                _ => {
-                    return Err(invalid("it must hold Credential, SignedHeaders and Signature, separated by commas"));
-                }
-            }
+impl From<Malformed> for Refusal {
+    fn from(malformed: Malformed) -> Self {
+        match malformed {
+            Malformed::Timestamp => Self::TimestampNotANumber,
+            Malformed::Authorization(reason) => Self::InvalidAuthorization(reason),
         }
-        let credential = credential.ok_or_else(|| invalid("Credential is missing"))?;
-        let signed_headers = signed_headers.ok_or_else(|| invalid("SignedHeaders is missing"))?;
-        let signature = signature.ok_or_else(|| invalid("Signature is missing"))?;
-
-        let [secret_id, date, service, terminator] = credential.split('/').collect::<Vec<_>>()[..] else {
-            return Err(invalid("Credential must be <SecretId>/<date>/faceid/tc3_request"));
-        };
-        let signed_headers: Vec<&str> = signed_headers.split(';').collect();
-        for required in ["content-type", "host"] {
-            if !signed_headers.contains(&required) {
-                return Err(invalid(&format!("SignedHeaders must contain {required}, in lower case")));
-            }
-        }
-        Ok(Self { secret_id, date, service, terminator, signed_headers, signature })
     }
-
-    fn check_scope(&self, service: &str, timestamp_s: i64) -> Result<(), Refusal> {
-        if self.service != service || self.terminator != "tc3_request" {
-            return Err(invalid(&format!("the scope must end with /{service}/tc3_request")));
-        }
-        let date = utc_date(timestamp_s)?;
-        if self.date == date {
-            return Ok(());
-        }
-        let hint = if self.date == utc_date(timestamp_s + BEIJING_OFFSET_S)? {
-            "; it is the local date (+08:00) of that instant"
-        } else {
-            ""
-        };
-        Err(invalid(&format!("the date of the scope must be the UTC date of x-tc-timestamp, {date}{hint}")))
-    }
-}
-
-/// Everything that goes into a signature. A mistake is an edit of it.
-#[derive(Clone)]
-struct SigningInput {
-    service: &'static str,
-    method: String,
-    path: String,
-    query: String,
-    /// Name and value of each signed header, in the order in which they are written.
-    headers: Vec<(String, String)>,
-    colon: &'static str,
-    blank_line: &'static str,
-    signed_names: String,
-    body_hash: String,
-    end: &'static str,
-    timestamp_s: i64,
-    date: String,
-    date_in_key: String,
-    upper_case_request_hash: bool,
-    key_prefix: &'static str,
-    keys_in_hex: bool,
-}
-
-impl SigningInput {
-    /// What the vendor expects to have been signed.
-    fn expected(
-        service: &'static str,
-        request: &UnverifiedRequest<'_>,
-        authorization: &Authorization<'_>,
-        timestamp_s: i64,
-    ) -> Result<Self, Refusal> {
-        let mut headers = Vec::new();
-        for name in &authorization.signed_headers {
-            let value = text(request.headers, name)
-                .ok_or_else(|| invalid(&format!("SignedHeaders names {name}, which the request does not carry")))?;
-            headers.push((name.to_ascii_lowercase(), value.trim().to_lowercase()));
-        }
-        headers.sort();
-        let date = utc_date(timestamp_s)?;
-        Ok(Self {
-            service,
-            method: request.method.to_owned(),
-            path: request.path.to_owned(),
-            query: request.query.to_owned(),
-            signed_names: joined_names(&headers),
-            headers,
-            colon: ":",
-            blank_line: "\n",
-            body_hash: sha256_hex(match text(request.headers, "x-tc-content-sha256") {
-                Some(UNSIGNED_PAYLOAD) => UNSIGNED_PAYLOAD.as_bytes(),
-                _ => request.body,
-            }),
-            end: "",
-            timestamp_s,
-            date_in_key: date.clone(),
-            date,
-            upper_case_request_hash: false,
-            key_prefix: "TC3",
-            keys_in_hex: false,
-        })
-    }
-
-    /// The same for a client that leaves the port out of the Host it signs, as the official SDK for Node.js does. The vendor's
-    /// own address has no port, so there it makes no difference.
-    fn without_port(&self) -> Self {
-        let mut input = self.clone();
-        for (_, host) in input.headers.iter_mut().filter(|(name, _)| name == "host") {
-            host.truncate(bare_host(host).len());
-        }
-        input
-    }
-
-    fn canonical_request(&self) -> String {
-        let headers: Vec<String> =
-            self.headers.iter().map(|(name, value)| format!("{name}{}{value}\n", self.colon)).collect();
-        format!(
-            "{}\n{}\n{}\n{}{}{}\n{}{}",
-            self.method,
-            self.path,
-            self.query,
-            headers.concat(),
-            self.blank_line,
-            self.signed_names,
-            self.body_hash,
-            self.end
-        )
-    }
-
-    fn string_to_sign(&self) -> String {
-        let mut hash = sha256_hex(self.canonical_request().as_bytes());
-        if self.upper_case_request_hash {
-            hash = hash.to_uppercase();
-        }
-        format!("{ALGORITHM}\n{}\n{}/{}/tc3_request\n{hash}", self.timestamp_s, self.date, self.service)
-    }
-
-    fn signature(&self, secret_key: &str) -> String {
-        let mut key = format!("{}{secret_key}", self.key_prefix).into_bytes();
-        for part in [self.date_in_key.as_str(), self.service, "tc3_request"] {
-            key = hmac_sha256(&key, part);
-            if self.keys_in_hex {
-                key = hex::encode(key).into_bytes();
-            }
-        }
-        hex::encode(hmac_sha256(&key, &self.string_to_sign()))
-    }
-}
-
-const BEIJING_OFFSET_S: i64 = 8 * 3600;
-
-fn utc_date(unix_s: i64) -> Result<String, Refusal> {
-    let instant = jiff::Timestamp::from_second(unix_s).map_err(|_| Refusal::TimestampNotANumber)?;
-    Ok(instant.strftime("%Y-%m-%d").to_string())
-}
-
-fn joined_names(headers: &[(String, String)]) -> String {
-    headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(";")
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    // Not `to_str`: a header may carry UTF-8, and the bytes are what was signed.
-    headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
-}
-
-fn invalid(reason: &str) -> Refusal {
-    Refusal::InvalidAuthorization(reason.to_owned())
-}
-
-/// A host without its port. The part after the last colon is a port only outside the brackets of an IPv6 address.
-fn bare_host(host: &str) -> &str {
-    host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(host, |(name, _)| name)
-}
-
-fn same_signature(expected: &str, given: &str) -> bool {
-    expected.as_bytes().ct_eq(given.as_bytes()).into()
-}
-
-fn sha256_hex(bytes: &[u8]) -> String {
-    hex::encode(digest::digest(&digest::SHA256, bytes))
-}
-
-fn hmac_sha256(key: &[u8], message: &str) -> Vec<u8> {
-    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message.as_bytes()).as_ref().to_vec()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{signing::bare_host, *};
+    use http::HeaderMap;
 
     const SECRET_ID: &str = "AKIDexample00000000000000000000000001";
     const BODY: &[u8] = r#"{"RuleId": "1", "Name": "韦小宝"}"#.as_bytes();
@@ -337,8 +134,9 @@ mod tests {
         signature: &'static str,
     }
 
-    // The expected values were computed with Python's `hmac` and `hashlib`, step by step as the vendor describes them:
-    // key "Gu5t9xGARNpq86cd98joQYCN3EXAMPLE", and the headers and the body of this module.
+    // The expected values were computed with Python's `hmac` and `hashlib`, step by step as the
+    // vendor describes them: key "Gu5t9xGARNpq86cd98joQYCN3EXAMPLE", and the headers and the body
+    // of this module.
     const RIGHT: Sample = Sample {
         timestamp: "1700000000",
         credential: "AKIDexample00000000000000000000000001/2023-11-14/faceid/tc3_request",

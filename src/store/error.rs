@@ -4,15 +4,14 @@ use std::{error::Error as StdError, fmt};
 
 /// An operation of the store that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("store: {operation} failed: {source}")]
+#[error("store: {operation} failed: {cause}")]
 pub struct Error {
     pub operation: &'static str,
     pub kind: ErrorKind,
-    #[source]
-    pub source: Box<dyn StdError + Send + Sync>,
+    pub cause: Box<dyn StdError + Send + Sync>,
 }
 
-/// What a failure means for whoever asked.
+/// The meaning of a failure for the caller of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
     /// Nothing was done. The same may succeed in a moment.
@@ -23,7 +22,7 @@ pub enum ErrorKind {
     Ambiguous,
     /// A read was stopped because it took too long: less of it may be told.
     TooSlow,
-    /// What is stored is not what it should be: asking again does not help.
+    /// A stored value is damaged: asking again does not help.
     Corrupt,
     /// Nothing is done before an operator acts.
     Refused(Refusal),
@@ -47,9 +46,9 @@ impl Error {
     pub(crate) fn new(
         operation: &'static str,
         kind: ErrorKind,
-        source: impl Into<Box<dyn StdError + Send + Sync>>,
+        cause: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self { operation, kind, source: source.into() }
+        Self { operation, kind, cause: cause.into() }
     }
 }
 

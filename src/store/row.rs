@@ -2,7 +2,7 @@
 
 use crate::domain::{job::JobKind, verification::StateName};
 
-/// What a new verification stores.
+/// The columns of a new verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRow {
     pub id: String,
@@ -20,7 +20,8 @@ pub struct NewRow {
     pub request_fingerprint: Vec<u8>,
     /// Keyed hash of the vendor's token.
     pub token_hash: Vec<u8>,
-    /// Keyed hash of the ID number, where there is one: forgotten when no attempt of it counts any more, or when redacted.
+    /// Keyed hash of the ID number, where there is one: forgotten when no attempt of it counts any
+    /// more, or when redacted.
     pub id_card_hash: Option<Vec<u8>>,
     /// The vendor's id of the call that made the token.
     pub vendor_request_id: String,
@@ -35,7 +36,7 @@ pub struct NewRow {
     pub sealed_subject: Vec<u8>,
 }
 
-/// What changes in the life of a verification.
+/// The columns that change in the life of a verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgressRow {
     /// Name of a [`StateName`].
@@ -49,7 +50,7 @@ pub struct ProgressRow {
     pub attempts_exhausted: bool,
     pub result_lost: bool,
     pub evidence_lost: bool,
-    /// What the vendor found.
+    /// The vendor's findings.
     pub sealed_result: Option<Vec<u8>>,
 }
 
@@ -71,13 +72,24 @@ impl ProgressRow {
     }
 }
 
+/// Binds a verification's row to its owner and its verdict. The store keeps it beside them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RowMac {
+    /// The key of the keyring that it is made with. Empty in rows of the first versions, and so is
+    /// the MAC.
+    pub key_id: String,
+    pub mac: Vec<u8>,
+}
+
 /// A stored verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerificationRow {
-    pub made: NewRow,
+    pub created: NewRow,
     /// 1 at first, and one more with each change.
     pub version: i64,
     pub progress: ProgressRow,
+    /// Of the row as it stands.
+    pub mac: RowMac,
     /// How many of its attempts in the ledger are charged.
     pub charged_attempts: u32,
     /// When a final state was first told to the caller.
@@ -88,11 +100,12 @@ pub struct VerificationRow {
 
 impl VerificationRow {
     /// A row as it is right after it was stored.
-    pub fn new(made: NewRow) -> Self {
+    pub fn new(created: NewRow, mac: RowMac) -> Self {
         Self {
-            made,
+            created,
             version: 1,
             progress: ProgressRow::pending(),
+            mac,
             charged_attempts: 0,
             result_fetched_at_ms: None,
             redacted_at_ms: None,
@@ -100,22 +113,23 @@ impl VerificationRow {
     }
 }
 
-/// What else a write does, in the same transaction.
+/// Side effects of a write, in the same transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
     pub audit: Vec<AuditRow>,
     pub events: Vec<NewEvent>,
-    /// A job that exists already keeps its time.
+    /// As by [`super::Store::add_job`].
     pub jobs: Vec<NewJob>,
     /// An attempt that is in the ledger already learns what was not known of it.
     pub attempts: Vec<AttemptRow>,
 }
 
-/// Who did what to which verification or credential. No personal data.
+/// An entry of the audit trail. No personal data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditRow {
     pub at_ms: i64,
-    /// A caller's name; `browser` for the public callback, `retention` and `configuration` for the gateway itself.
+    /// A caller's name; `browser` for the public callback, `retention` and `configuration` for the
+    /// gateway itself.
     pub actor: String,
     pub action: String,
     /// Empty: it is not about a verification.
@@ -173,7 +187,7 @@ pub struct AttemptRow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewJob {
     pub kind: JobKind,
-    /// What it is about: one job of a kind for each subject.
+    /// Its subject: there is one job of a kind for each.
     pub subject: String,
     pub due_at_ms: i64,
     /// Of the jobs that are due, the one with the lowest rank goes first.
@@ -234,7 +248,7 @@ pub struct UsageFilter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CardUse {
     pub at_ms: i64,
-    /// Whether it was in a verification of the caller who asks.
+    /// Whether it was in a verification of the asking caller.
     pub is_own: bool,
 }
 
@@ -250,7 +264,8 @@ pub struct ChargeRow {
 /// How much is not settled yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unsettled {
-    /// How many settle jobs there are, by the age of their verification: under 2 hours, under a day, under 2 days, older.
+    /// How many settle jobs there are, by the age of their verification: under 2 hours, under a
+    /// day, under 2 days, older.
     pub by_age: [u64; 4],
     /// When the oldest of them was created, and until when the vendor knows its result.
     pub oldest: Option<(i64, i64)>,
@@ -302,7 +317,7 @@ pub struct KeyPairRow {
     pub tested: Option<(i64, String)>,
 }
 
-/// What one key of the keyring is needed for.
+/// Uses of one key of the keyring.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyUseRow {
     pub key_id: String,
@@ -312,21 +327,30 @@ pub struct KeyUseRow {
     pub results: u64,
     pub evidence_keys: u64,
     pub key_pairs: u64,
+    /// Verifications whose row is bound by a MAC with this key.
+    pub rows: u64,
     /// Verifications that are found by their token through a hash with this key.
     pub token_hashes: u64,
-    /// When the newest verification was made whose request id and redirect are recognised with this key.
+    /// When the newest verification was made whose request id and redirect are recognised with this
+    /// key.
     pub newest_made_at_ms: Option<i64>,
 }
 
 /// A sealed value that is to be sealed anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SealedValue {
-    /// A column of a verification: `sealed_session`, `sealed_subject` or `sealed_result`.
+    /// A column of a verification: `sealed_session`, `sealed_subject` or `sealed_result`, and what
+    /// it is bound to.
     Verification {
         id: String,
+        caller: String,
+        flow: String,
+        version: i64,
         column: &'static str,
         sealed: Vec<u8>,
     },
+    /// The MAC of a verification's row.
+    Row(Box<VerificationRow>),
     /// The key of a blob.
     Evidence(EvidenceRow),
     KeyPair {
@@ -335,11 +359,14 @@ pub enum SealedValue {
     },
 }
 
-/// What a sealed value becomes, if it is still the one that was read.
+/// The replacement of a sealed value, if it is still the one that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resealed {
     pub was: SealedValue,
+    /// The value, or the MAC of a row.
     pub sealed: Vec<u8>,
+    /// The key that it is sealed, or made, with.
+    pub key_id: String,
     /// Of a session: its token's hash, and the key that it is made with.
     pub token_hash: Option<(Vec<u8>, String)>,
 }

@@ -1,10 +1,8 @@
-//! Wakes those who wait for events, each for what it waits for: the events of one verification, or of one caller.
+//! Wakes waiters for events: of one verification, or of one caller.
 
 use super::row::Effects;
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use parking_lot::{Mutex, MutexGuard};
+use std::{collections::HashMap, sync::Arc};
 use tokio::sync::watch;
 
 /// Whose events.
@@ -26,7 +24,7 @@ impl EventKey {
     }
 }
 
-/// Those who wait.
+/// The waiters.
 #[derive(Default)]
 pub struct EventSignals(Mutex<HashMap<EventKey, watch::Sender<()>>>);
 
@@ -44,7 +42,7 @@ impl EventSignals {
         EventSignal { signals: Arc::clone(self), key, receiver }
     }
 
-    /// Wakes those who wait for one of these.
+    /// Wakes the waiters for one of these.
     pub fn notify(&self, keys: &[EventKey]) {
         let waiting = self.lock();
         for sender in keys.iter().filter_map(|key| waiting.get(key)) {
@@ -53,12 +51,13 @@ impl EventSignals {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<EventKey, watch::Sender<()>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
 impl EventSignal {
-    /// Forgets the events so far: to be called before they are read, so that one that comes in between is not missed.
+    /// Forgets the events so far: to be called before they are read, so that one that comes in
+    /// between is not missed.
     pub fn forget(&mut self) {
         self.receiver.borrow_and_update();
     }

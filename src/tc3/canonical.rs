@@ -10,8 +10,8 @@ pub(super) struct CanonicalRequest {
 
 /// Writes the canonical request of a POST to `/` without a query.
 ///
-/// Header names and values are trimmed and in lower case (the vendor lower-cases values too, unlike AWS), sorted by name;
-/// each line, the last one too, ends in a newline.
+/// Header names and values are trimmed and in lower case (the vendor lower-cases values too, unlike
+/// AWS), sorted by name; each line, the last one too, ends in a newline.
 pub(super) fn canonical_request(headers: &[(&str, &str)], body: &[u8]) -> CanonicalRequest {
     let mut lines: Vec<(String, String)> =
         headers.iter().map(|(name, value)| (name.trim().to_lowercase(), value.trim().to_lowercase())).collect();

@@ -1,7 +1,9 @@
-//! Tencent Cloud's request signature, version 3 (TC3-HMAC-SHA256), as pure functions: time is an argument.
+//! Tencent Cloud's request signature, version 3 (TC3-HMAC-SHA256), as pure functions: time is an
+//! argument.
 //!
-//! The steps are those of the vendor's document and are kept apart so that each can be tested and, when a signature is
-//! refused, looked at: canonical request → string to sign → signature → `Authorization` header.
+//! The steps are those of the vendor's document and are kept apart so that each can be tested and,
+//! when a signature is refused, looked at: canonical request → string to sign → signature →
+//! `Authorization` header.
 
 mod canonical;
 
@@ -13,13 +15,16 @@ use zeroize::Zeroizing;
 const ALGORITHM: &str = "TC3-HMAC-SHA256";
 const TERMINATOR: &str = "tc3_request";
 
-/// What is signed: a POST to `/` with an empty query, which is all that the vendor's JSON API uses.
+/// A request to be signed: a POST to `/` with an empty query, which is all that the vendor's JSON
+/// API uses.
 pub struct SigningRequest<'a> {
-    /// Name and value of each header to sign, exactly as sent. `content-type` and `host` are mandatory for the vendor.
+    /// Name and value of each header to sign, exactly as sent. `content-type` and `host` are
+    /// mandatory for the vendor.
     pub headers: &'a [(&'a str, &'a str)],
     /// The bytes of the body, exactly as sent.
     pub body: &'a [u8],
-    /// Seconds since the UNIX epoch, the same as in `X-TC-Timestamp`. The vendor refuses more than 300 s of difference.
+    /// Seconds since the UNIX epoch, the same as in `X-TC-Timestamp`. The vendor refuses more than
+    /// 300 s of difference.
     pub timestamp: i64,
 }
 
@@ -37,7 +42,8 @@ pub struct Signature {
 
 /// Signs one request.
 ///
-/// `key` must have been derived for the UTC day of `request.timestamp`: [`SigningKey::is_for`] tells.
+/// `key` must have been derived for the UTC day of `request.timestamp`: [`SigningKey::is_for`]
+/// tells.
 pub fn sign(request: &SigningRequest<'_>, secret_id: &str, key: &SigningKey) -> Signature {
     let canonical = canonical::canonical_request(request.headers, request.body);
     let scope = &key.scope;
@@ -54,7 +60,8 @@ pub fn sign(request: &SigningRequest<'_>, secret_id: &str, key: &SigningKey) -> 
     Signature { canonical_request: canonical.text, string_to_sign, signature, authorization }
 }
 
-/// The key of one SecretKey for one service and one UTC day. Deriving it takes three HMACs, so it is worth keeping.
+/// The key of one SecretKey for one service and one UTC day. Deriving it takes three HMACs, so it
+/// is worth keeping.
 pub struct SigningKey {
     key: Zeroizing<[u8; 32]>,
     scope: String,
@@ -93,8 +100,8 @@ impl fmt::Display for TimestampOutOfRange {
 
 impl std::error::Error for TimestampOutOfRange {}
 
-/// The scope's date is the UTC one, whatever the machine's time zone: a local date breaks every signature made between
-/// midnight here and midnight there.
+/// The scope's date is the UTC one, whatever the machine's time zone: a local date breaks every
+/// signature made between midnight here and midnight there.
 fn utc_date(timestamp: i64) -> Result<String, TimestampOutOfRange> {
     let instant = jiff::Timestamp::from_second(timestamp).map_err(|_| TimestampOutOfRange(timestamp))?;
     Ok(instant.strftime("%Y-%m-%d").to_string())

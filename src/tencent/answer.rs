@@ -9,14 +9,15 @@ use serde_json::{Value, value::RawValue};
 pub struct Answer<T> {
     pub body: T,
     pub request_id: String,
-    /// When the question was put that this answers. The vendor took the signature for this time, so it is the vendor's, to within
-    /// the 5 minutes that it allows, whatever the machine's clock says.
+    /// When the question was put that this answers. The vendor took the signature for this time, so
+    /// it is the vendor's, to within the 5 minutes that it allows, whatever the machine's clock
+    /// says.
     pub asked_at: Timestamp,
     /// How many tries it took.
     pub tries: u32,
 }
 
-/// What the vendor's envelope holds.
+/// Content of the vendor's envelope.
 pub(super) struct Unpacked<T> {
     pub(super) body: T,
     pub(super) request_id: String,
@@ -53,7 +54,8 @@ fn is_word(text: &str, punctuation: &str) -> bool {
         && text.chars().all(|char| char.is_ascii_alphanumeric() || punctuation.contains(char))
 }
 
-/// Says where the JSON broke. serde's own text quotes the value, which may be a name or an ID number.
+/// Says where the JSON broke. serde's own text quotes the value, which may be a name or an ID
+/// number.
 pub(super) fn unintelligible(error: &serde_json::Error, request_id: &str) -> ErrorKind {
     use serde_json::error::Category;
     let problem = match error.classify() {

@@ -1,6 +1,7 @@
 //! One call: tries, until there is an answer, a refusal that stands, or no more time.
 //!
-//! Each try takes a token of the account's quota, goes to the endpoint that is up, and is signed when it leaves.
+//! Each try takes a token of the account's quota, goes to the endpoint that is up, and is signed
+//! when it leaves.
 
 use super::{
     call::Call,
@@ -26,17 +27,17 @@ const BACKGROUND_PATIENCE: Duration = Duration::from_secs(15);
 
 const VERSION: &str = "2018-03-01";
 
-/// What every call to the vendor shares.
+/// Shared by all calls to the vendor.
 pub(super) struct Transport {
     pub(super) endpoints: Endpoints,
     pub(super) in_flight: InFlight,
     pub(super) timeout: Duration,
-    quotas: Quotas,
+    pub(super) quotas: Quotas,
     clock: Arc<VendorClock>,
     signer: Signer,
 }
 
-/// What to ask.
+/// A request to the vendor.
 pub(super) struct Question<'a> {
     pub(super) pair: &'a KeyPair,
     /// Shared by the tries: it may be a photo of some MB.
@@ -53,7 +54,7 @@ pub(super) struct Exchange {
     pub(super) until: Instant,
 }
 
-/// What was made of an answer.
+/// An answer as it was read.
 pub(super) struct Attempted<R> {
     pub(super) read: R,
     /// When the question was put, by the vendor's clock, which took the signature for this time.
@@ -65,7 +66,8 @@ pub(super) struct Attempted<R> {
 pub(super) struct Limits {
     /// Nothing is waited for or begun past this.
     pub(super) begin_until: Instant,
-    /// A try that was begun may go on past the caller's deadline: what it learns is kept by work that is detached.
+    /// A try that was begun may go on past the caller's deadline: what it learns is kept by work
+    /// that is detached.
     end: Option<Instant>,
     timeout: Duration,
 }
@@ -114,12 +116,13 @@ impl Transport {
         let bucket = self.quotas.bucket(question.options.credential, call.action);
         let mut failed: Option<Failed> = None;
         let mut asked: Vec<Arc<Endpoint>> = Vec::new();
-        // By which this call alone is signed again.
-        let mut told: Option<DateOffset> = None;
+        // The offset that this call alone is signed again with.
+        let mut date_offset: Option<DateOffset> = None;
         loop {
             let avoided = failed.as_ref().and_then(|failed| failed.endpoint.as_ref());
             let route = match self.admit(&bucket, question.options.urgency, limits, avoided).await {
-                // One that takes over is asked for the first time, however often another was asked in vain.
+                // One that takes over is asked for the first time, however often another was asked
+                // in vain.
                 Ok(route) if !asked.iter().any(|endpoint| Arc::ptr_eq(endpoint, &route.endpoint)) => {
                     retry::deposit(&route.endpoint.retries);
                     asked.push(Arc::clone(&route.endpoint));
@@ -140,7 +143,8 @@ impl Transport {
             }
             call.tries += 1;
             let Route { endpoint, permit } = route;
-            let departure = self.clock.departure(told);
+            call.goes_to(endpoint.url.host_str().unwrap_or_default());
+            let departure = self.clock.departure(date_offset);
             let (began, until) = (Instant::now(), limits.end_of_try());
             let mut date = None;
             let asked_at = departure.vendor_time();
@@ -149,7 +153,7 @@ impl Transport {
                 Ok(read) => {
                     permit.answered();
                     bucket.accepted();
-                    told.inspect(|told| self.clock.believe(*told));
+                    date_offset.inspect(|offset| self.clock.believe(*offset));
                     self.clock.refine(departure, date.as_ref());
                     return Ok(Attempted { read, asked_at });
                 }
@@ -163,18 +167,18 @@ impl Transport {
                 permit.failed();
             }
             call.failed_once(&kind);
-            if let (Some(told), true) = (told, kind.signature_accepted()) {
-                self.clock.believe(told);
+            if let (Some(offset), true) = (date_offset, kind.signature_accepted()) {
+                self.clock.believe(offset);
             }
             let repeat = retry::repeat(&kind);
             match repeat {
                 Repeat::No => return Err(kind),
                 Repeat::SignAgain => {
-                    if told.is_some() {
+                    if date_offset.is_some() {
                         return Err(kind);
                     }
-                    told = self.clock.offset_from_date(departure, date.as_ref());
-                    if told.is_none() {
+                    date_offset = self.clock.offset_from_date(departure, date.as_ref());
+                    if date_offset.is_none() {
                         return Err(kind);
                     }
                 }
@@ -220,7 +224,8 @@ impl Transport {
             return Err(ErrorKind::CircuitOpen { retry_after_ms: wait.as_millis() });
         }
         bucket.take(urgency, limits.begin_until).await?;
-        // Chosen last: a probe does not queue, and no call leaves for an endpoint that went down meanwhile.
+        // Chosen last: a probe does not queue, and no call leaves for an endpoint that went down
+        // meanwhile.
         self.endpoints.route(avoided)
     }
 }

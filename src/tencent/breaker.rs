@@ -4,16 +4,18 @@ use parking_lot::{Mutex, MutexGuard};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// Consecutive failures that open the circuit, whatever came before. An endpoint that fails every other call, which is worth
-/// calling while there is no better one, reaches this once in a million tries.
+/// Consecutive failures that open the circuit, whatever came before. An endpoint that fails every
+/// other call, which is worth calling while there is no better one, reaches this once in a million
+/// tries.
 const CONSECUTIVE_FAILURES: u32 = 20;
-/// Consecutive failures that open it when this share of the window's tries has failed: at a few calls a minute twenty take too long.
+/// Consecutive failures that open it when this share of the window's tries has failed: at a few
+/// calls a minute twenty take too long.
 const CONSECUTIVE_FAILURES_AT_SHARE: u32 = 5;
 const FAILED_SHARE: f64 = 0.75;
 /// Tries older than one to two of these are forgotten.
 const HALF_WINDOW: Duration = Duration::from_secs(5);
-/// How long it stays open before a probe. Not longer after each probe that fails: one caller in five seconds is no burden, and all
-/// callers wait for the end of it.
+/// How long it stays open before a probe. Not longer after each probe that fails: one caller in
+/// five seconds is no burden, and all callers wait for the end of it.
 const OPEN_FOR: Duration = Duration::from_secs(5);
 
 /// A circuit breaker. Closed: calls pass. Open: none does. Half-open: one does, and decides.
@@ -44,7 +46,8 @@ enum Phase {
     HalfOpen,
 }
 
-/// Permission for one call, whose outcome must be reported. Dropped without a report, it says nothing about the endpoint.
+/// Permission for one call, whose outcome must be reported. Dropped without a report, it says
+/// nothing about the endpoint.
 pub(super) struct Permit {
     breaker: Arc<Breaker>,
     is_probe: bool,
@@ -237,7 +240,7 @@ mod tests {
         }
         fail(&breaker, CONSECUTIVE_FAILURES - 1);
         assert!(breaker.wait().is_zero());
-        // What was long ago does not keep it closed.
+        // Old successes do not keep it closed.
         tokio::time::advance(HALF_WINDOW * 3).await;
         fail(&breaker, 1);
         assert!(!breaker.wait().is_zero());

@@ -1,9 +1,9 @@
-//! What each error of the vendor means, and who should do what: the one table behind the class, the hints that callers get, and
-//! docs/VENDOR_ERRORS.md.
+//! The vendor's errors, with the party that acts and a hint for it: the one table behind the class,
+//! the hints that callers get, and docs/VENDOR_ERRORS.md.
 
-use crate::domain::acts::Acts;
+use crate::domain::responsible_party::ResponsibleParty;
 
-/// What a refusal means: who can do something about it, and whether asking again can help.
+/// Class of a refusal: decides on retries and on the responsible party.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorClass {
     /// Our clock differs from the vendor's by over five minutes.
@@ -32,26 +32,26 @@ pub enum ErrorClass {
     Unknown,
 }
 
-/// What is known of an error.
+/// An entry of the table.
 #[derive(Debug)]
 pub struct Entry {
-    /// The vendor's code; `Family.*` for those of a family that are not listed; `*` for all others; or, when there was no
-    /// answer, our word for what happened.
+    /// The vendor's code; `Family.*` for those of a family that are not listed; `*` for all others;
+    /// or, when there was no answer, our word for what happened.
     pub code: &'static str,
     pub class: ErrorClass,
-    pub acts: Acts,
-    /// What to do, for people. Without personal data.
+    pub acts: ResponsibleParty,
+    /// The hint for people. Without personal data.
     pub hint_en: &'static str,
     pub hint_zh: &'static str,
 }
 
-/// What is known of a code of the vendor in answer to an action: most codes mean the same everywhere.
+/// The entry for a code in answer to an action: most codes mean the same everywhere.
 pub fn of_answer(action: &str, code: &str) -> &'static Entry {
     let is_this = |(of, entry): &&(&str, Entry)| *of == action && entry.code == code;
     BY_ACTION.iter().find(is_this).map_or_else(|| of_code(code), |(_, entry)| entry)
 }
 
-/// What is known of a code of the vendor: of itself, else of its family, else of unknown codes.
+/// The entry for a code: its own, else its family's, else that of unknown codes.
 pub fn of_code(code: &str) -> &'static Entry {
     let family = code.split('.').next().unwrap_or_default();
     let is_family = |entry: &&Entry| entry.code.strip_suffix(".*") == Some(family);
@@ -67,20 +67,21 @@ pub fn classify(code: &str) -> ErrorClass {
 const fn entry(
     code: &'static str,
     class: ErrorClass,
-    acts: Acts,
+    acts: ResponsibleParty,
     hint_en: &'static str,
     hint_zh: &'static str,
 ) -> Entry {
     Entry { code, class, acts, hint_en, hint_zh }
 }
 
-use Acts::{Caller, Operator, Vendor};
 use ErrorClass::{
     Account, Clock, Credential, Flow, Overload, Quota, Request, Storage, Throttled, Token, Transient, Unknown,
 };
+use ResponsibleParty::{Caller, Operator, Vendor};
 
-/// Codes that mean something else in answer to an action. A question about a result has no parameter of the caller's but the token, and
-/// the vendor's published example refuses an illegal one so.
+/// Codes that mean something else in answer to an action. A question about a result has no
+/// parameter of the caller's but the token, and the vendor's published example refuses an illegal
+/// one so.
 #[rustfmt::skip]
 pub static BY_ACTION: &[(&str, Entry)] = &[
     ("GetDetectInfoEnhanced", entry("InvalidParameter", Token, Operator,
@@ -246,7 +247,8 @@ pub static CODES: &[Entry] = &[
         "响应过大：请减少流程抓取的存证种类。"),
 ];
 
-/// Codes that are not listed, by what comes before the dot. Their class stays unknown: they are not repeated.
+/// Codes that are not listed, by what comes before the dot. Their class stays unknown: they are not
+/// repeated.
 #[rustfmt::skip]
 pub static FAMILIES: &[Entry] = &[
     entry("AuthFailure.*", Unknown, Operator,

@@ -1,6 +1,7 @@
 //! Sends a question and reads the answer.
 //!
-//! How a call is tried, until when and where, is in `attempt.rs`; the class of every failure in [`super::catalogue`].
+//! How a call is tried, until when and where, is in `attempt.rs`; the class of every failure in
+//! [`super::catalogue`].
 
 use super::{
     answer::{Answer, read_answer},
@@ -16,10 +17,15 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-/// The longest answer that is read. Text answers have some KB; one with the intention step's video some MB.
+/// The longest answer that is read. Text answers have some KB; one with the intention step's video
+/// some MB.
 pub(super) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
-/// An answer that has begun goes on at least as fast, or is given up while there is time for another try. Bytes per second.
+/// An answer that has begun goes on at least as fast, or is given up while there is time for
+/// another try. Bytes per second.
 const SLOWEST: u64 = 4096;
+
+/// The domain of the vendor's API.
+const TENCENT_CLOUD: &str = "tencentcloudapi.com";
 
 /// The vendor, reached over HTTP.
 pub struct Client {
@@ -41,7 +47,19 @@ impl Client {
         self.transport.endpoints.warm().await;
     }
 
-    /// Whether the circuit of every endpoint is open, so that a call would be refused without being sent.
+    /// Splits the quotas of [`super::options::ActionQuotas`] between so many replicas: this one has
+    /// its part from now on. 0: it is not known between how many, and it has none.
+    pub fn share_quotas_with(&self, replicas: u32) {
+        self.transport.quotas.share_with(replicas);
+    }
+
+    /// Whether every endpoint is Tencent Cloud's own, and no simulator or proxy.
+    pub fn asks_tencent_cloud(&self) -> bool {
+        self.transport.endpoints.all_within(TENCENT_CLOUD)
+    }
+
+    /// Whether the circuit of every endpoint is open, so that a call would be refused without being
+    /// sent.
     pub fn is_down(&self) -> bool {
         self.transport.endpoints.retry_after_if_all_open().is_some()
     }

@@ -1,8 +1,9 @@
 //! How far the vendor's clock is from this machine's, learned from its answers.
 //!
-//! The vendor refuses signatures that are more than 5 minutes off (`AuthFailure.SignatureExpire`), and tells its time in the
-//! HTTP header `Date` of the refusal. [`VendorClock`] is the machine's clock put right by that: signatures are made with it, and
-//! so are the rules that depend on the vendor's time (the life of a token, of a result).
+//! The vendor refuses signatures that are more than 5 minutes off (`AuthFailure.SignatureExpire`),
+//! and tells its time in the HTTP header `Date` of the refusal. [`VendorClock`] is the machine's
+//! clock put right by that: signatures are made with it, and so are the rules that depend on the
+//! vendor's time (the life of a token, of a result).
 
 use crate::domain::clock::Clock;
 use http::HeaderValue;
@@ -16,7 +17,8 @@ use tokio::time::Instant;
 
 /// `Date` has whole seconds, and an answer takes time: less than this is no difference.
 const NOISE_MS: i64 = 2000;
-/// So many answers in a row must tell of the same difference before it is believed without a refusal.
+/// So many answers in a row must tell of the same difference before it is believed without a
+/// refusal.
 const AGREEING: usize = 8;
 /// From here on an operator must hear of it: the vendor's limit is 300 s.
 const WARN_FROM_MS: i64 = 30_000;
@@ -40,7 +42,7 @@ pub(super) struct Departure {
 }
 
 impl Departure {
-    /// What the question is signed for.
+    /// The time for a request's signature.
     pub(super) fn vendor_time(self) -> Timestamp {
         self.at + SignedDuration::from_millis(self.offset_ms)
     }
@@ -59,7 +61,7 @@ impl VendorClock {
         Self { machine, offset_ms: AtomicI64::new(0), deviations_ms: Mutex::default() }
     }
 
-    /// What is added to the machine's time: positive when the machine is late.
+    /// Offset that is added to the machine's time: positive when the machine is late.
     pub fn offset(&self) -> SignedDuration {
         SignedDuration::from_millis(self.offset_ms.load(Ordering::SeqCst))
     }
@@ -70,14 +72,16 @@ impl VendorClock {
         Departure { at: self.machine.now(), instant: Instant::now(), offset_ms }
     }
 
-    /// What the `Date` of a refused signature tells. None: the time is not what was wrong with it, or it cannot be told.
+    /// What the `Date` of a refused signature tells. None: the time is not what was wrong with it,
+    /// or it cannot be told.
     pub(super) fn offset_from_date(&self, departure: Departure, date: Option<&HeaderValue>) -> Option<DateOffset> {
         let told_ms = self.told_ms(departure, date)?;
         ((told_ms - departure.offset_ms).abs() > NOISE_MS).then_some(DateOffset { ms: told_ms })
     }
 
-    /// Takes an offset for everything from now on. Only when the vendor has accepted a signature for it: one answer that tells a
-    /// wrong time, of a cache or of one machine among the vendor's, must not make the others fail.
+    /// Takes an offset for everything from now on. Only when the vendor has accepted a signature
+    /// for it: one answer that tells a wrong time, of a cache or of one machine among the vendor's,
+    /// must not make the others fail.
     pub(super) fn believe(&self, told: DateOffset) {
         let before_ms = self.offset_ms.load(Ordering::SeqCst);
         if (told.ms - before_ms).abs() > NOISE_MS {
@@ -85,8 +89,8 @@ impl VendorClock {
         }
     }
 
-    /// Corrects the offset when answer after answer contradicts it. One alone may have been slow, or the machine's clock was
-    /// just being set.
+    /// Corrects the offset when answer after answer contradicts it. One alone may have been slow,
+    /// or the machine's clock was just being set.
     pub(super) fn refine(&self, departure: Departure, date: Option<&HeaderValue>) {
         let Some(told_ms) = self.told_ms(departure, date) else { return };
         let offset_ms = self.offset_ms.load(Ordering::SeqCst);

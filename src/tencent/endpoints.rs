@@ -13,7 +13,8 @@ use std::{sync::Arc, time::Duration};
 use tower::retry::budget::TpsBudget;
 use url::Url;
 
-/// The vendor closes idle connections after about 60 s (observed): close them first, or a reuse meets a reset.
+/// The vendor closes idle connections after about 60 s (observed): close them first, or a reuse
+/// meets a reset.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection of HTTP/2 that fell silent under its calls is given up after the two together.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
@@ -46,7 +47,16 @@ impl Endpoints {
         urls.map(|url| Endpoint::new(url, config).map(Arc::new)).collect::<reqwest::Result<_>>().map(Self)
     }
 
-    /// The first endpoint whose circuit lets a call through; `after` a failure another one, if there is one.
+    /// Whether the host of each is in a domain.
+    pub(super) fn all_within(&self, domain: &str) -> bool {
+        self.0.iter().all(|endpoint| {
+            let host = endpoint.url.host_str().unwrap_or_default();
+            host.strip_suffix(domain).is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        })
+    }
+
+    /// The first endpoint whose circuit lets a call through; `after` a failure another one, if
+    /// there is one.
     pub(super) fn route(&self, after: Option<&Arc<Endpoint>>) -> Result<Route, ErrorKind> {
         let failed = |endpoint: &&Arc<Endpoint>| after.is_some_and(|after| Arc::ptr_eq(endpoint, after));
         let others = self.0.iter().filter(|endpoint| !failed(endpoint));
@@ -70,8 +80,8 @@ impl Endpoints {
         self.0.iter().map(|endpoint| endpoint.breaker.wait()).min().filter(|wait| !wait.is_zero())
     }
 
-    /// Opens connections to the first endpoint, so that the first callers need not wait for handshakes. What fails here fails again
-    /// where it matters.
+    /// Opens connections to the first endpoint, so that the first callers need not wait for
+    /// handshakes. What fails here fails again where it matters.
     pub(super) async fn warm(&self) {
         let Some(first) = self.0.first() else { return };
         let visits = (0..WARM).map(|_| async {
@@ -103,7 +113,8 @@ impl Endpoint {
         if let Some(proxy) = &config.proxy {
             http = http.proxy(Proxy::all(proxy.expose_secret())?);
         } else if url.scheme() == "http" {
-            // Plain http is for what is on this machine, which no proxy of the environment can reach.
+            // Plain http is for what is on this machine, which no proxy of the environment can
+            // reach.
             http = http.no_proxy();
         }
         let host = match &config.host {
@@ -128,7 +139,7 @@ impl Endpoint {
 /// Reads the certificates of a PEM file.
 ///
 /// # Errors
-/// What is wrong.
+/// The fault.
 pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|_| "is not PEM")?;
     if certificates.is_empty() { Err("has no certificate: it is not PEM".into()) } else { Ok(certificates) }

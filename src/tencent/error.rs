@@ -1,4 +1,4 @@
-//! What can go wrong with a call to the vendor, and what that means.
+//! Errors of calls to the vendor, and their meaning.
 
 use super::catalogue::{self, Entry, ErrorClass};
 use crate::tc3::TimestampOutOfRange;
@@ -43,7 +43,7 @@ impl Error {
         Self { action, kind, tries: 0, earlier: None }
     }
 
-    /// What is known of the failure: its class, and who should do what.
+    /// The catalogue's entry for the failure: class, responsible party and hint.
     pub fn known(&self) -> &'static Entry {
         match &self.kind {
             ErrorKind::Refused { code, .. } => catalogue::of_answer(self.action, code),
@@ -51,7 +51,7 @@ impl Error {
         }
     }
 
-    /// What the failure means.
+    /// The class of the failure.
     pub fn class(&self) -> ErrorClass {
         self.known().class
     }
@@ -119,7 +119,7 @@ impl ErrorKind {
         Self::Unreachable(Arc::new(error.without_url()))
     }
 
-    /// What is known of the failure, whatever was asked: see [`Error::known`].
+    /// The catalogue's entry for the failure, for any action: see [`Error::known`].
     pub fn known(&self) -> &'static Entry {
         match self {
             Self::Refused { code, .. } => catalogue::of_code(code),
@@ -138,7 +138,7 @@ impl ErrorKind {
         }
     }
 
-    /// What the failure means.
+    /// The class of the failure.
     pub fn class(&self) -> ErrorClass {
         self.known().class
     }

@@ -1,4 +1,4 @@
-//! What the fuzz targets reach of the client: the reading of answers, without a vendor.
+//! Entry points of the fuzz targets: reading answers, without a vendor.
 
 use super::{
     answer::read_answer,

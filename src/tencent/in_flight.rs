@@ -1,8 +1,8 @@
 //! How many calls are on their way at once.
 //!
-//! A slow vendor makes calls pile up, and each holds a photo, an answer, a connection. Beyond the limit a call is refused at once,
-//! while there is still memory to say so. Background work has half of the places and waits for one: it never keeps out a
-//! caller.
+//! A slow vendor makes calls pile up, and each holds a photo, an answer, a connection. Beyond the
+//! limit a call is refused at once, while there is still memory to say so. Background work has half
+//! of the places and waits for one: it never keeps out a caller.
 
 use super::{error::ErrorKind, options::Urgency};
 use std::sync::Arc;

@@ -1,9 +1,10 @@
 //! The client of Tencent Cloud FaceID, API version 2018-03-01.
 //!
-//! [`Products`] is the door: what any product of the vendor does. [`h5`] is the product that there is; the rest is the transport that
-//! every product shares. Between a question and its answer are timeouts, resets, throttles, skewed clocks and outages. In reading
-//! order: [`product`], [`h5`], [`client`], `attempt` (one call and its tries), `signer`, `call` (what is counted of it), `answer`,
-//! `retry`, `endpoints` with `breaker`, `quota`, `in_flight`, [`clock_offset`].
+//! [`Products`] is the door: what any product of the vendor does. [`h5`] is the product that there
+//! is; the rest is the transport that every product shares. Between a question and its answer are
+//! timeouts, resets, throttles, skewed clocks and outages. In reading order: [`product`], [`h5`],
+//! [`client`], `attempt` (one call and its tries), `signer`, `call` (what is counted of it),
+//! `answer`, `retry`, `endpoints` with `breaker`, `quota`, `in_flight`, [`clock_offset`].
 
 mod answer;
 mod attempt;

@@ -25,7 +25,8 @@ pub struct ClientConfig {
     pub connect_timeout: Duration,
     /// For one try, from connecting to the first byte of the answer.
     pub first_byte_timeout: Duration,
-    /// Interactive calls: limit for the whole call. Background calls: limit per attempt. Media: limit per chunk.
+    /// Interactive calls: limit for the whole call. Background calls: limit per attempt. Media:
+    /// limit per chunk.
     pub timeout: Duration,
     /// Calls on their way at once; beyond that they are refused.
     pub max_in_flight: usize,
@@ -84,14 +85,15 @@ pub struct CallOptions<'a> {
 pub enum Urgency {
     /// A caller waits, perhaps until a deadline: nothing is begun or waited for past it.
     Interactive { deadline: Option<Instant> },
-    /// A browser waits, which is no caller: it yields to interactive calls, and has a part of its own.
+    /// A browser waits, which is no caller: it yields to interactive calls, and has a part of its
+    /// own.
     Visitor,
     /// No caller waits: it yields to interactive calls and may queue.
     Background,
 }
 
 impl Urgency {
-    /// For a caller who gives this much time.
+    /// For a caller with this much time left.
     pub fn within(time_left: Option<Duration>) -> Self {
         Self::Interactive { deadline: time_left.and_then(|left| Instant::now().checked_add(left)) }
     }

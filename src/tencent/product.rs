@@ -1,5 +1,5 @@
-//! What any product of the vendor does, in the domain's words. The next product is a folder beside [`super::h5`] and a variant of
-//! [`Product`]: the compiler then asks for it here.
+//! The calls that every product of the vendor has, in the domain's words. The next product is a
+//! folder beside [`super::h5`] and a variant of [`Product`]: the compiler then asks for it here.
 
 use super::{
     client::Client,
@@ -30,6 +30,17 @@ impl Products {
     pub fn new(client: Client, field_encryption: BTreeMap<String, FieldEncryption>) -> Self {
         let client = Arc::new(client);
         Self { h5: H5::new(Arc::clone(&client), field_encryption), client }
+    }
+
+    /// Whether people are verified by Tencent Cloud itself, and not by a simulator or through a
+    /// proxy.
+    pub fn asks_tencent_cloud(&self) -> bool {
+        self.client.asks_tencent_cloud()
+    }
+
+    /// Splits the vendor's quotas between so many replicas. 0: it is not known between how many.
+    pub fn share_quotas_with(&self, replicas: u32) {
+        self.client.share_quotas_with(replicas);
     }
 
     /// Opens a verification.
@@ -64,7 +75,8 @@ impl Products {
         }
     }
 
-    /// Asks for the media of a verification. Waits for the first event, so that a refusal comes from here.
+    /// Asks for the media of a verification. Waits for the first event, so that a refusal comes
+    /// from here.
     ///
     /// # Errors
     /// See [`super::ErrorKind`].
@@ -96,7 +108,8 @@ impl Products {
         }
     }
 
-    /// Asks, for free, whether the vendor takes a key pair. With the refusal that led to the verdict.
+    /// Asks, for free, whether the vendor takes a key pair. With the refusal that led to the
+    /// verdict.
     pub async fn check_key(&self, credential: &str, pair: &KeyPair) -> (KeyVerdict, Option<Error>) {
         self.client.check_key(credential, pair).await
     }
@@ -106,7 +119,8 @@ impl Products {
         self.client.warm().await;
     }
 
-    /// Whether the circuit of every endpoint is open, so that a call would be refused without being sent.
+    /// Whether the circuit of every endpoint is open, so that a call would be refused without being
+    /// sent.
     pub fn is_down(&self) -> bool {
         self.client.is_down()
     }

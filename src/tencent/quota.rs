@@ -1,13 +1,15 @@
 //! How many calls a second an account makes of one action.
 //!
-//! The vendor counts calls per account and action, so many a second as [`ActionQuotas`] says, and refuses what is beyond
-//! (`RequestLimitExceeded`). A bucket holds that many tokens; each comes back a second after it was taken, so in no second more
-//! calls leave than are allowed. If the bucket is empty, calls queue, callers before background work; each has a share that the
-//! other cannot take.
+//! The vendor counts calls per account and action, so many a second as [`ActionQuotas`] says, and
+//! refuses what is beyond (`RequestLimitExceeded`). A bucket holds that many tokens; each comes
+//! back a second after it was taken, so in no second more calls leave than are allowed. If the
+//! bucket is empty, calls queue, callers before background work; each has a share that the other
+//! cannot take.
 //!
-//! When the vendor refuses all the same (another program uses the account, or the limit is lower than configured), the bucket
-//! shrinks, and grows back while calls are answered. Replicas of one account each have a bucket: what splits the account's
-//! limit between them goes into [`State::limit`], which is asked anew for every token.
+//! When the vendor refuses all the same (another program uses the account, or the limit is lower
+//! than configured), the bucket shrinks, and grows back while calls are answered. Replicas that
+//! share a store share the limit evenly ([`Quotas::share_with`]); a share of less than a call a
+//! second is one call in a longer time.
 
 use super::{
     error::ErrorKind,
@@ -16,7 +18,10 @@ use super::{
 use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -28,9 +33,10 @@ use tokio::{
 const TOKEN_AWAY: Duration = Duration::from_millis(1050);
 /// While both wait, of so many tokens one is for background work.
 const ONE_FOR_BACKGROUND_IN: u32 = 5;
-/// What background work may hold of the tokens; the rest is there when a caller comes.
+/// Share of the tokens that background work may hold; the rest is kept for callers.
 const BACKGROUND_SHARE: f64 = 0.5;
-/// What a refusal leaves of the limit, how often at most, and how little of what is configured may be left.
+/// What a refusal leaves of the limit, how often at most, and how little of what is configured may
+/// be left.
 const SHRINK: f64 = 0.7;
 const SHRINK_INTERVAL: Duration = Duration::from_secs(1);
 const LEAST: f64 = 0.05;
@@ -42,6 +48,7 @@ const GROW_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Quotas {
     per_second: ActionQuotas,
     buckets: Mutex<HashMap<(String, &'static str), Arc<Bucket>>>,
+    replicas: Arc<AtomicU32>,
 }
 
 pub(super) struct Bucket {
@@ -52,7 +59,9 @@ pub(super) struct Bucket {
 }
 
 struct State {
-    /// What was learnt of `configured`.
+    /// How many replicas share the limit; 0: not known, and no token is given.
+    replicas: Arc<AtomicU32>,
+    /// The limit as learnt from refusals; at most `configured`.
     allowed: f64,
     changed_at: Instant,
     /// When each token that is away was taken, and whether for background work; oldest first.
@@ -62,32 +71,40 @@ struct State {
     background: VecDeque<oneshot::Sender<()>>,
     /// Callers served in a row while background work waited.
     callers_in_a_row: u32,
-    /// Whether somebody sees to those who wait.
+    /// Whether a task serves the waiters.
     is_served: bool,
 }
 
 impl Quotas {
     pub(super) fn new(per_second: ActionQuotas) -> Self {
-        Self { per_second, buckets: Mutex::default() }
+        Self { per_second, buckets: Mutex::default(), replicas: Arc::new(AtomicU32::new(1)) }
+    }
+
+    /// From now on this replica has its part of each limit when it is split between so many. 0: it
+    /// has none, as it is not known how many there are.
+    pub(super) fn share_with(&self, replicas: u32) {
+        self.replicas.store(replicas, Ordering::Relaxed);
     }
 
     pub(super) fn bucket(&self, credential: &str, action: &'static str) -> Arc<Bucket> {
         let mut buckets = self.buckets.lock();
-        let bucket = buckets
-            .entry((credential.to_owned(), action))
-            .or_insert_with(|| Arc::new(Bucket::new(credential, action, self.per_second.per_second(action))));
+        let bucket = buckets.entry((credential.to_owned(), action)).or_insert_with(|| {
+            let per_second = self.per_second.per_second(action);
+            Arc::new(Bucket::new(credential, action, per_second, Arc::clone(&self.replicas)))
+        });
         Arc::clone(bucket)
     }
 }
 
 impl Bucket {
-    fn new(credential: &str, action: &'static str, per_second: u32) -> Self {
+    fn new(credential: &str, action: &'static str, per_second: u32, replicas: Arc<AtomicU32>) -> Self {
         let configured = f64::from(per_second);
         let bucket = Self {
             credential: credential.to_owned(),
             action,
             configured,
             state: Mutex::new(State {
+                replicas,
                 allowed: configured,
                 changed_at: Instant::now(),
                 away: VecDeque::new(),
@@ -147,7 +164,7 @@ impl Bucket {
         }
     }
 
-    /// Gives tokens to those who wait until nobody does.
+    /// Gives tokens to waiters until there are none left.
     async fn serve(self: Arc<Self>) {
         loop {
             let next = {
@@ -160,7 +177,9 @@ impl Bucket {
                     return;
                 }
                 // Remaining waiters wait for a token that is in use.
-                state.away.front().map_or(now, |(taken, _)| *taken) + TOKEN_AWAY
+                let back_at = state.away.front().map_or(now, |(taken, _)| *taken) + state.token_away();
+                // How many replicas there are may change meanwhile.
+                back_at.min(now + TOKEN_AWAY)
             };
             sleep_until(next).await;
         }
@@ -204,21 +223,33 @@ impl Bucket {
 }
 
 impl State {
-    /// How many tokens there are.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 1 to what is configured, a u32")]
-    fn limit(&self) -> usize {
-        self.allowed.max(1.0) as usize
+    /// This replica's calls a second; 0 when it has no share.
+    fn share(&self) -> f64 {
+        match self.replicas.load(Ordering::Relaxed) {
+            0 => 0.0,
+            replicas => self.allowed / f64::from(replicas),
+        }
     }
 
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "less than the limit")]
+    /// How many tokens there are.
+    fn limit(&self) -> usize {
+        whole_tokens(self.share())
+    }
+
     fn background_limit(&self) -> usize {
-        (self.allowed * BACKGROUND_SHARE).max(1.0) as usize
+        whole_tokens(self.share() * BACKGROUND_SHARE)
+    }
+
+    /// How long a token is away: longer where not even one is left for each second.
+    fn token_away(&self) -> Duration {
+        let share = self.share();
+        if share > 0.0 && share < 1.0 { TOKEN_AWAY.div_f64(share) } else { TOKEN_AWAY }
     }
 
     /// Takes back the tokens that have been away long enough.
     fn take_back(&mut self, now: Instant) {
         while let Some((taken, is_background)) = self.away.front().copied() {
-            if now < taken + TOKEN_AWAY {
+            if now < taken + self.token_away() {
                 return;
             }
             self.away.pop_front();
@@ -237,7 +268,7 @@ impl State {
     /// Gives the tokens that there are to those whose turn it is.
     fn give(&mut self, now: Instant) {
         while let Some((waiting, is_background)) = self.next_in_line() {
-            // Who has gone away leaves the token to the next.
+            // A waiter that has gone leaves its token to the next.
             if waiting.send(()).is_ok() {
                 self.away.push_back((now, is_background));
                 self.background_away += usize::from(is_background);
@@ -260,7 +291,7 @@ impl State {
         None
     }
 
-    /// When one who comes now would have a token, if nobody goes away.
+    /// When a call that queues now would get its token, if no waiter leaves.
     fn expected_at(&self, now: Instant, is_background: bool) -> Instant {
         let one_in = ONE_FOR_BACKGROUND_IN as usize;
         let (ahead, limit) = if is_background {
@@ -273,12 +304,21 @@ impl State {
             (own + (own / (one_in - 1)).min(self.background.len()), self.limit())
         };
         let free = limit.saturating_sub(if is_background { self.background_away } else { self.away.len() });
+        if limit == 0 {
+            return now + TOKEN_AWAY;
+        }
         let Some(behind) = ahead.checked_sub(free) else { return now };
         let rounds = u32::try_from(behind / limit).unwrap_or(u32::MAX);
         let token = self.away.iter().filter(|(_, background)| !is_background || *background).nth(behind % limit);
-        let back_at = token.map_or(now, |(taken, _)| *taken) + TOKEN_AWAY;
-        back_at + TOKEN_AWAY.saturating_mul(rounds)
+        let back_at = token.map_or(now, |(taken, _)| *taken) + self.token_away();
+        back_at + self.token_away().saturating_mul(rounds)
     }
+}
+
+/// One at least, where there is any share.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to what is configured, a u32")]
+fn whole_tokens(share: f64) -> usize {
+    if share > 0.0 { share.max(1.0) as usize } else { 0 }
 }
 
 #[cfg(test)]
@@ -307,6 +347,59 @@ mod tests {
             }
             assert_eq!(left_at_once, per_second, "{action}");
         }
+    }
+
+    /// When so many replicas, all of which always have a call to make, made theirs within a minute.
+    async fn calls_of(replicas: u32, limit: u32) -> Vec<Duration> {
+        let began = Instant::now();
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        for _ in 0..replicas {
+            let quotas = quotas(limit);
+            quotas.share_with(replicas);
+            let (bucket, calls) = (quotas.bucket("main", "DetectAuth"), Arc::clone(&calls));
+            tokio::spawn(async move {
+                while take(&bucket, CALLER, LONG).await.is_ok() {
+                    calls.lock().push(began.elapsed());
+                }
+            });
+        }
+        tokio::time::sleep(LONG).await;
+        let mut calls = calls.lock().clone();
+        calls.sort_unstable();
+        calls
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn replicas_together_stay_within_the_limit_in_every_second() {
+        for (replicas, limit, of_a_minute) in [(1, 10, 560), (3, 10, 500), (4, 100, 5_600)] {
+            let calls = calls_of(replicas, limit).await;
+            assert!(calls.len() >= of_a_minute, "{replicas} leave too much: {} of {limit} a second", calls.len());
+            for window in calls.windows(limit as usize + 1) {
+                assert!(window[limit as usize] - window[0] > Duration::from_secs(1), "{replicas}, {limit}: {window:?}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_replicas_than_calls_a_second_stay_within_the_limit_on_average() {
+        let calls = calls_of(7, 2).await;
+        assert!((90..=2 * 60 + 7).contains(&calls.len()), "{}", calls.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_share_no_call_is_made_and_with_one_again() {
+        let quotas = quotas(2);
+        let bucket = quotas.bucket("main", "DetectAuth");
+        quotas.share_with(0);
+        let refused = take(&bucket, CALLER, Duration::ZERO).await.unwrap_err();
+        assert!(matches!(refused, ErrorKind::QuotaExhausted { .. }), "{refused}");
+        let waiting = tokio::spawn({
+            let bucket = Arc::clone(&bucket);
+            async move { take(&bucket, CALLER, LONG).await }
+        });
+        settle().await;
+        quotas.share_with(2);
+        waiting.await.unwrap().unwrap();
     }
 
     async fn take(bucket: &Arc<Bucket>, urgency: Urgency, patience: Duration) -> Result<(), ErrorKind> {
@@ -369,7 +462,7 @@ mod tests {
         assert_eq!(began.elapsed().as_millis() / 10, 210);
     }
 
-    /// Keeps `count` of each urgency waiting for a while, and counts whom the bucket serves.
+    /// Keeps `count` of each urgency waiting for a while, and counts the served of each.
     async fn serve_both(bucket: &Arc<Bucket>, callers: usize, background: usize) -> (usize, usize) {
         let (end, served) = (Instant::now() + Duration::from_secs(20), Arc::new(Mutex::new((0, 0))));
         let mut tasks = Vec::new();

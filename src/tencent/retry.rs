@@ -1,9 +1,10 @@
 //! Whether a call that failed is made again, and when.
 //!
-//! Every action that the client knows may be repeated. DetectAuth makes a new BizToken each time: one whose answer was lost is never
-//! shown to a user, ends by itself after 7,200 s, and costs nothing (the vendor bills attempts, not tokens: document 103606).
-//! GetDetectInfoEnhanced and GetWeChatBillDetails only read; the vendor allows any number of reads (document 41957). So it does not matter
-//! whether the vendor had already worked when a connection broke.
+//! Every action that the client knows may be repeated. DetectAuth makes a new BizToken each time:
+//! one whose answer was lost is never shown to a user, ends by itself after 7,200 s, and costs
+//! nothing (the vendor bills attempts, not tokens: document 103606). GetDetectInfoEnhanced and
+//! GetWeChatBillDetails only read; the vendor allows any number of reads (document 41957). So it
+//! does not matter whether the vendor had already worked when a connection broke.
 
 use super::{catalogue::ErrorClass, error::ErrorKind};
 use std::time::Duration;
@@ -17,8 +18,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const THROTTLED_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Retries that an endpoint is given at most: one for five first tries, and ten a second for those that have few calls. What fails as a
-/// whole is not asked several times as much.
+/// Retries that an endpoint is given at most: one for five first tries, and ten a second for those
+/// that have few calls. What fails as a whole is not asked several times as much.
 pub(super) fn budget() -> TpsBudget {
     TpsBudget::new(Duration::from_secs(10), 10, 0.2)
 }
@@ -41,7 +42,8 @@ pub(super) fn repeat(kind: &ErrorKind) -> Repeat {
         ErrorClass::Throttled => Repeat::Throttled,
         ErrorClass::Transient => match kind {
             ErrorKind::HttpStatus(status) if *status < 500 && !matches!(status, 408 | 429) => Repeat::No,
-            // Large again the next time. The documented shape is what the vendor does not keep to here, not the connection.
+            // Large again the next time. The documented shape is what the vendor does not keep to
+            // here, not the connection.
             ErrorKind::TooLarge { .. } => Repeat::No,
             ErrorKind::Unintelligible { request_id, .. } if !request_id.is_empty() => Repeat::No,
             ErrorKind::CircuitOpen { .. } => Repeat::No,
@@ -59,8 +61,8 @@ pub(super) fn repeat(kind: &ErrorKind) -> Repeat {
     }
 }
 
-/// How long to wait before the next try, after `tries`: anything up to a limit that doubles (full jitter), so that calls which
-/// failed together do not come back together. `jitter` from 0 to 1.
+/// How long to wait before the next try, after `tries`: anything up to a limit that doubles (full
+/// jitter), so that calls which failed together do not come back together. `jitter` from 0 to 1.
 pub(super) fn pause(repeat: Repeat, tries: u32, jitter: f64) -> Duration {
     let first = match repeat {
         Repeat::No | Repeat::SignAgain => return Duration::ZERO,

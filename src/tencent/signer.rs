@@ -22,8 +22,8 @@ pub(super) struct Signer {
     /// The service's name in the signature's scope.
     service: String,
     version: &'static str,
-    /// The derived keys of the day, each beside the hash of its SecretKey, which itself stays in memory only as long as a call
-    /// needs it.
+    /// The derived keys of the day, each beside the hash of its SecretKey, which itself stays in
+    /// memory only as long as a call needs it.
     keys: Mutex<Vec<(Sha256Hash, Arc<SigningKey>)>>,
 }
 
@@ -89,7 +89,8 @@ impl Signer {
     }
 }
 
-/// A checked key pair has visible ASCII only; anything else must not be sent, and the vendor refuses this.
+/// A checked key pair has visible ASCII only; anything else must not be sent, and the vendor
+/// refuses this.
 fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("unsendable"))
 }

@@ -1,4 +1,5 @@
-//! Temporary key pairs: the vendor's Security Token Service, API version 2018-08-13, and the metadata of its machines.
+//! Temporary key pairs: the vendor's Security Token Service, API version 2018-08-13, and the
+//! metadata of its machines.
 
 use super::{
     answer::read_answer,
@@ -25,7 +26,7 @@ use url::Url;
 
 const SERVICE: &str = "sts";
 const VERSION: &str = "2018-08-13";
-/// What the vendor's SDKs name where the caller names none; STS answers the same everywhere.
+/// The default region of the vendor's SDKs; STS answers the same in every region.
 pub const DEFAULT_REGION: &str = "ap-guangzhou";
 const ROLE_PATH: &str = "/latest/meta-data/cam/security-credentials/";
 /// Nobody waits for these but at the start, and they are asked for well ahead.
@@ -63,13 +64,13 @@ pub struct TemporaryPair {
 pub struct Role {
     /// `qcs::cam::uin/…:roleName/…`
     pub arn: String,
-    /// What the vendor's logs show.
+    /// The session's name in the vendor's logs.
     pub session_name: String,
     /// Seconds, at most 43,200 and what the role allows.
     pub duration_s: u32,
 }
 
-/// Who a pod of TKE is.
+/// The identity of a TKE pod.
 pub struct WebIdentity {
     pub region: String,
     pub provider_id: String,
@@ -77,7 +78,8 @@ pub struct WebIdentity {
 }
 
 impl StsClient {
-    /// Makes a client, with the proxy and the certificates of the vendor's other client; connects when first used.
+    /// Makes a client, with the proxy and the certificates of the vendor's other client; connects
+    /// when first used.
     ///
     /// # Errors
     /// When the TLS set-up fails.
@@ -94,7 +96,8 @@ impl StsClient {
         let sts = if let Some(proxy) = &vendor.proxy {
             http().proxy(reqwest::Proxy::all(proxy.expose_secret())?)
         } else if config.endpoint.scheme() == "http" {
-            // Plain http is for what is on this machine, which no proxy of the environment can reach.
+            // Plain http is for what is on this machine, which no proxy of the environment can
+            // reach.
             http().no_proxy()
         } else {
             http()
@@ -124,7 +127,7 @@ impl StsClient {
         self.ask("AssumeRole", DEFAULT_REGION, Some(pair), &request).await
     }
 
-    /// The role of a pod. Not signed: the token says who asks.
+    /// The role of a pod. Not signed: the token identifies the pod.
     ///
     /// # Errors
     /// See [`ErrorKind`].
@@ -201,7 +204,8 @@ impl StsClient {
         }
     }
 
-    /// Asks, and once more when the time of the signature was wrong: without a role's key pair nobody else could learn the time.
+    /// Asks, and once more when the time of the signature was wrong: without a role's key pair
+    /// nobody else could learn the time.
     async fn ask_in_time(
         &self,
         call: &mut Call,

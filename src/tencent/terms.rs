@@ -1,9 +1,9 @@
-//! What every product of the vendor takes and gives, in the domain's words.
+//! Arguments and answers of every product of the vendor, in the domain's words.
 
 use super::error::Error;
 use crate::domain::{
     evidence::{MediaKind, NotKept, UnkeptMedium},
-    flow::EvidenceWish,
+    flow::EvidenceSelection,
     ids::BizToken,
     intention::IntentionMode,
 };
@@ -20,7 +20,7 @@ pub struct Opened {
     pub request_id: String,
 }
 
-/// What the vendor's ledger of a day has of one token.
+/// One token's entry in the vendor's ledger of a day.
 pub struct Charge {
     /// None: what the ledger says is no token.
     pub token: Option<BizToken>,
@@ -35,14 +35,15 @@ pub struct Charge {
 /// Which media to ask for.
 #[derive(Clone, Copy)]
 pub struct MediaQuery {
-    pub wish: EvidenceWish,
+    pub wish: EvidenceSelection,
     /// The intention step that the verification had, where that is known.
     pub intention: Option<IntentionMode>,
-    /// Limit on the media of the answer together; one that breaks it is not handed out, the others are.
+    /// Limit on the media of the answer together; one that breaks it is not handed out, the others
+    /// are.
     pub limit_bytes: u64,
 }
 
-/// What comes out of an answer with media, in its order.
+/// Pieces of an answer with media, in their order.
 pub enum MediaEvent {
     /// A medium begins. There is no event of one that is null, missing or empty.
     Start {
@@ -52,7 +53,8 @@ pub enum MediaEvent {
         /// Which attempt a liveness video is of, where the answer says so before the video.
         seq: Option<String>,
     },
-    /// A piece of the medium that began last: 48 KiB, or the last piece, which may be shorter. Never empty.
+    /// A piece of the medium that began last: 48 KiB, or the last piece, which may be shorter.
+    /// Never empty.
     Bytes(Bytes),
     /// The medium is whole.
     End,
@@ -60,11 +62,12 @@ pub enum MediaEvent {
     Broken(NotKept),
     /// A medium that cannot be kept. Nothing else comes of it.
     Skipped(UnkeptMedium),
-    /// The last event, with what the answer holds beside the media. What came before counts once it has come.
+    /// The last event, with what the answer holds beside the media. What came before counts once it
+    /// has come.
     Finished(Box<BesideMedia>),
 }
 
-/// What the vendor says only together with media.
+/// Facts that the vendor gives only together with media.
 #[derive(Default)]
 pub struct BesideMedia {
     /// Warnings about the photos of an ID card.

@@ -1,7 +1,8 @@
 //! Envelope encryption and keyed hashes.
 //!
-//! Each sealed value has a data key of its own, which is wrapped by a key of the keyring. Both layers are AES-256-GCM and
-//! bind the place that the value belongs to (table, row, column): a sealed value that was moved elsewhere does not open.
+//! Each sealed value has a data key of its own, which is wrapped by a key of the keyring. Both
+//! layers are AES-256-GCM and bind the place that the value belongs to (table, row, column, and
+//! what else its owner binds it to): a sealed value that was moved elsewhere does not open.
 //!
 //! ```text
 //! sealed = version 1 | length of key id | key id | nonce, wrapped data key | nonce, ciphertext
@@ -48,6 +49,7 @@ struct Key {
     fingerprint: Zeroizing<[u8; KEY_BYTES]>,
     cursor: Zeroizing<[u8; KEY_BYTES]>,
     id_card: Zeroizing<[u8; KEY_BYTES]>,
+    row: Zeroizing<[u8; KEY_BYTES]>,
 }
 
 /// Where a sealed value belongs.
@@ -56,6 +58,8 @@ pub struct Place<'a> {
     pub table: &'static str,
     pub row: &'a str,
     pub column: &'static str,
+    /// Other columns of its row that the value is bound to.
+    pub bound: &'a [&'a str],
 }
 
 /// A value that did not open.
@@ -70,10 +74,11 @@ pub enum OpenError {
 }
 
 impl Keyring {
-    /// Reads a keyring: lines of `<key id>:<base64 of 32 bytes>`; blank lines and lines that begin with `#` are skipped.
+    /// Reads a keyring: lines of `<key id>:<base64 of 32 bytes>`; blank lines and lines that begin
+    /// with `#` are skipped.
     ///
     /// # Errors
-    /// What is wrong and in which line, without key material.
+    /// The fault and its line, without key material.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut ids = BTreeSet::new();
         let mut keys = Vec::new();
@@ -135,7 +140,8 @@ impl Keyring {
         self.first().seal(place, plain)
     }
 
-    /// Something known, sealed with the key of this id: [`Keyring::is_same_key`] tells later whether it is still the same key.
+    /// Something known, sealed with the key of this id: [`Keyring::is_same_key`] tells later
+    /// whether it is still the same key.
     pub fn seal_check(&self, key_id: &str) -> Option<Vec<u8>> {
         self.keys.iter().find(|key| key.id == key_id).map(|key| key.seal(check_place(key_id), CHECK))
     }
@@ -166,7 +172,8 @@ impl Keyring {
         self.first().redirect_mac(id)
     }
 
-    /// Whether `mac` was made for `id` with any key of the ring. Takes the same time wherever a wrong one differs.
+    /// Whether `mac` was made for `id` with any key of the ring. Takes the same time wherever a
+    /// wrong one differs.
     pub fn verifies_redirect(&self, id: VerificationId, mac: &[u8]) -> bool {
         self.keys.iter().fold(false, |found, key| found | bool::from(key.redirect_mac(id).ct_eq(mac)))
     }
@@ -181,7 +188,8 @@ impl Keyring {
         self.keys.iter().map(|key| hmac(&key.lookup, token.expose().as_bytes())).collect()
     }
 
-    /// Recognises a request without keeping it: a plain hash of an ID number could be found by trying all numbers.
+    /// Recognises a request without keeping it: a plain hash of an ID number could be found by
+    /// trying all numbers.
     pub fn fingerprint(&self, request: &[u8]) -> Vec<u8> {
         hmac(&self.first().fingerprint, request)
     }
@@ -203,7 +211,8 @@ impl Keyring {
         self.keys.iter().map(|key| hmac(&key.id_card, number.expose().as_bytes())).collect()
     }
 
-    /// Writes a place in a list or a log as text that a caller can only give back, and only in the same `context`.
+    /// Writes a place in a list or a log as text that a caller can only give back, and only in the
+    /// same `context`.
     pub fn write_cursor(&self, context: &str, place: &[u8]) -> String {
         let mac = self.first().cursor_mac(context, place);
         BASE64_URL_SAFE_NO_PAD.encode([place, &mac].concat())
@@ -218,6 +227,17 @@ impl Keyring {
             .iter()
             .fold(false, |found, key| found | bool::from(key.cursor_mac(context, place).as_slice().ct_eq(mac)));
         genuine.then(|| place.to_vec())
+    }
+
+    /// The MAC of what is bound together in a row, and the id of the key that it is made with.
+    pub fn row_mac(&self, message: &[u8]) -> (&str, Vec<u8>) {
+        (self.first_id(), hmac(&self.first().row, message))
+    }
+
+    /// Whether `mac` was made for `message` with the key of this id.
+    pub fn verifies_row(&self, key_id: &str, message: &[u8], mac: &[u8]) -> bool {
+        let key = self.keys.iter().find(|key| key.id == key_id);
+        key.is_some_and(|key| hmac(&key.row, message).as_slice().ct_eq(mac).into())
     }
 
     fn first(&self) -> &Key {
@@ -242,6 +262,7 @@ impl Key {
             fingerprint: for_purpose("fingerprint"),
             cursor: for_purpose("cursor"),
             id_card: for_purpose("id card"),
+            row: for_purpose("row"),
         }
     }
 
@@ -273,7 +294,7 @@ impl Place<'_> {
     /// Lengths before the parts, so that no two places have the same bytes.
     fn aad(self, key_id: &str) -> Vec<u8> {
         let mut aad = Vec::new();
-        for part in ["faceid-gateway", key_id, self.table, self.row, self.column] {
+        for part in ["faceid-gateway", key_id, self.table, self.row, self.column].iter().chain(self.bound) {
             aad.extend_from_slice(&(part.len() as u64).to_be_bytes());
             aad.extend_from_slice(part.as_bytes());
         }
@@ -282,7 +303,7 @@ impl Place<'_> {
 }
 
 fn check_place(key_id: &str) -> Place<'_> {
-    Place { table: "vault_keys", row: key_id, column: "sealed_check" }
+    Place { table: "vault_keys", row: key_id, column: "sealed_check", bound: &[] }
 }
 
 fn encrypt_onto(sealed: &mut Vec<u8>, key: &[u8; KEY_BYTES], aad: &[u8], plain: &[u8]) {
@@ -313,7 +334,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const PLACE: Place<'_> = Place { table: "verifications", row: "r1", column: "sealed_result" };
+    const PLACE: Place<'_> =
+        Place { table: "verifications", row: "r1", column: "sealed_result", bound: &["orders", "7"] };
 
     fn ring(ids: &[(&str, u8)]) -> Keyring {
         let lines: Vec<String> =
@@ -338,6 +360,9 @@ mod tests {
             Place { row: "r2", ..PLACE },
             Place { column: "sealed_subject", ..PLACE },
             Place { table: "credentials", ..PLACE },
+            Place { bound: &["loans", "7"], ..PLACE },
+            Place { bound: &["orders7"], ..PLACE },
+            Place { bound: &[], ..PLACE },
         ] {
             assert!(matches!(ring.open(place, &sealed), Err(OpenError::Refused)));
         }
@@ -368,6 +393,9 @@ mod tests {
         assert!(new.matches_fingerprint(b"body", &old.fingerprint(b"body")));
         assert!(!new.matches_fingerprint(b"other", &old.fingerprint(b"body")));
         assert_ne!(old.fingerprint(b"CE661F1A"), old.token_hash(&token));
+        let (key_id, mac) = old.row_mac(b"row");
+        assert!(new.verifies_row(key_id, b"row", &mac) && !new.verifies_row("k2", b"row", &mac));
+        assert!(!old.verifies_row(key_id, b"other", &mac) && !old.verifies_row(key_id, b"row", b""));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Sends events to a caller's own server: one signed POST each, by Standard Webhooks 1.0.
 //!
-//! One send is one try. Whoever decides on order, retries and parking finds in [`SendError`] what a failure means. Where a
-//! caller's URL leads is not trusted: [`target`] keeps the gateway from being sent into its own network.
+//! One send is one try. The caller decides on order, retries and parking, and finds in
+//! [`SendError`] what a failure means. Where a caller's URL leads is not trusted: [`target`] keeps
+//! the gateway from being sent into its own network.
 
 pub mod receivers;
 pub mod sender;
@@ -21,8 +22,9 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Joins what [`Target::parse`] and [`Secret::parse`] read. An event carries one signature for each secret, so while a
-    /// secret is replaced the old one and the new one are both given, and the receiver may know either.
+    /// Joins what [`Target::parse`] and [`Secret::parse`] read. An event carries one signature for
+    /// each secret, so while a secret is replaced the old one and the new one are both given, and
+    /// the receiver may know either.
     ///
     /// # Errors
     /// When there is no secret: nothing is sent unsigned.

@@ -1,11 +1,10 @@
-//! Keeps one receiver from holding up the others: each has slots of its own, and one that does not answer is asked seldom.
+//! Keeps one receiver from holding up the others: each has slots of its own, and one that does not
+//! answer is asked seldom.
 
 use super::SendError;
 use jiff::{SignedDuration, Timestamp};
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use parking_lot::{Mutex, MutexGuard};
+use std::{collections::HashMap, sync::Arc};
 
 /// Webhooks of one receiver under way at once.
 const SLOTS: usize = 8;
@@ -66,7 +65,7 @@ impl Receivers {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Receiver>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

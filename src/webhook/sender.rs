@@ -16,9 +16,11 @@ use std::{error::Error, iter, sync::Arc, time::Duration};
 use tracing::Instrument;
 
 const MAX_ID_CHARS: usize = 64;
-/// An answer's body says nothing to us. One up to this size is read, so that the connection can be used again.
+/// An answer's body says nothing to us. One up to this size is read, so that the connection can be
+/// used again.
 const MAX_ANSWER_BYTES: usize = 16 * 1024;
-/// Common servers close idle connections after about 60 s: close them first, or a reuse meets a reset.
+/// Common servers close idle connections after about 60 s: close them first, or a reuse meets a
+/// reset.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a receiver may take.
@@ -36,14 +38,15 @@ impl Default for Timeouts {
     }
 }
 
-/// What is sent.
+/// A message to a receiver.
 pub struct Message {
     id: String,
     body: Vec<u8>,
 }
 
 impl Message {
-    /// Takes a JSON text and the id by which the receiver knows that it has seen it: the same in every try.
+    /// Takes a JSON text and the id by which the receiver knows that it has seen it: the same in
+    /// every try.
     ///
     /// # Errors
     /// When the id has other characters than A-Z, a-z, 0-9, '-' and '_', none, or more than 64.
@@ -73,7 +76,8 @@ pub enum SendError {
     Status { code: u16, retry_after: Option<String> },
     #[error("no answer in time")]
     Timeout(#[source] reqwest::Error),
-    /// The target is a name that leads into a private network only, and the caller may not go there.
+    /// The target is a name that leads into a private network only, and the caller may not go
+    /// there.
     #[error("the host has no address of the public internet; allow_private would allow it")]
     NotPublic(#[source] reqwest::Error),
     #[error("unreachable: {0}")]
@@ -81,8 +85,8 @@ pub enum SendError {
 }
 
 impl SendError {
-    /// Whether the endpoint is done with: no try of any message will succeed until its owner acts. All else may pass, and is
-    /// worth another try later.
+    /// Whether the endpoint is done with: no try of any message will succeed until its owner acts.
+    /// All else may pass, and is worth another try later.
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Gone => true,
@@ -102,7 +106,8 @@ impl SendError {
         }
     }
 
-    /// How long the receiver asks to be left alone: seconds, or until a date (RFC 9110, section 10.2.3).
+    /// How long the receiver asks to be left alone: seconds, or until a date (RFC 9110, section
+    /// 10.2.3).
     pub fn retry_after(&self, now: Timestamp) -> Option<SignedDuration> {
         let Self::Status { retry_after: Some(text), .. } = self else { return None };
         let seconds = text.parse::<u32>().ok().map(|seconds| SignedDuration::from_secs(seconds.into()));
@@ -127,8 +132,8 @@ impl SendError {
 
 /// Sends messages to callers' endpoints.
 pub struct Sender {
-    // Two clients, because connections are kept: one made for a caller that may go to a private address must not serve one that
-    // may not.
+    // Two clients, because connections are kept: one made for a caller that may go to a private
+    // address must not serve one that may not.
     public: reqwest::Client,
     private: reqwest::Client,
 }
@@ -149,15 +154,29 @@ impl Sender {
         })
     }
 
-    /// Sends a message once, signed at `now`. Any 2xx means that the receiver has it. Counted and traced.
+    /// Sends a message once, signed at `now`. Any 2xx means that the receiver has it. Counted and
+    /// traced.
     ///
     /// # Errors
-    /// See [`SendError`]. The receiver may have the message all the same, for instance after a timeout.
+    /// See [`SendError`]. The receiver may have the message all the same, for instance after a
+    /// timeout.
     pub async fn send(&self, endpoint: &Endpoint, message: &Message, now: Timestamp) -> Result<(), SendError> {
-        let span = tracing::info_span!("webhook", otel.kind = "client", outcome = tracing::field::Empty);
+        let span = tracing::info_span!(
+            "webhook",
+            otel.kind = "client",
+            otel.status_code = tracing::field::Empty,
+            "error.type" = tracing::field::Empty,
+            http.request.method = "POST",
+            server.address = endpoint.target.url().host_str(),
+            outcome = tracing::field::Empty
+        );
         let result = self.post(endpoint, message, now.as_second()).instrument(span.clone()).await;
         let outcome = result.as_ref().map_or_else(SendError::label, |()| "delivered");
         span.record("outcome", outcome);
+        if result.is_err() {
+            span.record("otel.status_code", "ERROR");
+            span.record("error.type", outcome);
+        }
         tracing::debug!(parent: &span, message_id = message.id, outcome, "webhook ended");
         metrics::counter!("faceid_webhook_deliveries_total", "outcome" => outcome).increment(1);
         result
@@ -177,7 +196,8 @@ impl Sender {
             .map_err(transport_error)?;
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        // The status has decided: a body that breaks off, is too long or comes too late changes nothing.
+        // The status has decided: a body that breaks off, is too long or comes too late changes
+        // nothing.
         drop(bounded_body::read(response, MAX_ANSWER_BYTES).await);
         judge(status, retry_after)
     }

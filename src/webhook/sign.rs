@@ -1,4 +1,5 @@
-//! Signatures of Standard Webhooks 1.0 with a shared secret, as a pure function: time is an argument.
+//! Signatures of Standard Webhooks 1.0 with a shared secret, as a pure function: time is an
+//! argument.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -10,13 +11,14 @@ use std::ops::RangeInclusive;
 pub const ID_HEADER: &str = "webhook-id";
 /// Of this try, in seconds since the UNIX epoch. Receivers refuse what is some minutes off.
 pub const TIMESTAMP_HEADER: &str = "webhook-timestamp";
-/// What [`sign`] makes.
+/// Headers that [`sign`] makes.
 pub const SIGNATURE_HEADER: &str = "webhook-signature";
 
 const SECRET_PREFIX: &str = "whsec_";
 const SECRET_BYTES: RangeInclusive<usize> = 24..=64;
 
-/// Signs a message: the value of `webhook-signature`, with one signature for each secret, separated by spaces.
+/// Signs a message: the value of `webhook-signature`, with one signature for each secret, separated
+/// by spaces.
 ///
 /// `id` must have no full stop, or the signature could be that of another message too.
 pub fn sign(id: &str, timestamp: i64, body: &[u8], secrets: &[Secret]) -> String {
@@ -41,7 +43,7 @@ impl Secret {
     /// Reads `whsec_` and 24 to 64 bytes in base64, the form that the receivers' libraries take.
     ///
     /// # Errors
-    /// What is wrong, without the secret.
+    /// The fault, without the secret.
     pub fn parse(text: &str) -> Result<Self, String> {
         let encoded = text.strip_prefix(SECRET_PREFIX).ok_or_else(|| format!("does not start with {SECRET_PREFIX}"))?;
         // The error's own text quotes a character of the secret.

@@ -1,8 +1,10 @@
-//! Where events may be sent. A caller names the URL, and the gateway goes there from inside the company's network: without a
-//! check, that would let the caller reach what only the network protects (the cloud's metadata, databases, the gateway itself).
+//! Where events may be sent. A caller names the URL, and the gateway goes there from inside the
+//! company's network: without a check, that would let the caller reach what only the network
+//! protects (the cloud's metadata, databases, the gateway itself).
 //!
-//! A URL is checked when it is read. A name is checked each time that a connection is made, on the very addresses that are then
-//! dialled, so that a name that answers differently the second time (DNS rebinding) gains nothing.
+//! A URL is checked when it is read. A name is checked each time that a connection is made, on the
+//! very addresses that are then dialled, so that a name that answers differently the second time
+//! (DNS rebinding) gains nothing.
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::{
@@ -22,12 +24,12 @@ pub struct Target {
 }
 
 impl Target {
-    /// Reads a URL: https, at most 2,048 characters, without user name, password and fragment; on port 443 or from 1024 on (those
-    /// below belong to other services); a literal address must be public. With `allow_private` any address and port will do, and
-    /// plain http to loopback.
+    /// Reads a URL: https, at most 2,048 characters, without user name, password and fragment; on
+    /// port 443 or from 1024 on (those below belong to other services); a literal address must be
+    /// public. With `allow_private` any address and port will do, and plain http to loopback.
     ///
     /// # Errors
-    /// What is wrong, without the URL: its path or query may be a receiver's password.
+    /// The fault, without the URL: its path or query may be a receiver's password.
     pub fn parse(text: &str, allow_private: bool) -> Result<Self, String> {
         if text.len() > MAX_URL {
             return Err(format!("has {} characters; the limit is {MAX_URL}", text.len()));
@@ -117,7 +119,8 @@ impl Resolve for PublicOnly {
     }
 }
 
-/// The machine's resolver. The HTTP library has the same inside, but does not give it away to be filtered.
+/// The machine's resolver. The HTTP library has the same inside, but does not give it away to be
+/// filtered.
 pub(super) struct SystemResolver;
 
 impl Resolve for SystemResolver {
@@ -168,8 +171,9 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     )
 }
 
-/// Only global unicast, 2000::/3, less its special-purpose ranges. What is outside is refused without a list: loopback,
-/// unspecified, link-local, unique local, multicast, and IPv4 in another dress (mapped, compatible, NAT64).
+/// Only global unicast, 2000::/3, less its special-purpose ranges. What is outside is refused
+/// without a list: loopback, unspecified, link-local, unique local, multicast, and IPv4 in another
+/// dress (mapped, compatible, NAT64).
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let segments = address.segments();
     let special = matches!(

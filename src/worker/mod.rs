@@ -1,16 +1,18 @@
 //! Work that nobody waits for.
 //!
-//! Jobs are claimed by lease: a worker that dies gives its jobs back by doing nothing. How many run at once is bounded, and a stop
-//! lets those that run finish.
+//! Jobs are claimed by lease: a worker that dies gives its jobs back by doing nothing. How many run
+//! at once is bounded, and a stop lets those that run finish.
 
 mod gauges;
+mod replicas;
 
 use crate::{
     app::{App, Error},
     domain::job::JobKind,
-    store::row::{JobRow, NewJob},
+    store::row::JobRow,
 };
 use jiff::SignedDuration;
+use replicas::Replica;
 use std::{sync::Arc, time::Duration};
 use strum::VariantArray;
 use tokio::{sync::Semaphore, task::JoinHandle};
@@ -22,7 +24,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 const EVIDENCE_CONCURRENCY: usize = 4;
 /// How often hashes of ID cards that do not count any more are looked for.
 const FORGET_INTERVAL: Duration = Duration::from_secs(3600);
-/// How long after a start evidence is swept at the earliest: time to notice that the gateway was started on a wrong database.
+/// How long after a start evidence is swept at the earliest: time to notice that the gateway was
+/// started on a wrong database.
 const FIRST_SWEEP_AFTER: Duration = Duration::from_secs(3600);
 
 /// How often temporary key pairs are looked at.
@@ -35,8 +38,13 @@ const WEBHOOK_CONCURRENCY: usize = 32;
 pub struct Workers(Vec<JoinHandle<()>>);
 
 impl Workers {
-    /// Starts them; they stop when the app does. `settle_concurrency`: how many verifications are settled at once.
-    pub fn start(app: &Arc<App>, settle_concurrency: usize) -> Self {
+    /// Starts them; they stop when the app does. `settle_concurrency`: how many verifications are
+    /// settled at once.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn start(app: &Arc<App>, settle_concurrency: usize) -> Result<Self, Error> {
+        let replica = Replica::join(Arc::clone(app)).await?;
         let of_kind = |kind: JobKind, concurrency| tokio::spawn(run_jobs(Arc::clone(app), kind, concurrency));
         let runs = JobKind::VARIANTS.iter().filter_map(|kind| match kind {
             JobKind::Settle => Some(of_kind(*kind, settle_concurrency)),
@@ -45,16 +53,18 @@ impl Workers {
             JobKind::Redact | JobKind::EraseEvidence | JobKind::DeleteBlobs | JobKind::Rewrap => {
                 Some(of_kind(*kind, 1))
             }
-            // Planned before it runs.
-            JobKind::SweepEvidence => None,
+            // Planned before they run.
+            JobKind::SweepEvidence | JobKind::Scrub => None,
         });
         let others = [
             tokio::spawn(sweep_evidence(Arc::clone(app))),
+            tokio::spawn(scrub(Arc::clone(app))),
             tokio::spawn(forget_id_cards(Arc::clone(app))),
             tokio::spawn(renew(Arc::clone(app))),
             tokio::spawn(gauges::keep(Arc::clone(app))),
+            tokio::spawn(replica.live()),
         ];
-        Self(runs.chain(others).collect())
+        Ok(Self(runs.chain(others).collect()))
     }
 
     /// Waits until all that was begun is done.
@@ -69,7 +79,8 @@ impl Workers {
     }
 }
 
-/// How long a claim lasts: longer than the job can take. A claim of a process that has ended ends at the next start.
+/// How long a claim lasts: longer than the job can take. A claim of a process that has ended ends
+/// at the next start.
 fn lease(kind: JobKind) -> SignedDuration {
     SignedDuration::from_mins(match kind {
         // Two calls to the vendor, each of at most four tries of 60 s, and writes.
@@ -78,6 +89,8 @@ fn lease(kind: JobKind) -> SignedDuration {
         JobKind::FetchEvidence => 12,
         // Some deliveries of at most some seconds each; or writes alone.
         JobKind::Webhook | JobKind::Redact | JobKind::EraseEvidence | JobKind::DeleteBlobs | JobKind::Rewrap => 3,
+        // Writes all that is in the store's log into the store.
+        JobKind::Scrub => 10,
         // Lists a bucket.
         JobKind::SweepEvidence => 60,
     })
@@ -93,6 +106,7 @@ async fn do_job(app: &Arc<App>, job: &JobRow) -> Result<(), Error> {
         JobKind::DeleteBlobs => app.delete_blobs_due(job).await,
         JobKind::Rewrap => app.rewrap_due(job).await,
         JobKind::SweepEvidence => app.sweep_evidence_due(job).await,
+        JobKind::Scrub => app.scrub_due(job).await,
     }
 }
 
@@ -100,7 +114,7 @@ async fn do_job(app: &Arc<App>, job: &JobRow) -> Result<(), Error> {
 async fn run_jobs(app: Arc<App>, kind: JobKind, concurrency: usize) {
     let slots = Arc::new(Semaphore::new(concurrency));
     let running = TaskTracker::new();
-    while !app.stopping.is_cancelled() {
+    while !app.stopping().is_cancelled() {
         let free = u32::try_from(slots.available_permits()).unwrap_or(u32::MAX);
         let jobs = if free == 0 { Vec::new() } else { claim(&app, kind, free).await };
         let found_all = free > 0 && jobs.len() < free as usize;
@@ -120,20 +134,14 @@ async fn run_jobs(app: Arc<App>, kind: JobKind, concurrency: usize) {
                 drop(slots.acquire().await);
             }
         };
-        app.stopping.run_until_cancelled(pause).await;
+        app.stopping().run_until_cancelled(pause).await;
     }
     running.close();
     running.wait().await;
 }
 
 async fn claim(app: &App, kind: JobKind, limit: u32) -> Vec<JobRow> {
-    // While no endpoint is up, jobs stay where they are: claimed, they would only be put off, over and over.
-    if kind.asks_vendor() && app.tencent.is_down() {
-        return Vec::new();
-    }
-    let now = app.clock.now();
-    let lease_until = now + lease(kind);
-    let claimed = app.store.claim_jobs(kind, now.as_millisecond(), lease_until.as_millisecond(), limit).await;
+    let claimed = app.claim_jobs(kind, lease(kind), limit).await;
     claimed.unwrap_or_else(|error| {
         tracing::warn!(kind = kind.name(), error = %error, "no jobs could be claimed");
         Vec::new()
@@ -155,26 +163,32 @@ async fn run(app: &Arc<App>, job: &JobRow) {
 /// Temporary key pairs are renewed ahead of their end, whether or not somebody calls.
 async fn renew(app: Arc<App>) {
     let mut tick = tokio::time::interval(RENEW_INTERVAL);
-    while app.stopping.run_until_cancelled(tick.tick()).await.is_some() {
-        app.stopping.run_until_cancelled(app.credentials.renew_due()).await;
+    while app.stopping().run_until_cancelled(tick.tick()).await.is_some() {
+        app.stopping().run_until_cancelled(app.renew_key_pairs()).await;
     }
 }
 
 async fn sweep_evidence(app: Arc<App>) {
-    if app.stopping.run_until_cancelled(tokio::time::sleep(FIRST_SWEEP_AFTER)).await.is_none() {
+    if app.stopping().run_until_cancelled(tokio::time::sleep(FIRST_SWEEP_AFTER)).await.is_none() {
         return;
     }
-    let now_ms = app.clock.now().as_millisecond();
-    let job = NewJob { kind: JobKind::SweepEvidence, subject: String::new(), due_at_ms: now_ms, rank_ms: now_ms };
-    if let Err(error) = app.store.add_job(job).await {
+    if let Err(error) = app.plan_sweep().await {
         tracing::warn!(error = %error, "the sweep of the evidence could not be planned: the next start tries again");
     }
     run_jobs(app, JobKind::SweepEvidence, 1).await;
 }
 
+/// A process that was killed may have left something in the log without a job for it.
+async fn scrub(app: Arc<App>) {
+    if let Err(error) = app.plan_scrub().await {
+        tracing::warn!(error = %error, "the scrub of the store's log could not be planned: the next erasure plans one");
+    }
+    run_jobs(app, JobKind::Scrub, 1).await;
+}
+
 async fn forget_id_cards(app: Arc<App>) {
     let mut tick = tokio::time::interval(FORGET_INTERVAL);
-    while app.stopping.run_until_cancelled(tick.tick()).await.is_some() {
+    while app.stopping().run_until_cancelled(tick.tick()).await.is_some() {
         match app.forget_id_cards().await {
             Ok(forgotten) => tracing::debug!(forgotten, "forgot hashes of ID cards that do not count any more"),
             Err(error) => tracing::warn!(error = %error, "hashes of ID cards could not be erased; it is tried again"),

@@ -74,6 +74,13 @@ def cases():
     yield Case("FaceidClockOff", {"faceid_vendor_clock_offset_seconds": "0x5 -75x20"}, [5, 10], [12, 20], TARGET)
 
     yield Case("FaceidStoreNotWritable", {"faceid_store_ready": "1x5 0x10 1x10"}, [5, 17], [6, 15], TARGET)
+    yield Case(
+        "FaceidErasureIncomplete",
+        {"faceid_store_scrub_pending": "0x5 1x40 0x10"},
+        silent=[5, 34, 50],
+        firing=[37, 44],
+        labels=TARGET,
+    )
     yield from rises("FaceidStoreRefusesWrites", 'faceid_store_refused_writes_total{kind="disk_full"}', 10, 0, left | {"kind": "disk_full"})
     yield from rises("FaceidRowsUnreadable", "faceid_unreadable_rows_total", 60, 0, left)
     yield Case("FaceidEvidenceOfAnotherStore", {"faceid_evidence_foreign_blobs": "0x5 1x10"}, [5], [6], left)

@@ -129,7 +129,7 @@ def test_every_secret_file_of_the_configuration_is_mounted(values):
     for credential in config["credentials"]:
         if "source" not in credential:
             named |= {credential["secret_id_file"], credential["secret_key_file"]}
-    for section in (config["grpc"].get("tls", {}), config["tencent"], config["auth"].get("jwt", {})):
+    for section in (config["grpc"].get("tls", {}), config["store"], config["tencent"], config["auth"].get("jwt", {})):
         named |= {file for key, file in section.items() if key.endswith("_file")}
     named |= {c["webhook_secrets_file"] for c in config["callers"] if "webhook_secrets_file" in c}
     assert named == mounted
@@ -305,13 +305,21 @@ def test_callers_are_read_again_without_new_pods_but_for_their_webhooks():
     [
         pytest.param(
             "sqlite", ["--set", "replicas=2"],
-            "replicas is 2, but the gateway of this version stores in SQLite, which has one writer",
+            "replicas is 2, but SQLite has one writer",
             id="sqlite-with-two-replicas",
         ),
         pytest.param(
             "sqlite", ["--set", "autoscaling.enabled=true"],
-            "autoscaling.enabled is true, but the gateway of this version stores in SQLite",
+            "autoscaling.enabled is true, but SQLite has one writer",
             id="sqlite-scaled",
+        ),
+        pytest.param(
+            "postgres", ["--set", "evidence.url="], "store.postgres.url is set, and evidence.url names no bucket",
+            id="postgres-without-a-bucket",
+        ),
+        pytest.param(
+            "postgres", ["--set", "store.postgres.url=postgres://faceid:secret@db/faceid"], "does not match pattern",
+            id="password-in-the-url",
         ),
         pytest.param(
             "sqlite", ["--set", "store.urlSecret.name=faceid-database"],

@@ -105,7 +105,7 @@ async fn filters_and_pages() {
     let bad = ListAuditEventsRequest {
         verification_id: "x".into(),
         action: "stolen".into(),
-        page_size: 1001,
+        page_size: -1,
         ..Default::default()
     };
     assert_eq!(refused(ask(&world, AUDITOR, bad).await), invalid(&["page_size", "verification_id", "action"]));

@@ -49,7 +49,8 @@ impl Authority {
         self.certify(&[name], (2020, 2120))
     }
 
-    /// Connects to a server that has a certificate of this authority, with one of the client's own or none.
+    /// Connects to a server that has a certificate of this authority, with one of the client's own
+    /// or none.
     pub fn endpoint(&self, address: SocketAddr, own: Option<&Certified>) -> Endpoint {
         let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(self.root())).domain_name(SERVER_NAME);
         let tls = match own {

@@ -263,7 +263,8 @@ async fn a_callback_that_is_not_bound_changes_nothing_and_is_audited() {
     world.advance(61).await;
     assert_eq!(world.get(&with_others_token).await.0, 400);
     assert_eq!(world.audit(&one.id).await.len(), 4);
-    // Written after the answer: a MAC that is wrong is refused before anybody looks for the verification.
+    // Written after the answer: a MAC that is wrong is refused before anybody looks for the
+    // verification.
     world.until("the refusal", async || world.audit(&other.id).await.len() == 2).await;
     assert_eq!(world.audit(&other.id).await, ["orders created", "orders callback_refused"]);
     assert!(world.get(&good).await.2.starts_with(&world.shop("welcome")), "the true one still works");

@@ -1,5 +1,6 @@
-//! Every RPC, called in every way that a caller can show who it is, with and without rights, on its own verification and on
-//! another's. A new RPC gets a line in [`rpcs`]; without one the last test fails.
+//! Every RPC, called in every way that a caller can show who it is, with and without rights, on its
+//! own verification and on another's. A new RPC gets a line in [`rpcs`]; without one the last test
+//! fails.
 
 use crate::{
     authority::{Authority, tls_section},
@@ -11,13 +12,15 @@ use faceid_gateway::{
     grpc::{
         DESCRIPTORS,
         pb::{
-            CallbackTokens, CancelVerificationRequest, CreateCredentialRequest, CreateVerificationRequest,
-            DeleteCredentialRequest, DisableCredentialRequest, DownloadEvidenceRequest, GetResultRequest,
-            GetUsageRequest, HandleCallbackRequest, KeyPair, ListAuditEventsRequest, ListCredentialsRequest,
-            ListVaultKeysRequest, ListVerificationsRequest, ReconcileUsageRequest, RedactVerificationRequest,
+            BatchGetResultsRequest, CallbackTokens, CancelVerificationRequest, CreateCredentialRequest,
+            CreateVerificationRequest, DeleteCredentialRequest, DisableCredentialRequest, DownloadEvidenceRequest,
+            GetResultRequest, GetServerInfoRequest, GetUsageRequest, HandleCallbackRequest, KeyPair,
+            ListAuditEventsRequest, ListCredentialsRequest, ListFlowsRequest, ListVaultKeysRequest,
+            ListVerificationsRequest, ReconcileUsageRequest, RedactVerificationRequest, ReopenVerificationRequest,
             ResultView, RewrapVaultRequest, RotateCredentialRequest, Subject, TestCredentialRequest,
             WatchVerificationsRequest, audit_service_client::AuditServiceClient,
-            credential_service_client::CredentialServiceClient, handle_callback_request::Source,
+            credential_service_client::CredentialServiceClient, flow_service_client::FlowServiceClient,
+            handle_callback_request::Source, server_service_client::ServerServiceClient,
             usage_service_client::UsageServiceClient, vault_service_client::VaultServiceClient,
             verification_service_client::VerificationServiceClient,
         },
@@ -98,6 +101,8 @@ macro_rules! rpc {
 fn rpcs() -> Vec<Rpc> {
     use AuditServiceClient as Audit;
     use CredentialServiceClient as Credential;
+    use FlowServiceClient as Flow;
+    use ServerServiceClient as Server;
     use UsageServiceClient as Usage;
     use VaultServiceClient as Vault;
     use VerificationServiceClient as Verification;
@@ -124,6 +129,31 @@ fn rpcs() -> Vec<Rpc> {
                 let tokens = CallbackTokens { verification_id: target.id, biz_token: target.token };
                 HandleCallbackRequest { source: Some(Source::Tokens(tokens)) }
             })
+        ),
+        rpc!(
+            "VerificationService/BatchGetResults",
+            Nothing,
+            free,
+            Ok,
+            Verification.batch_get_results(|_target| {
+                let verification_ids = vec!["01a20c39-f179-7714-bb52-7f22ca46238b".into()];
+                BatchGetResultsRequest { verification_ids, ..BatchGetResultsRequest::default() }
+            })
+        ),
+        rpc!(
+            "VerificationService/ReopenVerification",
+            Fresh,
+            free,
+            Ok,
+            Verification.reopen_verification(|target| ReopenVerificationRequest { verification_id: target.id })
+        ),
+        rpc!("FlowService/ListFlows", Nothing, free, Ok, Flow.list_flows(|_target| ListFlowsRequest {})),
+        rpc!(
+            "ServerService/GetServerInfo",
+            Nothing,
+            free,
+            Ok,
+            Server.get_server_info(|_target| GetServerInfoRequest {})
         ),
         rpc!("VerificationService/GetResult", Fresh, free, Ok, Verification.get_result(|target| by_id(&target.id))),
         rpc!(
@@ -344,7 +374,7 @@ impl Matrix {
             endpoint.connect().await.expect("a connection")
         };
 
-        let now_s = world.gateway.app.clock.now().as_second();
+        let now_s = world.now().as_second();
         let plain = world.channel.clone();
         let proxy = connect(PROXY).await;
         let stranger = connect("spiffe://mesh/ns/shop/sa/stranger").await;
@@ -414,7 +444,7 @@ async fn passed(world: &World, owner: &MatrixCaller) -> Target {
     let created = created(owner, world.photo_request()).await;
     let redirect = world.attempt(&created, 0).await;
     world.get(&redirect).await;
-    let evidence = async || world.gateway.app.store.evidence_of(&created.id).await.expect("store");
+    let evidence = async || world.gateway.store.evidence_of(&created.id).await.expect("store");
     world.until("the evidence", async || !evidence().await.is_empty()).await;
     Target { evidence_id: evidence().await[0].id.clone(), id: created.id, token: created.token }
 }

@@ -1,6 +1,6 @@
 //! Callers: who they are, and that they see only what is theirs.
 
-use crate::harness::{LOANS, ORDERS, STRANGER, World, by_id, refused, succeeded};
+use crate::harness::{LOANS, ORDERS, STRANGER, World, by_id, invalid, refused, succeeded};
 use faceid_gateway::grpc::pb::{
     CallbackTokens, CreateVerificationRequest, GetResultRequest, ResultView, get_result_request::Key,
     handle_callback_request::Source,
@@ -21,7 +21,7 @@ async fn without_a_valid_token_nothing_is_served() {
 async fn a_flow_that_was_not_granted_is_refused() {
     let world = World::start().await;
     let refusal = refused(world.create_as(STRANGER, world.request()).await);
-    assert_eq!((refusal.code, refusal.reason.as_str()), (Code::PermissionDenied, "FLOW_NOT_GRANTED"));
+    assert_eq!(refusal, invalid(&["flow"]));
     assert_eq!(world.vendor_calls("DetectAuth").await, 0);
 }
 

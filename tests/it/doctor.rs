@@ -123,16 +123,20 @@ async fn all_is_well_before_the_first_start_and_nothing_is_made() {
 async fn a_gateway_that_serves_is_looked_at_and_not_touched() {
     let mut world = World::start().await;
     world.created().await;
+    // The start's own.
+    world.until("the scrub", async || world.count("SELECT count(*) FROM jobs WHERE kind = 'scrub'") == 0).await;
     let mut patient = Patient::of(&world.simulator);
     let rows = |world: &World| ["verifications", "audit_events", "jobs", "events"].map(|table| world.rows(table));
+    // The scrub of the start is over.
+    world.until("the jobs of the start", async || rows(&world)[2] == 1).await;
     let before = rows(&world);
     std::mem::swap(&mut patient.folder, &mut world.folder);
     let findings = patient.examined().await;
     std::mem::swap(&mut patient.folder, &mut world.folder);
     assert_eq!(failed(&findings), [""; 0], "{findings:#?}");
     assert_found(&findings, "store", "gateway.db", Status::Ok, "schema");
-    // The key pair, and session and subject of the verification.
-    assert_found(&findings, "keys", "test", Status::Ok, "3 value(s)");
+    // The key pair, and session, subject and MAC of the verification.
+    assert_found(&findings, "keys", "test", Status::Ok, "4 value(s)");
     assert_found(&findings, "evidence", "evidence", Status::Ok, "is this store's");
     assert_eq!(rows(&world), before);
     world.created().await;

@@ -1,4 +1,5 @@
-//! Photos, videos and sounds: taken from the vendor in the background, kept sealed, given out verified, erased.
+//! Photos, videos and sounds: taken from the vendor in the background, kept sealed, given out
+//! verified, erased.
 
 use crate::harness::{Created, LOANS, ORDERS, World, bearing, by_id, refused, succeeded};
 use faceid_gateway::{

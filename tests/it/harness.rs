@@ -1,8 +1,10 @@
-//! A gateway and a simulator in this process, on free loopback ports, with a clock that can be moved.
+//! A gateway and a simulator in this process, on free loopback ports, with a clock that can be
+//! moved.
 
+use crate::engine;
 use faceid_gateway::{
     config::Config,
-    domain::clock::MovableClock,
+    domain::clock::{Clock, MovableClock},
     grpc::pb::{
         self, CreateVerificationRequest, CreateVerificationResponse, GetResultRequest, GetResultResponse,
         HandleCallbackRequest, HandleCallbackResponse, Subject, verification_service_client::VerificationServiceClient,
@@ -11,7 +13,16 @@ use faceid_gateway::{
     simulator::{self, Simulator, SimulatorConfig},
 };
 use serde_json::{Value, json};
-use std::{iter, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    iter,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    process,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+};
 use tempfile::TempDir;
 use tonic::{
     Code, Request, Response, Status,
@@ -106,7 +117,8 @@ impl World {
         Self::start_with_config(simulator, folder, parse(text), endpoint).await
     }
 
-    /// With a configuration that the simulator and the folder are part of; `connect` says how [`World::channel`] connects.
+    /// With a configuration that the simulator and the folder are part of; `connect` says how
+    /// [`World::channel`] connects.
     pub async fn start_with_config(
         simulator: Simulator,
         folder: TempDir,
@@ -125,9 +137,13 @@ impl World {
         self.gateway_with(config(&self.simulator, &self.folder, "")).await
     }
 
-    /// A second gateway, with a configuration of its own, on the same store and clock.
+    /// A second gateway, with a configuration of its own, on the same store and clock. On PostgreSQL
+    /// it has connections of its own, as another process has.
     pub async fn gateway_with(&self, config: Config) -> Gateway {
-        let store = Arc::clone(&self.gateway.app.store);
+        if engine::is_postgresql() {
+            return Gateway::start(config, Arc::clone(&self.clock) as _).await.expect("another gateway starts");
+        }
+        let store = Arc::clone(&self.gateway.store);
         Gateway::start_on(store, config, Arc::clone(&self.clock) as _).await.expect("another gateway starts")
     }
 
@@ -139,7 +155,8 @@ impl World {
         format!("http://{}/shop/{page}", self.simulator.api_addr())
     }
 
-    /// A request that flow `onboarding` takes; the browser comes back through the gateway's own callback.
+    /// A request that flow `onboarding` takes; the browser comes back through the gateway's own
+    /// callback.
     pub fn request(&self) -> CreateVerificationRequest {
         CreateVerificationRequest {
             flow: "onboarding".into(),
@@ -212,7 +229,7 @@ impl World {
 
     /// The state as the store has it, without asking anybody.
     pub async fn stored_state(&self, id: &str) -> String {
-        self.gateway.app.store.find(id).await.expect("store").expect("a row").progress.state
+        self.gateway.store.find(id).await.expect("store").expect("a row").progress.state
     }
 
     /// Waits until a condition holds; the test runner's own time limit ends a wait in vain.
@@ -258,9 +275,15 @@ impl World {
         calls[action].as_object().map_or(0, |by_code| by_code.values().filter_map(Value::as_u64).sum())
     }
 
+    /// The time of the gateway's clock.
+    pub fn now(&self) -> jiff::Timestamp {
+        self.clock.now()
+    }
+
     /// Moves the gateway's and the vendor's clock.
     pub async fn advance(&self, seconds: i64) {
-        // The vendor's first: what comes due by ours would else be signed for a time that the vendor does not have yet.
+        // The vendor's first: what comes due by ours would else be signed for a time that the
+        // vendor does not have yet.
         self.control("clock", json!({ "advance_s": seconds })).await;
         self.clock.advance(jiff::SignedDuration::from_secs(seconds));
     }
@@ -308,9 +331,7 @@ impl World {
 
     /// Of the lease of a settle job, if one is claimed.
     pub fn lease_token(&self) -> Option<String> {
-        let database = rusqlite::Connection::open(self.folder.path().join("gateway.db")).expect("database");
-        let sql = "SELECT max(lease_token) FROM jobs WHERE kind = 'settle'";
-        database.query_row(sql, [], |row| row.get(0)).expect("a token, or none")
+        engine::texts(self.folder.path(), "SELECT max(lease_token) FROM jobs WHERE kind = 'settle'").remove(0)
     }
 
     /// A number, read past the gateway.
@@ -325,7 +346,7 @@ impl World {
 
     /// Actions in the audit trail of a verification, oldest first.
     pub async fn audit(&self, id: &str) -> Vec<String> {
-        let trail = self.gateway.app.store.audit_of(id).await.expect("audit trail");
+        let trail = self.gateway.store.audit_of(id).await.expect("audit trail");
         trail.into_iter().map(|event| format!("{} {}", event.actor, event.action)).collect()
     }
 
@@ -347,8 +368,7 @@ pub async fn connect(address: SocketAddr) -> Channel {
 
 /// A number, read past the gateway whose data is in `folder`.
 pub fn count(folder: &TempDir, sql: &str) -> i64 {
-    let database = rusqlite::Connection::open(folder.path().join("gateway.db")).expect("database");
-    database.query_row(sql, [], |row| row.get(0)).expect("a count")
+    engine::count(folder.path(), sql)
 }
 
 /// Files under the folder of the evidence in `folder`, without the marker that says whose it is.
@@ -449,18 +469,32 @@ fn config(simulator: &Simulator, folder: &TempDir, lines_of_orders: &str) -> Con
     parse(&config_text(simulator, folder, lines_of_orders))
 }
 
-fn parse(toml: &str) -> Config {
+/// A configuration that must be right.
+pub fn parse(toml: &str) -> Config {
     Config::from_toml(toml, "harness", iter::empty()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The configuration of a gateway whose data is in `folder`, with these lines of TOML for the caller `orders`.
+/// An address for a listener that must be known before it listens. The port is below those that
+/// systems give out by themselves, so that no connection and no other test takes it meanwhile.
+fn free_address() -> SocketAddr {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 12_000;
+    const PORTS: u16 = 18_000;
+    loop {
+        // Two runs at once begin far apart, though their process ids are neighbours.
+        let start = (process::id().wrapping_mul(397) % u32::from(PORTS)) as u16;
+        let port = FIRST + (start + TAKEN.fetch_add(1, Ordering::Relaxed) % PORTS) % PORTS;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().expect("its address");
+        }
+    }
+}
+
+/// The configuration of a gateway whose data is in `folder`, with these lines of TOML for the
+/// caller `orders`.
 pub fn config_text(simulator: &Simulator, folder: &TempDir, lines_of_orders: &str) -> String {
-    let database = folder.path().join("gateway.db");
-    let free_port = || {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.local_addr().expect("its address")
-    };
-    let http = free_port();
+    let store = engine::store_url(folder.path());
+    let http = free_address();
     let flows: String = [
         ("onboarding", "1", "authority", r#""name", "id_number""#),
         ("photo", "2", "uploaded_photo", ""),
@@ -522,7 +556,7 @@ pub fn config_text(simulator: &Simulator, folder: &TempDir, lines_of_orders: &st
         [admin]
         listen = "127.0.0.1:0"
         [store]
-        url = "sqlite:{}"
+        url = "{store}"
         [evidence]
         url = "file:{}"
         [vault]
@@ -540,7 +574,6 @@ pub fn config_text(simulator: &Simulator, folder: &TempDir, lines_of_orders: &st
         {flows}
         {callers}
         "#,
-        database.display(),
         folder.path().join("evidence").display(),
         simulator.api_addr(),
         simulator.secret_id(),

@@ -1,4 +1,5 @@
-//! Random calls, faults and clock moves, against what must always hold. A run that fails prints its seed.
+//! Random calls, faults and clock moves, against what must always hold. A run that fails prints its
+//! seed.
 
 use crate::harness::{Created, ORDERS, World, bearing, by_id, state_name};
 use faceid_gateway::grpc::pb::{CancelVerificationRequest, RedactVerificationRequest};
@@ -94,7 +95,7 @@ impl Life<'_> {
     async fn end(&mut self) {
         self.world.clear_faults().await;
         self.world.advance(7203).await;
-        // Jobs that a fault had put off come due as the clock goes on.
+        // Jobs that a fault had rescheduled come due as the clock goes on.
         let world = self.world;
         world
             .until("the end of all jobs", async || {
@@ -135,11 +136,11 @@ impl Life<'_> {
         for _ in ["the first tells", "the second deletes"] {
             self.world.gateway.app.sweep_orphans().await.expect("swept");
         }
-        let rows = self.world.count("SELECT count(*) FROM evidence WHERE blob_deleted = 0");
+        let rows = self.world.count("SELECT count(*) FROM evidence WHERE NOT blob_deleted");
         assert_eq!(self.world.blobs().len() as i64, rows, "a blob without a row; seed {}", self.seed);
-        assert_eq!(self.world.count("SELECT count(*) FROM evidence WHERE erased_at_ms > 0 AND blob_deleted = 0"), 0);
+        assert_eq!(self.world.count("SELECT count(*) FROM evidence WHERE erased_at_ms > 0 AND NOT blob_deleted"), 0);
         let outcomes = "SELECT count(*) FROM (SELECT verification_id FROM events WHERE kind IN ('settled', 'canceled') \
-                        GROUP BY verification_id HAVING count(*) > 1)";
+                        GROUP BY verification_id HAVING count(*) > 1) AS doubled";
         assert_eq!(self.world.count(outcomes), 0, "two outcomes; seed {}", self.seed);
     }
 

@@ -50,7 +50,8 @@ impl IssuerKey {
         encode(&self.header(Algorithm::ES256), &all, &key).expect("a token")
     }
 
-    /// A token whose signature is a MAC, with what everybody knows of this key as the shared secret.
+    /// A token whose signature is a MAC, with what everybody knows of this key as the shared
+    /// secret.
     pub fn token_with_public_secret(&self, subject: &str, now_s: i64) -> String {
         let claims = json!({"iss": ISSUER, "aud": AUDIENCE, "sub": subject, "exp": now_s + 300});
         let secret = EncodingKey::from_secret(self.pair.public_key_raw());

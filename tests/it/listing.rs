@@ -1,5 +1,6 @@
 //! ListVerifications: filters, pages, and tokens that go nowhere else.
 
+use crate::engine;
 use crate::harness::{Created, LOANS, ORDERS, World, bearing, invalid, refused, succeeded};
 use faceid_gateway::grpc::pb::{
     CreateVerificationRequest, ListVerificationsRequest, ListVerificationsResponse, VerificationState,
@@ -85,8 +86,7 @@ async fn a_page_token_is_for_its_caller_and_filter_only() {
     assert_eq!(refused(list(&world, LOANS, page(&token, "")).await), invalid(&["page_token"]));
     assert_eq!(refused(list(&world, ORDERS, page(&token, "onboarding")).await), invalid(&["page_token"]));
     assert_eq!(refused(list(&world, ORDERS, page(&edited, "")).await), invalid(&["page_token"]));
-    let bad =
-        ListVerificationsRequest { page_size: 501, page_token: "x".into(), ..ListVerificationsRequest::default() };
+    let bad = ListVerificationsRequest { page_size: -1, page_token: "x".into(), ..ListVerificationsRequest::default() };
     assert_eq!(refused(list(&world, ORDERS, bad).await), invalid(&["page_size", "page_token"]));
     let bad = ListVerificationsRequest { states: vec![1, 0, 99], ..ListVerificationsRequest::default() };
     assert_eq!(refused(list(&world, ORDERS, bad).await), invalid(&["states[1]", "states[2]"]));
@@ -99,9 +99,8 @@ async fn a_damaged_row_is_named_and_hides_no_other() {
     for _ in 0..3 {
         made.push(world.created().await.id);
     }
-    let database = rusqlite::Connection::open(world.folder.path().join("gateway.db")).expect("a database");
-    let damage = "UPDATE verifications SET sealed_subject = x'0104746573740000' WHERE id = ?1";
-    assert_eq!(database.execute(damage, [&made[1]]).expect("damaged"), 1);
+    let damage = format!("UPDATE verifications SET sealed_subject = sealed_session WHERE id = '{}'", made[1]);
+    assert_eq!(engine::execute(world.folder.path(), &damage), 1);
     let all = ListVerificationsRequest::default();
     let page = succeeded(list(&world, ORDERS, all).await);
     assert_eq!(ids(&page), [&*made[2], &*made[0]]);

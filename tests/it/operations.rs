@@ -1,6 +1,9 @@
 //! What operators see: health, readiness, metrics, and a stop that loses nothing.
 
-use crate::harness::{ORDERS, World, bearing, refused, succeeded};
+use crate::{
+    credentials,
+    harness::{ORDERS, World, bearing, refused, succeeded},
+};
 use faceid_gateway::grpc::pb::CreateVerificationRequest;
 use serde_json::json;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
@@ -72,6 +75,49 @@ async fn health_and_probes_say_serving() {
     assert_eq!(world.get(&world.http_url("/nothing")).await.0, 404);
 }
 
+async fn health_of(world: &World, service: &str) -> ServingStatus {
+    let request = HealthCheckRequest { service: service.into() };
+    succeeded(HealthClient::new(world.channel.clone()).check(request).await).into_inner().status()
+}
+
+#[tokio::test]
+async fn without_a_key_pair_only_what_can_mend_it_serves() {
+    let world = World::start().await;
+    credentials::disable(&world, "main", "").await.expect("disabled");
+    world.until("NOT_SERVING", async || health_of(&world, "").await == ServingStatus::NotServing).await;
+    assert_eq!(health_of(&world, "faceid.v1.VerificationService").await, ServingStatus::NotServing);
+    assert_eq!(
+        health_of(&world, "faceid.v1.CredentialService").await,
+        ServingStatus::Serving,
+        "else nobody could mend it"
+    );
+    let (status, body, _) = world.get(&world.admin_url("/readyz")).await;
+    assert_eq!(status, 503);
+    assert!(body.contains("credential main is disabled"), "{body}");
+
+    let (secret_id, secret_key) = (world.simulator.secret_id().to_owned(), world.simulator.secret_key().to_owned());
+    credentials::rotate(&world, "main", &secret_id, &secret_key).await.expect("rotated");
+    world.until("SERVING", async || health_of(&world, "").await == ServingStatus::Serving).await;
+    assert_eq!(world.get(&world.admin_url("/readyz")).await.0, 200);
+    let (_, metrics, _) = world.get(&world.admin_url("/metrics")).await;
+    for to in ["SERVING", "NOT_SERVING"] {
+        let line = format!(r#"faceid_health_transitions_total{{service="overall",to="{to}"}} "#);
+        let count = metrics.lines().find_map(|found| found.strip_prefix(&line)).and_then(|count| count.parse().ok());
+        assert!(count.unwrap_or(0) >= 1, "{line} in {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_vendor_that_is_down_leaves_the_gateway_ready() {
+    let world = World::start().await;
+    world.fault(json!({"action": "DetectAuth", "kind": "http_status", "status": 500, "times": 1000})).await;
+    for _ in 0..12 {
+        refused(world.create(world.request()).await);
+    }
+    assert_eq!(world.get(&world.admin_url("/readyz")).await.0, 200);
+    assert_eq!(health_of(&world, "faceid.v1.VerificationService").await, ServingStatus::Serving);
+}
+
 #[tokio::test]
 async fn a_stop_is_told_to_health_watches_and_waits_for_calls_in_flight() {
     let world = World::start().await;
@@ -89,7 +135,7 @@ async fn a_stop_is_told_to_health_watches_and_waits_for_calls_in_flight() {
     }
     let (_simulator, folder) = world.stop_gateway().await;
     assert!(succeeded(call.await.expect("no panic")).into_inner().verification.is_some());
-    assert!(folder.path().join("gateway.db").exists());
+    assert_eq!(crate::harness::count(&folder, "SELECT count(*) FROM verifications"), 1);
 
     let told = succeeded(watch.message().await).expect("a status");
     assert_eq!(told.status(), ServingStatus::NotServing);

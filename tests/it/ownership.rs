@@ -1,4 +1,5 @@
-//! Which database the evidence belongs to: a gateway that is started on another one does not touch it.
+//! Which database the evidence belongs to: a gateway that is started on another one does not touch
+//! it.
 
 use crate::harness::{Created, World, blobs, succeeded};
 use faceid_gateway::simulator::Simulator;
@@ -52,7 +53,8 @@ async fn a_start_with_another_stores_database_is_refused() {
     let before = blobs(&folder);
     let told = World::refuses_to_start(&simulator, &folder, |toml| toml).await;
     assert!(told.contains("belongs to the store"), "{told}");
-    // Nor when nothing says whose the evidence is: none of the blobs is of a verification of this database.
+    // Nor when nothing says whose the evidence is: none of the blobs is of a verification of this
+    // database.
     fs::remove_file(marker(&folder)).expect("removed");
     let told = World::refuses_to_start(&simulator, &folder, |toml| toml).await;
     assert!(told.contains("the evidence has blobs"), "{told}");

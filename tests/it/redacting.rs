@@ -76,8 +76,8 @@ async fn a_pending_verification_is_canceled_first_and_still_billed() {
     let told = succeeded(world.result(&created.id).await);
     assert!(told.result.is_none(), "what came late is not kept");
     assert_eq!(told.verification.expect("a verification").charged_attempts, 1);
-    let row = world.gateway.app.store.find(&created.id).await.expect("store").expect("a row");
-    assert!(row.made.sealed_session.is_empty(), "the token is not needed any more");
+    let row = world.gateway.store.find(&created.id).await.expect("store").expect("a row");
+    assert!(row.created.sealed_session.is_empty(), "the token is not needed any more");
 }
 
 #[tokio::test]
@@ -111,9 +111,8 @@ async fn retention_redacts_by_itself() {
     world.advance(179 * 24 * 3600).await;
     assert!(succeeded(world.result(&created.id).await).result.is_some());
     world.advance(2 * 24 * 3600).await;
-    let is_redacted = async || {
-        world.gateway.app.store.find(&created.id).await.expect("store").expect("a row").redacted_at_ms.is_some()
-    };
+    let is_redacted =
+        async || world.gateway.store.find(&created.id).await.expect("store").expect("a row").redacted_at_ms.is_some();
     world.until("the retention", is_redacted).await;
     assert_only_the_skeleton_is_left(&world, &created).await;
     assert!(world.audit(&created.id).await.contains(&"retention redacted".to_owned()));
@@ -125,4 +124,34 @@ async fn only_the_owner_redacts() {
     let created = passed(&world).await;
     assert_eq!(refused(redact(&world, LOANS, &created.id).await).code, Code::NotFound);
     assert_eq!(refused(redact(&world, ORDERS, "7").await).fields, ["verification_id"]);
+}
+
+#[tokio::test]
+async fn a_reader_of_the_database_holds_up_no_redaction_and_no_other_write() {
+    let world = World::start().await;
+    let created = passed(&world).await;
+    let scrubs =
+        |condition: &str| world.count(&format!("SELECT count(*) FROM jobs WHERE kind = 'scrub' AND {condition}"));
+    world.until("the scrub of the start", async || scrubs("TRUE") == 0).await;
+    let reader = rusqlite::Connection::open(world.folder.path().join("gateway.db")).expect("a prompt");
+    reader.execute_batch("BEGIN").expect("begun");
+    let sealed = "SELECT sealed_subject FROM verifications WHERE id = ?1";
+    let sealed: Vec<u8> = reader.query_row(sealed, [&created.id], |row| row.get(0)).expect("a subject");
+
+    let redacted = succeeded(redact(&world, ORDERS, &created.id).await);
+    assert!(redacted.redact_time.is_some());
+    world.until("a scrub that fails", async || scrubs("failures > 0 AND lease_token IS NULL") == 1).await;
+    world.created().await;
+    let stands = || {
+        ["gateway.db", "gateway.db-wal"]
+            .map(|file| std::fs::read(world.folder.path().join(file)).expect("a file"))
+            .iter()
+            .any(|bytes| bytes.windows(sealed.len()).any(|window| window == sealed))
+    };
+    assert!(stands(), "the reader still has it");
+
+    drop(reader);
+    world.advance(60).await;
+    world.until("the scrub that succeeds", async || scrubs("TRUE") == 0).await;
+    assert!(!stands());
 }

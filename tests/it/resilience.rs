@@ -208,7 +208,8 @@ async fn who_asks_about_the_same_at_once_shares_one_call() {
 async fn a_browser_that_returns_during_a_question_is_not_answered_from_before() {
     let world = World::start().await;
     let created = world.created().await;
-    // The vendor answers at once, while the user is not done, and the answer takes a second to arrive.
+    // The vendor answers at once, while the user is not done, and the answer takes a second to
+    // arrive.
     world.fault(json!({"action": "GetDetectInfoEnhanced", "kind": "drip", "bytes_per_second": 4000})).await;
     let (_, (status, _, location)) = tokio::join!(world.result(&created.id), async {
         world.until("the question", async || world.faults_left().await == 0).await;
@@ -228,7 +229,7 @@ async fn the_reconciler_leaves_alone_a_vendor_that_is_down() {
     world
         .until("a breaker that is open", async || {
             refused(world.create(world.request()).await);
-            world.gateway.app.tencent.is_down()
+            world.gateway.app.vendor_is_down()
         })
         .await;
     world.clear_faults().await;
@@ -237,10 +238,11 @@ async fn the_reconciler_leaves_alone_a_vendor_that_is_down() {
     world.advance(121).await;
     world
         .until("the end of the pause", async || {
-            // It is due, and looked for every half second: not put off, over and over, but left where it is.
+            // It is due, and looked for every half second: not rescheduled, over and over, but left
+            // where it is.
             let now = when_due();
-            let is_down = world.gateway.app.tencent.is_down();
-            assert!(now == due || !is_down, "it was put off by {} ms", now - due);
+            let is_down = world.gateway.app.vendor_is_down();
+            assert!(now == due || !is_down, "it was rescheduled by {} ms", now - due);
             !is_down
         })
         .await;

@@ -1,4 +1,5 @@
-//! The browser's return, a caller that waits, and a caller that cancels, where the vendor knows more than it has told yet.
+//! The browser's return, a caller that waits, and a caller that cancels, where the vendor knows
+//! more than it has told yet.
 
 use crate::harness::{Created, ORDERS, World, bearing, by_id, refused, state_name, succeeded};
 use crate::scripted_vendor::ScriptedVendor;

@@ -34,7 +34,8 @@ async fn call(channel: &Channel, token: &str) -> Result<(), Status> {
     client.list_verifications(bearing(token, ListVerificationsRequest::default())).await.map(drop)
 }
 
-/// What needs all of it: the caller's proof, the vault to seal and open with, and a key pair for the vendor.
+/// What needs all of it: the caller's proof, the vault to seal and open with, and a key pair for
+/// the vendor.
 async fn create_and_read(channel: &Channel, token: &str, request: CreateVerificationRequest) -> Result<(), Status> {
     let mut client = VerificationServiceClient::new(channel.clone());
     let created = client.create_verification(bearing(token, request)).await?.into_inner();
@@ -42,7 +43,8 @@ async fn create_and_read(channel: &Channel, token: &str, request: CreateVerifica
     client.get_result(bearing(token, by_id(&id))).await.map(drop)
 }
 
-/// A caller that calls without a pause, by a new connection each time, with the credentials of the moment.
+/// A caller that calls without a pause, by a new connection each time, with the credentials of the
+/// moment.
 struct SteadyCaller {
     uses: Arc<Mutex<(Endpoint, String)>>,
     served: Arc<AtomicU64>,
@@ -94,7 +96,8 @@ fn sha256(token: &str) -> String {
     hex::encode(<sha2::Sha256 as sha2::Digest>::digest(token.as_bytes()))
 }
 
-/// The next replica of a rolling update, with this keyring: the caller goes over to it, and the one before stops.
+/// The next replica of a rolling update, with this keyring: the caller goes over to it, and the one
+/// before stops.
 async fn roll_out(world: &mut World, steady: &SteadyCaller, ca: &Authority, config: &str, keyring: &[&str]) {
     let config = Config::from_toml(&config.replace(VAULT_KEY, &keyring.join("\n")), "replica", iter::empty());
     let next = world.gateway_with(config.unwrap_or_else(|error| panic!("{error}"))).await;
@@ -140,8 +143,9 @@ async fn all_five_are_rotated_one_after_the_other_under_steady_load() {
     fs::write(&file, config(&world.simulator, &world.folder, &["second"])).expect("a file");
     world.until("the end of the first", async || call(&world.channel, "first").await.is_err()).await;
 
-    // The JWT's key: a token with a key that was just published is served at once, though the next fetch is an hour away.
-    let now_s = world.gateway.app.clock.now().as_second();
+    // The JWT's key: a token with a key that was just published is served at once, though the next
+    // fetch is an hour away.
+    let now_s = world.now().as_second();
     steady.changes(&world, |(_, token)| *token = old_key.token("steady", now_s, json!({}))).await;
     let asked = keys.asked();
     keys.publish(key_set(&[&old_key, &new_key]));
@@ -160,7 +164,8 @@ async fn all_five_are_rotated_one_after_the_other_under_steady_load() {
     world.until("the new certificate", async || new_ca.endpoint(address, None).connect().await.is_ok()).await;
     steady.changes(&world, |(endpoint, _)| *endpoint = new_ca.endpoint(address, None)).await;
 
-    // Tencent's key pair: both live, then the new one alone, which is when the vendor refuses the old.
+    // Tencent's key pair: both live, then the new one alone, which is when the vendor refuses the
+    // old.
     credentials::make_new_key(&world).await;
     let old_id = world.simulator.secret_id().to_owned();
     let rotated = succeeded(credentials::rotate(&world, "main", credentials::NEW_ID, credentials::NEW_KEY).await);
@@ -169,7 +174,8 @@ async fn all_five_are_rotated_one_after_the_other_under_steady_load() {
     succeeded(credentials::disable(&world, "main", &rotated.key_pairs[1].key_pair_id).await);
     steady.changes(&world, |_| ()).await;
 
-    // The vault's key, in three rolling updates: second, first and everything sealed with it, alone.
+    // The vault's key, in three rolling updates: second, first and everything sealed with it,
+    // alone.
     let text = |world: &World| config(&world.simulator, &world.folder, &["second"]);
     for keyring in [&[VAULT_KEY, vault::NEW_KEY][..], &[vault::NEW_KEY, VAULT_KEY]] {
         let text = text(&world);
@@ -226,7 +232,7 @@ async fn an_issuer_that_is_away_stops_nobody_it_was_asked_before() {
     .replace("token_sha256", "jwt_subject");
     let config = Config::from_toml(&text, "jwt", iter::empty()).unwrap_or_else(|error| panic!("{error}"));
     let world = World::start_with_config(simulator, folder, config, endpoint).await;
-    let now_s = world.gateway.app.clock.now().as_second();
+    let now_s = world.now().as_second();
     let subject = sha256(crate::harness::ORDERS);
     let token = key.token(&subject, now_s, json!({}));
     let status = call(&world.channel, &token).await.expect_err("no keys yet");
@@ -251,7 +257,8 @@ async fn an_issuer_that_is_away_stops_nobody_it_was_asked_before() {
         call(&world.channel, &made_up).await.expect_err("unknown key");
     }
     assert!(keys.asked() <= asked + 1, "a flood of made-up key ids is not passed on");
-    // Nor does it line up behind an issuer that has fallen silent: all wait for the one question, which ends after 5 s.
+    // Nor does it line up behind an issuer that has fallen silent: all wait for the one question,
+    // which ends after 5 s.
     keys.fall_silent();
     let asked = keys.asked();
     world

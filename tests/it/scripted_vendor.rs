@@ -1,4 +1,5 @@
-//! A vendor that says what a test tells it to say, and is not the simulator: it shares no idea of a right answer with the product.
+//! A vendor that says what a test tells it to say, and is not the simulator: it shares no idea of a
+//! right answer with the product.
 
 use crate::harness::World;
 use axum::{Json, Router, extract::State, http::HeaderMap, routing::post};

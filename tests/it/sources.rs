@@ -1,4 +1,5 @@
-//! Credentials whose key pairs come from elsewhere: the environment, a file, STS, the machine's metadata.
+//! Credentials whose key pairs come from elsewhere: the environment, a file, STS, the machine's
+//! metadata.
 
 use crate::{
     credentials,
@@ -128,7 +129,8 @@ async fn a_source_that_fails_slowly_fails_once_for_all_who_wait() {
 async fn a_role_is_taken_on_though_the_clock_is_off() {
     let source = format!("source = \"sts_assume_role\"\nrole_arn = \"{ROLE}\"\nbased_on = \"main\"\nduration_s = 3600");
     let world = start(&source, &[]).await;
-    // Only this machine's: the pair seems to have ended, and the signature for another is of the wrong time.
+    // Only this machine's: the pair seems to have ended, and the signature for another is of the
+    // wrong time.
     world.skew(4000);
     world.created().await;
     assert_eq!(world.vendor_calls("AssumeRole").await, 3, "at the start, with the wrong time, and with the right one");

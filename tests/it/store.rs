@@ -1,12 +1,17 @@
-//! The conformance suite of [`Store`]: what every implementation must do. One more implementation is one more function here.
+//! The conformance suite of [`Store`]: what every implementation must do. One more implementation
+//! is one more function here.
+
+mod races;
 
 use faceid_gateway::{
     domain::job::JobKind,
     store::{
         Creation, ErrorKind, Refusal, Store,
+        postgres::PostgresStore,
         row::{
             AttemptRow, AuditFilter, AuditRow, CardUse, ChargeRow, CredentialRow, Effects, EvidenceRow, KeyPairRow,
-            KeyUseRow, ListFilter, NewEvent, NewJob, NewRow, ProgressRow, Resealed, SealedValue, UsageDay, UsageFilter,
+            KeyUseRow, ListFilter, NewEvent, NewJob, NewRow, ProgressRow, Resealed, RowMac, SealedValue, UsageDay,
+            UsageFilter,
         },
         signals::{EventKey, EventSignal},
         sqlite::SqliteStore,
@@ -17,13 +22,21 @@ use std::{
     collections::BTreeSet,
     path::Path,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use tempfile::TempDir;
 
 #[tokio::test]
 async fn sqlite() {
     let folder = TempDir::new().expect("temporary folder");
-    conforms(&|| open(folder.path())).await;
+    conforms("sqlite", async || open(folder.path())).await;
+}
+
+#[tokio::test]
+async fn postgresql() {
+    let options = crate::engine::postgres_database();
+    let open = async || Arc::new(PostgresStore::open(&options).await.expect("store opens")) as Arc<dyn Store>;
+    conforms("postgresql", open).await;
 }
 
 #[tokio::test]
@@ -55,7 +68,7 @@ async fn sqlite_leaves_nothing_of_what_was_erased_in_its_files() {
         let made = NewRow { sealed_subject: sentinel.clone().into_bytes(), ..row(id, None) };
         create(&*store, made).await;
         let told = ProgressRow { sealed_result: Some(sentinel.clone().into_bytes()), ..ProgressRow::pending() };
-        assert!(store.advance(id, 1, told, Effects::default()).await.expect("answers"));
+        assert!(store.advance(id, 1, told, mac(), Effects::default()).await.expect("answers"));
     }
     let found = || {
         let files = std::fs::read_dir(folder.path()).expect("folder").map(|entry| entry.expect("entry").path());
@@ -65,10 +78,26 @@ async fn sqlite_leaves_nothing_of_what_was_erased_in_its_files() {
     };
     assert!(found(), "it was there");
     for id in ["a", "b", "c"] {
-        assert!(store.redact(id, 2, 1, false, Effects::default()).await.expect("answers"));
+        assert!(store.redact(id, 2, 1, false, mac(), Effects::default()).await.expect("answers"));
     }
     store.scrub().await.expect("answers");
     assert!(!found());
+}
+
+#[tokio::test]
+async fn sqlite_does_not_wait_for_a_reader_to_empty_its_log() {
+    let folder = TempDir::new().expect("temporary folder");
+    let store = open(folder.path());
+    create(&*store, row("one", None)).await;
+    let reader = rusqlite::Connection::open(folder.path().join("gateway.db")).expect("a second connection");
+    reader.execute_batch("BEGIN").expect("begun");
+    reader.query_row("SELECT count(*) FROM verifications", [], |_| Ok(())).expect("a read");
+    create(&*store, row("two", None)).await;
+    let error = store.scrub().await.expect_err("the reader needs the log");
+    assert_eq!(error.kind, ErrorKind::Transient, "{error}");
+    create(&*store, row("three", None)).await;
+    reader.execute_batch("COMMIT").expect("ended");
+    store.scrub().await.expect("nobody reads");
 }
 
 #[tokio::test]
@@ -135,7 +164,7 @@ async fn sqlite_names_a_damaged_page() {
     let mut damaged = 0;
     for i in 0..200 {
         match store.find(&format!("page-{i}")).await {
-            Ok(found) => assert!(found.is_some_and(|row| row.made.sealed_subject == vec![7; 3000])),
+            Ok(found) => assert!(found.is_some_and(|row| row.created.sealed_subject == vec![7; 3000])),
             Err(error) => {
                 assert_eq!(error.kind, ErrorKind::Corrupt, "{error}");
                 damaged += 1;
@@ -160,7 +189,9 @@ async fn sqlite_scans_no_table_that_grows() {
         ["verifications", "attempts", "events", "audit_events", "jobs", "evidence", "webhook_cursors", "usage_days"];
     let folder = TempDir::new().expect("temporary folder");
     let path = folder.path().join("gateway.db");
-    conforms(&|| Arc::new(SqliteStore::open_traced(&path, Some(collect)).expect("store opens"))).await;
+    let open =
+        async || Arc::new(SqliteStore::open_traced(&path, Some(collect)).expect("store opens")) as Arc<dyn Store>;
+    conforms("sqlite", open).await;
     let database = rusqlite::Connection::open(&path).expect("a database");
     let statements = STATEMENTS.lock().expect("no panic").clone();
     let mut scans = Vec::new();
@@ -199,8 +230,8 @@ fn open(folder: &Path) -> Arc<dyn Store> {
 }
 
 /// `open` opens the same store anew: what was acknowledged is there again.
-async fn conforms(open: &dyn Fn() -> Arc<dyn Store>) {
-    let store = open();
+async fn conforms(engine: &str, open: impl AsyncFn() -> Arc<dyn Store>) {
+    let store = open().await;
     store.ping().await.expect("answers");
     creates_once_per_request_id(&*store).await;
     many_at_once_create_one(&store).await;
@@ -218,20 +249,27 @@ async fn conforms(open: &dyn Fn() -> Arc<dyn Store>) {
     pages_the_audit_trail(&*store).await;
     knows_what_each_key_seals(&*store).await;
     keeps_evidence_of_whoever_holds_the_job(&*store).await;
+    keeps_only_the_job_that_is_wanted_last(&*store).await;
     delivers_what_was_not_delivered(&*store).await;
     counts_what_is_not_settled(&*store).await;
     counts_and_forgets_id_cards(&*store).await;
     lists_several_states_in_one_order(&*store).await;
+    counts_the_replicas_that_live(&*store).await;
     store.scrub().await.expect("nobody reads");
     let identity = store.identity().await.expect("answers");
     assert_eq!(identity.epoch, 1);
+    assert_eq!(store.engine(), engine);
     drop(store);
 
-    let store = open();
+    let store = open().await;
     assert_eq!(store.identity().await.expect("answers"), identity);
     assert!(store.find("one").await.expect("answers").is_some(), "an acknowledged row is gone");
     let credential = store.find_credential("main").await.expect("answers").expect("a credential");
     assert_eq!(credential.key_pairs[0].sealed_key_pair, b"second");
+}
+
+fn mac() -> RowMac {
+    RowMac { key_id: "k-mac".into(), mac: b"mac".to_vec() }
 }
 
 async fn creates_once_per_request_id(store: &dyn Store) {
@@ -240,10 +278,10 @@ async fn creates_once_per_request_id(store: &dyn Store) {
     let Creation::Found(found) = create(store, NewRow { id: "one-again".into(), ..row("x", Some("r-1")) }).await else {
         panic!("the request id was taken twice")
     };
-    assert_eq!((found.made, found.version, found.progress), (made.clone(), 1, ProgressRow::pending()));
+    assert_eq!((found.created, found.version, found.progress), (made.clone(), 1, ProgressRow::pending()));
     assert!(store.find("one-again").await.expect("answers").is_none());
     let found = store.find_by_request_id("orders", "r-1").await.expect("answers").expect("a row");
-    assert_eq!(found.made, made);
+    assert_eq!(found.created, made);
     assert!(store.find_by_request_id("loans", "r-1").await.expect("answers").is_none());
     let others = NewRow { caller: "loans".into(), ..row("others", Some("r-1")) };
     assert!(matches!(create(store, others).await, Creation::Created));
@@ -281,15 +319,15 @@ async fn advances_only_the_expected_version(store: &dyn Store) {
         sealed_result: Some(vec![1, 2, 3]),
     };
     assert!(
-        !store.advance("advance", 2, passed.clone(), Effects::default()).await.expect("answers"),
+        !store.advance("advance", 2, passed.clone(), mac(), Effects::default()).await.expect("answers"),
         "no such version yet"
     );
-    assert!(store.advance("advance", 1, passed.clone(), Effects::default()).await.expect("answers"));
+    assert!(store.advance("advance", 1, passed.clone(), mac(), Effects::default()).await.expect("answers"));
     assert!(
-        !store.advance("advance", 1, ProgressRow::pending(), Effects::default()).await.expect("answers"),
+        !store.advance("advance", 1, ProgressRow::pending(), mac(), Effects::default()).await.expect("answers"),
         "the version is past"
     );
-    assert!(!store.advance("nobody", 1, passed.clone(), Effects::default()).await.expect("answers"));
+    assert!(!store.advance("nobody", 1, passed.clone(), mac(), Effects::default()).await.expect("answers"));
     let found = store.find("advance").await.expect("answers").expect("a row");
     assert_eq!((found.version, found.progress), (2, passed));
 }
@@ -298,7 +336,7 @@ async fn finds_by_any_of_the_hashes(store: &dyn Store) {
     create(store, row("hashed", None)).await;
     let hashes = vec![b"other".to_vec(), b"hash of hashed".to_vec()];
     let found = store.find_by_token_hash(hashes).await.expect("answers").expect("a row");
-    assert_eq!(found.made.id, "hashed");
+    assert_eq!(found.created.id, "hashed");
     assert!(store.find_by_token_hash(vec![b"other".to_vec()]).await.expect("answers").is_none());
     assert!(store.find_by_token_hash(vec![]).await.expect("answers").is_none());
 }
@@ -307,8 +345,8 @@ async fn a_refused_write_takes_nothing_with_it(store: &Arc<dyn Store>) {
     create(&**store, row("token-owner", None)).await;
     let same_token = NewRow { token_hash: b"hash of token-owner".to_vec(), ..row("token-thief", None) };
     let (thief, honest) = tokio::join!(
-        store.create_or_find(same_token, effects("token-thief")),
-        store.create_or_find(row("honest", None), effects("honest")),
+        store.create_or_find(same_token, mac(), effects("token-thief")),
+        store.create_or_find(row("honest", None), mac(), effects("honest")),
     );
     assert!(thief.is_err(), "one token, two verifications");
     assert!(matches!(honest.expect("answers"), Creation::Created));
@@ -368,7 +406,7 @@ async fn keeps_credentials(store: &dyn Store) {
     let settle = NewJob { kind: JobKind::Settle, subject: "with-main".into(), due_at_ms: i64::MAX, rank_ms: i64::MAX };
     let made = NewRow { credential: "counted".into(), ..row("with-main", None) };
     let effects = Effects { jobs: vec![settle], ..Effects::default() };
-    assert!(matches!(store.create_or_find(made, effects).await.expect("answers"), Creation::Created));
+    assert!(matches!(store.create_or_find(made, mac(), effects).await.expect("answers"), Creation::Created));
     assert_eq!(store.unsettled_with_credential("counted").await.expect("answers"), 1);
     assert_eq!(store.unsettled_with_credential("nobody").await.expect("answers"), 0);
 }
@@ -409,7 +447,8 @@ async fn knows_what_each_key_seals(store: &dyn Store) {
     };
     create(store, made.clone()).await;
     let told = ProgressRow { sealed_result: Some(sealed_with("newkey", "result")), ..ProgressRow::pending() };
-    assert!(store.advance("keyed", 1, told, Effects::default()).await.expect("answers"));
+    let mac = RowMac { key_id: "old-key".into(), mac: b"mac".to_vec() };
+    assert!(store.advance("keyed", 1, told, mac, Effects::default()).await.expect("answers"));
     let pair = KeyPairRow {
         id: "keyed".into(),
         sealed_key_pair: sealed_with("old-key", "pair"),
@@ -433,6 +472,7 @@ async fn knows_what_each_key_seals(store: &dyn Store) {
         key_id: "old-key".into(),
         sessions: 1,
         subjects: 1,
+        rows: 1,
         key_pairs: 1,
         token_hashes: 1,
         newest_made_at_ms: Some(77),
@@ -455,27 +495,32 @@ async fn knows_what_each_key_seals(store: &dyn Store) {
             }
             SealedValue::Verification { .. } => ("subject", None),
             SealedValue::KeyPair { .. } => ("pair", None),
+            SealedValue::Row(_) => ("row", None),
             SealedValue::Evidence(_) => panic!("there is none"),
         };
         seen.push(rest);
-        let resealed = Resealed { was, sealed: sealed_with("newkey", rest), token_hash };
+        let resealed = Resealed { was, sealed: sealed_with("newkey", rest), key_id: "newkey".into(), token_hash };
         assert_eq!(store.reseal(vec![resealed.clone()]).await.expect("answers"), 1);
         assert_eq!(store.reseal(vec![resealed]).await.expect("answers"), 0, "it is another value now");
     }
-    assert_eq!(seen, ["pair", "session", "subject"]);
+    assert_eq!(seen, ["pair", "session", "subject", "row"]);
     assert_eq!(
         of("old-key").await,
         KeyUseRow { key_id: "old-key".into(), newest_made_at_ms: Some(77), ..KeyUseRow::default() }
     );
     assert!(!sealing().await.contains("old-key"));
     let found = store.find("keyed").await.expect("answers").expect("a row");
-    assert_eq!((found.version, found.made.sealed_subject), (2, sealed_with("newkey", "subject")));
+    assert_eq!((found.version, found.created.sealed_subject), (2, sealed_with("newkey", "subject")));
+    assert_eq!(found.mac, RowMac { key_id: "newkey".into(), mac: sealed_with("newkey", "row") });
+    create_with(store, row("unbound", None), RowMac::default()).await;
+    let unbound = store.unbound(10).await.expect("answers");
+    assert_eq!(unbound.iter().map(|row| row.created.id.as_str()).collect::<Vec<_>>(), ["unbound"]);
     assert!(store.find_by_token_hash(vec![made.token_hash]).await.expect("answers").is_none());
     assert!(store.find_by_token_hash(vec![b"new hash".to_vec()]).await.expect("answers").is_some());
 
-    let others = store.sealed_otherwise("newkey", 100).await.expect("answers");
+    let others = store.not_sealed_with("newkey", 100).await.expect("answers");
     assert!(others.iter().all(|value| !matches!(value, SealedValue::Verification { id, .. } if id == "keyed")));
-    assert!(!store.sealed_otherwise("another", 100).await.expect("answers").is_empty());
+    assert!(!store.not_sealed_with("another", 100).await.expect("answers").is_empty());
 
     for check in [&b"check"[..], b"another"] {
         store.put_key_check("newkey", check.to_vec()).await.expect("answers");
@@ -501,7 +546,7 @@ async fn pages_are_stable_under_writes(store: &dyn Store) {
     }
     let page = async |filter: ListFilter| -> Vec<String> {
         let filter = ListFilter { caller: "lister".into(), limit: 2, ..filter };
-        store.list(filter).await.expect("answers").into_iter().map(|row| row.made.id).collect()
+        store.list(filter).await.expect("answers").into_iter().map(|row| row.created.id).collect()
     };
     assert_eq!(page(ListFilter::default()).await, ["l4", "l3"]);
     create(store, at("l5", 40)).await;
@@ -512,7 +557,7 @@ async fn pages_are_stable_under_writes(store: &dyn Store) {
     assert_eq!(page(ListFilter { after: Some((10, "l1".into())), ..oldest_first }).await, ["l2", "l3"]);
 
     let passed = ProgressRow { state: "passed".into(), settled_at_ms: Some(50), ..ProgressRow::pending() };
-    assert!(store.advance("l1", 1, passed, Effects::default()).await.expect("answers"));
+    assert!(store.advance("l1", 1, passed, mac(), Effects::default()).await.expect("answers"));
     assert_eq!(page(ListFilter { never_fetched: true, ..ListFilter::default() }).await, ["l1"]);
     assert_eq!(page(ListFilter { states: vec!["passed".into()], ..ListFilter::default() }).await, ["l1"]);
     store.mark_fetched("l1", 60).await.expect("answers");
@@ -534,7 +579,10 @@ async fn leases_jobs_once_and_gives_them_back(store: &Arc<dyn Store>) {
     };
     let jobs = vec![job("late", 100, 1), job("young", 10, 30), job("old", 20, 20), job("old", 999, 0)];
     let effects = Effects { jobs, ..Effects::default() };
-    assert!(matches!(store.create_or_find(row("jobs", None), effects).await.expect("answers"), Creation::Created));
+    assert!(matches!(
+        store.create_or_find(row("jobs", None), mac(), effects).await.expect("answers"),
+        Creation::Created
+    ));
 
     let claim =
         async |now, until, limit| store.claim_jobs(JobKind::DeleteBlobs, now, until, limit).await.expect("answers");
@@ -547,7 +595,7 @@ async fn leases_jobs_once_and_gives_them_back(store: &Arc<dyn Store>) {
     let again = claim(80, 200, 1).await;
     assert_eq!(subjects(&again), ["old"], "the lease has ended");
     store.finish_job(&first[0]).await.expect("answers");
-    store.put_off_job(&first[0], 1, 9).await.expect("answers");
+    store.reschedule_job(&first[0], 1, 9).await.expect("answers");
     assert_eq!(
         subjects(&claim(300, 400, 10).await),
         ["late", "old", "young"],
@@ -555,17 +603,26 @@ async fn leases_jobs_once_and_gives_them_back(store: &Arc<dyn Store>) {
     );
 
     let all = claim(400, 500, 10).await;
-    store.put_off_job(&all[1], 1000, 3).await.expect("answers");
+    store.reschedule_job(&all[1], 1000, 3).await.expect("answers");
     store.finish_job(&all[0]).await.expect("answers");
     store.finish_job(&all[2]).await.expect("answers");
     assert!(claim(999, 1100, 10).await.is_empty());
-    let put_off = claim(1000, 1100, 10).await;
-    assert_eq!((put_off[0].subject.as_str(), put_off[0].failures), ("old", 3));
+    let rescheduled = claim(1000, 1100, 10).await;
+    assert_eq!((rescheduled[0].subject.as_str(), rescheduled[0].failures), ("old", 3));
     assert!(store.claim_jobs(JobKind::Rewrap, 9999, 10_000, 10).await.expect("answers").is_empty());
+
+    let scrub = |due_at_ms| NewJob { kind: JobKind::Scrub, subject: String::new(), due_at_ms, rank_ms: due_at_ms };
+    store.add_job(scrub(5)).await.expect("answers");
+    let missed = store.claim_jobs(JobKind::Scrub, 5, 1000, 1).await.expect("answers").remove(0);
+    store.add_job(scrub(6)).await.expect("answers");
+    store.finish_job(&missed).await.expect("answers");
+    let again = store.claim_jobs(JobKind::Scrub, 6, 1000, 1).await.expect("answers").remove(0);
+    store.finish_job(&again).await.expect("answers");
+    assert!(!store.has_job(JobKind::Scrub, "").await.expect("answers"), "nothing was demanded since");
 
     let jobs = (0..50).map(|i| job(&format!("rush-{i}"), 0, 0)).collect();
     let effects = Effects { jobs, ..Effects::default() };
-    store.create_or_find(row("rush", None), effects).await.expect("answers");
+    store.create_or_find(row("rush", None), mac(), effects).await.expect("answers");
     let claims: Vec<_> = (0..8)
         .map(|_| {
             let store = Arc::clone(store);
@@ -600,7 +657,7 @@ async fn tells_events_in_order_and_signals_them(store: &dyn Store) {
     signals.iter_mut().for_each(EventSignal::forget);
     let events = vec![happened("a", "created"), happened("b", "attempted")];
     let effects = Effects { events: events.clone(), ..Effects::default() };
-    store.create_or_find(row("watched", None), effects).await.expect("answers");
+    store.create_or_find(row("watched", None), mac(), effects).await.expect("answers");
     assert!(signals.iter().all(EventSignal::has_changed));
     assert!(!elsewhere.iter().any(EventSignal::has_changed), "only those are woken who wait for it");
 
@@ -625,13 +682,13 @@ async fn keeps_each_attempt_once(store: &dyn Store) {
     };
     let advance = async |version, attempts: Vec<AttemptRow>| {
         let effects = Effects { attempts, ..Effects::default() };
-        assert!(store.advance("ledger", version, ProgressRow::pending(), effects).await.expect("answers"));
+        assert!(store.advance("ledger", version, ProgressRow::pending(), mac(), effects).await.expect("answers"));
         store.find("ledger").await.expect("answers").expect("a row").charged_attempts
     };
     assert_eq!(advance(1, vec![attempt("1", Some(true)), attempt("2", None)]).await, 1);
     assert_eq!(advance(2, vec![attempt("1", None), attempt("2", Some(true)), attempt("3", Some(false))]).await, 2);
     let stale = Effects { attempts: vec![attempt("4", Some(true))], ..Effects::default() };
-    assert!(!store.advance("ledger", 1, ProgressRow::pending(), stale).await.expect("answers"));
+    assert!(!store.advance("ledger", 1, ProgressRow::pending(), mac(), stale).await.expect("answers"));
     let charges = store.charges("1", 5_000, 5_001).await.expect("answers");
     let token_hash = b"hash of ledger".to_vec();
     assert_eq!(
@@ -656,7 +713,7 @@ async fn adds_usage_up_by_day(store: &dyn Store) {
     };
     let advance = async |version, attempts: Vec<AttemptRow>| {
         let effects = Effects { attempts, ..Effects::default() };
-        assert!(store.advance("paid", version, ProgressRow::pending(), effects).await.expect("answers"));
+        assert!(store.advance("paid", version, ProgressRow::pending(), mac(), effects).await.expect("answers"));
     };
     let known = vec![
         attempt("1", Some(MIDNIGHT - 1), Some(false)),
@@ -676,7 +733,8 @@ async fn adds_usage_up_by_day(store: &dyn Store) {
     let usage = async |filter: &UsageFilter| store.usage(filter.clone()).await.expect("answers");
     assert_eq!(usage(&filter).await, [day(9, 1, 1, 0), day(10, 0, 2, 2)]);
     assert_eq!(usage(&UsageFilter { last_day: 9, ..filter.clone() }).await, [day(9, 1, 1, 0)]);
-    // Told again nothing changes; without a time an attempt counts with its verification, until the time is told.
+    // Told again nothing changes; without a time an attempt counts with its verification, until the
+    // time is told.
     advance(2, [known, vec![attempt("4", None, None)]].concat()).await;
     assert_eq!(usage(&filter).await, [day(9, 1, 2, 0), day(10, 0, 2, 2)]);
     advance(3, vec![attempt("4", Some(MIDNIGHT), Some(true))]).await;
@@ -690,17 +748,33 @@ async fn redaction_empties_what_is_sealed(store: &dyn Store) {
     let made = NewRow { sealed_session: sealed("session"), sealed_subject: sealed("subject"), ..row("erased", None) };
     create(store, made).await;
     let told = ProgressRow { sealed_result: Some(sealed("result")), ..ProgressRow::pending() };
-    assert!(store.advance("erased", 1, told, Effects::default()).await.expect("answers"));
-    assert!(!store.redact("erased", 1, 50, true, effects("erased")).await.expect("answers"), "another version");
-    assert!(store.redact("erased", 2, 50, true, effects("erased")).await.expect("answers"));
+    assert!(store.advance("erased", 1, told, mac(), Effects::default()).await.expect("answers"));
+    assert!(!store.redact("erased", 1, 50, true, mac(), effects("erased")).await.expect("answers"), "another version");
+    assert!(store.redact("erased", 2, 50, true, mac(), effects("erased")).await.expect("answers"));
     let found = store.find("erased").await.expect("answers").expect("a row");
     assert_eq!((found.version, found.redacted_at_ms), (3, Some(50)));
-    assert_eq!((found.made.sealed_session, found.made.sealed_subject), (sealed("session"), vec![]));
+    assert_eq!((found.created.sealed_session, found.created.sealed_subject), (sealed("session"), vec![]));
     assert_eq!(found.progress.sealed_result, None);
-    assert!(store.redact("erased", 3, 60, false, Effects::default()).await.expect("answers"));
+    assert!(store.redact("erased", 3, 60, false, mac(), Effects::default()).await.expect("answers"));
     let found = store.find("erased").await.expect("answers").expect("a row");
-    assert_eq!((found.made.sealed_session, found.redacted_at_ms), (vec![], Some(50)));
+    assert_eq!((found.created.sealed_session, found.redacted_at_ms), (vec![], Some(50)));
     assert_eq!(store.audit_of("erased").await.expect("answers").len(), 2, "created, and redacted once");
+}
+
+async fn keeps_only_the_job_that_is_wanted_last(store: &dyn Store) {
+    let job = |kind, subject: &str| NewJob { kind, subject: subject.into(), due_at_ms: 0, rank_ms: 0 };
+    for (kind, subject) in [(JobKind::Rewrap, "k1"), (JobKind::Rewrap, "k2"), (JobKind::DeleteBlobs, "k1")] {
+        store.add_job(job(kind, subject)).await.expect("answers");
+    }
+    let held = store.claim_jobs(JobKind::Rewrap, 1, 9, 9).await.expect("answers");
+    let held = held.into_iter().find(|job| job.subject == "k1").expect("claimed");
+    store.keep_only_job(JobKind::Rewrap, "k2").await.expect("answers");
+    store.reschedule_job(&held, 0, 0).await.expect("answers");
+    for (kind, subject, is_there) in
+        [(JobKind::Rewrap, "k1", false), (JobKind::Rewrap, "k2", true), (JobKind::DeleteBlobs, "k1", true)]
+    {
+        assert_eq!(store.has_job(kind, subject).await.expect("answers"), is_there, "{subject}");
+    }
 }
 
 async fn keeps_evidence_of_whoever_holds_the_job(store: &dyn Store) {
@@ -737,7 +811,12 @@ async fn keeps_evidence_of_whoever_holds_the_job(store: &dyn Store) {
     let used = store.key_use().await.expect("answers");
     assert!(used.iter().any(|used| used.key_id == "photo-key" && used.evidence_keys == 2), "{used:?}");
     let was = store.sealed_with("photo-key", 1).await.expect("answers").remove(0);
-    let resealed = Resealed { was, sealed: sealed_with("other-photo-key", "data key"), token_hash: None };
+    let resealed = Resealed {
+        was,
+        sealed: sealed_with("other-photo-key", "data key"),
+        key_id: "other-photo-key".into(),
+        token_hash: None,
+    };
     assert_eq!(store.reseal(vec![resealed]).await.expect("answers"), 1);
 
     store.erase_evidence("seen", 9, effects("seen")).await.expect("answers");
@@ -754,7 +833,7 @@ async fn keeps_evidence_of_whoever_holds_the_job(store: &dyn Store) {
         .await
         .expect("answers");
     let held = store.claim_jobs(JobKind::FetchEvidence, 10, 20, 1).await.expect("answers").remove(0);
-    assert!(store.redact("seen", 1, 11, false, Effects::default()).await.expect("answers"));
+    assert!(store.redact("seen", 1, 11, false, mac(), Effects::default()).await.expect("answers"));
     assert!(!store.put_evidence(&held, vec![photo("e3", 2)], Effects::default()).await.expect("answers"));
     assert_eq!(store.evidence_of("seen").await.expect("answers").len(), 2);
 }
@@ -772,7 +851,7 @@ async fn delivers_what_was_not_delivered(store: &dyn Store) {
     let job = NewJob { kind: JobKind::Webhook, subject: "hooked".into(), due_at_ms: 1, rank_ms: 1 };
     let events = vec![happened("created"), happened("attempted")];
     let effects = Effects { events, jobs: vec![job.clone()], ..Effects::default() };
-    store.create_or_find(row("hooked", None), effects).await.expect("answers");
+    store.create_or_find(row("hooked", None), mac(), effects).await.expect("answers");
     let waiting = async |limit| store.undelivered("hooked", limit).await.expect("answers");
     let claim =
         async |now_ms| store.claim_jobs(JobKind::Webhook, now_ms, now_ms + 1, 1).await.expect("answers").remove(0);
@@ -803,7 +882,7 @@ async fn counts_what_is_not_settled(store: &dyn Store) {
         let job = NewJob { kind: JobKind::Settle, subject: id.into(), due_at_ms: i64::MAX, rank_ms: created_at_ms };
         let made = NewRow { created_at_ms, ..row(id, None) };
         let effects = Effects { jobs: vec![job], ..Effects::default() };
-        store.create_or_find(made, effects).await.expect("answers");
+        store.create_or_find(made, mac(), effects).await.expect("answers");
     }
     let unsettled = store.unsettled(10 * HOUR).await.expect("answers");
     let more: Vec<u64> = unsettled.by_age.iter().zip(before.by_age).map(|(now, before)| now - before).collect();
@@ -825,7 +904,7 @@ async fn counts_and_forgets_id_cards(store: &dyn Store) {
         charged: None,
     };
     let effects = Effects { attempts: vec![attempt("1", 6_000), attempt("2", 7_000)], ..Effects::default() };
-    assert!(store.advance("card-2", 1, ProgressRow::pending(), effects).await.expect("answers"));
+    assert!(store.advance("card-2", 1, ProgressRow::pending(), mac(), effects).await.expect("answers"));
     let uses = async |hash: &[u8], caller: &str, expired_after_ms| {
         let hashes = vec![b"another".to_vec(), hash.to_vec()];
         let uses = store.id_card_uses(hashes, caller, expired_after_ms).await.expect("answers");
@@ -853,11 +932,11 @@ async fn lists_several_states_in_one_order(store: &dyn Store) {
         create(store, made).await;
         let settled_at_ms = (state != "pending").then_some(99);
         let next = ProgressRow { state: state.into(), settled_at_ms, ..ProgressRow::pending() };
-        assert!(store.advance(&id, 1, next, Effects::default()).await.expect("answers"));
+        assert!(store.advance(&id, 1, next, mac(), Effects::default()).await.expect("answers"));
     }
     let ids = async |filter: ListFilter| -> Vec<String> {
         let filter = ListFilter { caller: "sorter".into(), ..filter };
-        store.list(filter).await.expect("answers").into_iter().map(|row| row.made.id).collect()
+        store.list(filter).await.expect("answers").into_iter().map(|row| row.created.id).collect()
     };
     let both = ListFilter {
         states: ["passed", "failed", "passed"].map(Into::into).to_vec(),
@@ -873,9 +952,25 @@ async fn lists_several_states_in_one_order(store: &dyn Store) {
     assert_eq!(ids(ListFilter { flow: "f".into(), limit: 9, ..ListFilter::default() }).await.len(), 5);
 }
 
+async fn counts_the_replicas_that_live(store: &dyn Store) {
+    const LONG: Duration = Duration::from_secs(3600);
+    let beat = async |replica, within| store.beat(replica, within).await.expect("answers");
+    assert_eq!((beat("a", LONG).await, beat("a", LONG).await), (1, 1));
+    let is_shared = store.engine() == "postgresql";
+    assert_eq!(beat("b", LONG).await, if is_shared { 2 } else { 1 });
+    assert_eq!(beat("b", Duration::ZERO).await, 1, "itself, when all others are dead");
+    store.leave("a").await.expect("answers");
+    assert_eq!(beat("b", LONG).await, 1);
+    store.leave("b").await.expect("answers");
+}
+
 async fn create(store: &dyn Store, row: NewRow) -> Creation {
+    create_with(store, row, mac()).await
+}
+
+async fn create_with(store: &dyn Store, row: NewRow, mac: RowMac) -> Creation {
     let effects = effects(&row.id);
-    store.create_or_find(row, effects).await.expect("answers")
+    store.create_or_find(row, mac, effects).await.expect("answers")
 }
 
 fn effects(id: &str) -> Effects {

@@ -30,7 +30,8 @@ async fn world(
     World::start_with_config(simulator, folder, config, |address| authority.endpoint(address, own)).await
 }
 
-/// A call by the caller `orders`: what it is about is not there, and that is told over a connection that works.
+/// A call by the caller `orders`: what it is about is not there, and that is told over a connection
+/// that works.
 async fn works(channel: &Channel) -> bool {
     let mut client = VerificationServiceClient::new(channel.clone());
     let answer = client.get_result(bearing(ORDERS, by_id("01a20c39-f179-7714-bb52-7f22ca46238b"))).await;
@@ -60,7 +61,8 @@ async fn a_certificate_that_kubernetes_swaps_is_taken_and_a_bad_one_is_not() {
         fs::create_dir(&path).expect("a folder");
         path
     };
-    // As the kubelet does it: files are links into ..data, which is a link to a folder, and is replaced by renaming.
+    // As the kubelet does it: files are links into ..data, which is a link to a folder, and is
+    // replaced by renaming.
     let swap_to = |name: &str| {
         symlink(name, folder.path().join("..data_tmp")).expect("a link");
         fs::rename(folder.path().join("..data_tmp"), folder.path().join("..data")).expect("renamed");

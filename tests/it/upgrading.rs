@@ -2,6 +2,7 @@
 
 use crate::harness::{FINANCE, VAULT_KEY, World, bearing, refused, succeeded};
 use faceid_gateway::{
+    app,
     grpc::pb::{
         ListCredentialsRequest, ListVaultKeysRequest, credential_service_client::CredentialServiceClient,
         vault_service_client::VaultServiceClient,
@@ -21,18 +22,19 @@ mod migrations {
 
 const ID: &str = "01a20c39-f179-7714-bb52-7f22ca46238b";
 
-/// As the first version wrote it: one key pair for a credential, and no trace of which key of the keyring sealed what.
+/// As the first version wrote it: one key pair for a credential, and no trace of which key of the
+/// keyring sealed what.
 fn write_first_version(folder: &TempDir, secret_id: &str, secret_key: &str) {
     let mut database = Connection::open(folder.path().join("gateway.db")).expect("a database");
     let first = migrations::migrations::runner().set_target(refinery::Target::Version(1));
     first.run(&mut database).expect("the first version's schema");
     let keyring = Keyring::parse(VAULT_KEY).expect("a keyring");
     let pair = json!({"secret_id": secret_id, "secret_key": secret_key}).to_string();
-    let place = Place { table: "credentials", row: "main", column: "sealed_key_pair" };
+    let place = Place { table: "credentials", row: "main", column: "sealed_key_pair", bound: &[] };
     database
         .execute("INSERT INTO credentials VALUES ('main', ?1)", [keyring.seal(place, pair.as_bytes())])
         .expect("a credential");
-    let sealed = |column| keyring.seal(Place { table: "verifications", row: ID, column }, b"{}");
+    let sealed = |column| keyring.seal(Place { table: "verifications", row: ID, column, bound: &[] }, b"{}");
     database
         .execute(
             "INSERT INTO verifications (id, version, caller, flow, rule_id, credential, reference, request_fingerprint, token_hash,
@@ -68,12 +70,14 @@ async fn what_the_first_version_stored_is_found_sealed_and_used() {
     let mut client = VaultServiceClient::new(world.channel.clone());
     let keys = succeeded(client.list_vault_keys(bearing(FINANCE, ListVaultKeysRequest {})).await).into_inner().keys;
     assert_eq!(keys.len(), 1);
-    let sealed_in = "2 verifications.sealed_session, 2 verifications.sealed_subject, 2 key_pairs.sealed_key_pair";
+    let sealed_in = "2 verifications.sealed_session, 2 verifications.sealed_subject, 1 verifications.mac, \
+                     2 key_pairs.sealed_key_pair";
     assert_eq!(keys[0].sealed_in, sealed_in, "of both versions");
 
     assert_eq!(world.audit(ID).await[0], "orders created");
     assert_eq!(world.count("SELECT count(*) FROM jobs WHERE kind = 'settle' AND subject LIKE '01a20c39%'"), 1);
-    // Its session is empty, which the first version never wrote: it is found, and said to be unreadable.
+    // Its session is empty, which the first version never wrote: it is found, and said to be
+    // unreadable.
     assert_eq!(refused(world.result(ID).await).code, Code::Internal);
 }
 
@@ -111,8 +115,8 @@ async fn sums_and_columns_are_made_of_what_the_version_before_stored() {
 
     let store = SqliteStore::open(&path).expect("it is migrated");
     let found = store.find(ID).await.expect("answers").expect("a row");
-    assert_eq!(found.made.expires_at_ms, midnight - 1 + 7_200_000);
-    assert_eq!(found.made.result_until_ms, midnight - 1 + 259_200_000);
+    assert_eq!(found.created.expires_at_ms, midnight - 1 + 7_200_000);
+    assert_eq!(found.created.result_until_ms, midnight - 1 + 259_200_000);
     let filter = UsageFilter { first_day: 0, last_day: 99, ..UsageFilter::default() };
     let days = store.usage(filter).await.expect("answers");
     let sums: Vec<_> =
@@ -121,4 +125,41 @@ async fn sums_and_columns_are_made_of_what_the_version_before_stored() {
     assert_eq!(store.charges("1", midnight - 1, midnight).await.expect("answers")[0].seqs.len(), 1);
     let keys: Vec<String> = store.sealing_keys().await.expect("answers").into_iter().collect();
     assert_eq!(keys, ["k1", "k2", "k3"]);
+}
+
+#[tokio::test]
+async fn rows_of_the_first_versions_are_believed_once_an_operator_says_so() {
+    let world = World::start().await;
+    let created = world.created().await;
+    world.attempt(&created, 0).await;
+    assert_eq!(world.state(&created.id).await, "PASSED");
+    let (simulator, folder) = world.stop_gateway().await;
+    // As the version before wrote it: sealed for the row alone, and with no MAC.
+    let database = Connection::open(folder.path().join("gateway.db")).expect("a database");
+    let keyring = Keyring::parse(VAULT_KEY).expect("a keyring");
+    for column in ["sealed_session", "sealed_subject", "sealed_result"] {
+        let version = database.query_row("SELECT version FROM verifications", [], |row| row.get::<_, i64>(0));
+        let version = version.expect("a row").to_string();
+        let bound = ["orders", "onboarding", &version];
+        let bound = if column == "sealed_result" { &bound[..] } else { &bound[..2] };
+        let place = Place { table: "verifications", row: &created.id, column, bound };
+        let select = format!("SELECT {column} FROM verifications");
+        let sealed: Vec<u8> = database.query_row(&select, [], |row| row.get(0)).expect("a value");
+        let plain = keyring.open(place, &sealed).expect("it opens");
+        let sealed = keyring.seal(Place { bound: &[], ..place }, &plain);
+        database.execute(&format!("UPDATE verifications SET {column} = ?1"), [sealed]).expect("written");
+    }
+    database.execute("UPDATE verifications SET mac = x'', mac_key_id = ''", []).expect("written");
+    drop(database);
+
+    let world = World::start_with(simulator, folder).await;
+    assert_eq!(refused(world.result(&created.id).await).code, Code::Internal);
+    let (simulator, folder) = world.stop_gateway().await;
+    let store = SqliteStore::open(&folder.path().join("gateway.db")).expect("opens");
+    let outcome = app::bind_rows(&keyring, &store).await.expect("answers");
+    assert_eq!((outcome.bound, outcome.left.len()), (1, 0));
+    assert!(store.unbound(1).await.expect("answers").is_empty());
+    drop(store);
+    let world = World::start_with(simulator, folder).await;
+    assert_eq!(world.state(&created.id).await, "PASSED");
 }

@@ -14,7 +14,7 @@ async fn usage(world: &World, token: &str, request: GetUsageRequest) -> Result<V
 }
 
 fn today(world: &World) -> String {
-    let beijing = world.gateway.app.clock.now() + jiff::SignedDuration::from_hours(8);
+    let beijing = world.now() + jiff::SignedDuration::from_hours(8);
     beijing.strftime("%Y-%m-%d").to_string()
 }
 
@@ -137,4 +137,16 @@ async fn the_same_number_of_other_charges_is_a_difference() {
     assert_eq!(difference.verification_id, created.id);
     assert_eq!(difference.only_ours, ["seq-1"]);
     assert_eq!(difference.only_vendors, ["seq-2"]);
+    assert_eq!(compared.differing, 1);
+
+    let strangers: Vec<_> = (0..1_100)
+        .map(|i| {
+            let entries: Vec<_> = (0..30).map(|seq| json!({ "Seq": seq.to_string(), "ErrorCode": "0" })).collect();
+            json!({ "BizToken": format!("STRANGER-{i}"), "ChargeCount": "30", "ChargeDetails": entries })
+        })
+        .collect();
+    vendor.says("GetWeChatBillDetails", json!({ "HasNextPage": false, "WeChatBillDetails": strangers }));
+    let compared = succeeded(reconcile(&world, FINANCE, &date, "onboarding").await);
+    assert_eq!((compared.vendor_charges, compared.differing, compared.differences.len()), (33_000, 1_101, 1_000));
+    assert_eq!(compared.differences[0].only_vendors.len(), 20);
 }

@@ -1,11 +1,13 @@
 //! The vault's keys: changed while the gateway serves, and never lost unnoticed.
 
+use crate::engine;
 use crate::harness::{Created, FINANCE, ORDERS, VAULT_KEY, World, bearing, by_id, refused, state_name, succeeded};
 use faceid_gateway::grpc::pb::{
     CreateVerificationRequest, DownloadEvidenceRequest, GetResultRequest, ListVaultKeysRequest, ListVaultKeysResponse,
     RedactVerificationRequest, ResultView, RewrapVaultRequest, get_result_request::Key,
     vault_service_client::VaultServiceClient,
 };
+use faceid_gateway::{domain::job::JobKind, store::row::NewJob};
 use tonic::Code;
 
 pub const NEW_KEY: &str = "new:AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
@@ -104,11 +106,13 @@ async fn a_value_that_does_not_open_stops_no_other() {
     let world = World::start().await;
     let (kept, broken) = (passed(&world).await, passed(&world).await);
     let (simulator, folder) = world.stop_gateway().await;
-    let database = rusqlite::Connection::open(folder.path().join("gateway.db")).expect("the database");
-    // Its last byte is of the tag.
-    let damage = "UPDATE evidence SET sealed_key = CAST(substr(sealed_key, 1, length(sealed_key) - 1) || x'00' AS BLOB) WHERE verification_id = ?1";
-    assert!(database.execute(damage, [&broken.id]).expect("a damage") > 0);
-    drop(database);
+    // The key of another blob does not open here.
+    let damage = format!(
+        "UPDATE evidence SET sealed_key = (SELECT sealed_key FROM evidence WHERE verification_id = '{}' LIMIT 1) \
+         WHERE verification_id = '{}'",
+        kept.id, broken.id
+    );
+    assert!(engine::execute(folder.path(), &damage) > 0);
     let world = World::start_edited(simulator, folder, |toml| keys(toml, &[NEW_KEY, VAULT_KEY])).await;
     rewrap(&world).await;
     world.until("the end of the rewrap", async || !vault(&world).await.rewrapping).await;
@@ -151,7 +155,7 @@ async fn a_key_that_is_still_needed_cannot_be_dropped() {
     let told = World::refuses_to_start(&simulator, &folder, |toml| keys(toml, &[NEW_KEY])).await;
     for part in [
         r#"lacks key "test""#,
-        "1 verifications.sealed_session, 1 verifications.sealed_subject, 1 key_pairs.sealed_key_pair",
+        "1 verifications.sealed_session, 1 verifications.sealed_subject, 1 verifications.mac, 1 key_pairs.sealed_key_pair",
         "vault rewrap",
     ] {
         assert!(told.contains(part), "{told}");
@@ -199,6 +203,42 @@ async fn a_rewrap_serves_meanwhile_and_goes_on_after_a_stop() {
     for created in &made {
         succeeded(world.result_as(ORDERS, by_id(&created.id)).await);
     }
+}
+
+/// By key id: how many values it seals.
+async fn sealed(world: &World) -> Vec<(String, u64)> {
+    vault(world).await.keys.into_iter().map(|key| (key.key_id, key.sealed_values)).collect()
+}
+
+#[tokio::test]
+async fn a_rewrap_is_not_undone_by_a_replica_that_has_another_key_first() {
+    let world = World::start().await;
+    world.created().await;
+    let world = with_keys(world, &[NEW_KEY, VAULT_KEY]).await;
+    rewrap(&world).await;
+    rewrapped(&world).await;
+    let moved = sealed(&world).await;
+    assert_eq!((moved[0].0.as_str(), moved[1].1), ("new", 0));
+    // A replica from before the roll-out, while the job is there: it comes upon it first.
+    let world = with_keys(world, &[VAULT_KEY, NEW_KEY]).await;
+    let now_ms = world.now().as_millisecond();
+    let job = NewJob { kind: JobKind::Rewrap, subject: "new".into(), due_at_ms: now_ms, rank_ms: now_ms };
+    world.gateway.store.add_job(job).await.expect("store");
+    let due_at_ms = "SELECT coalesce(max(due_at_ms), 0) FROM jobs WHERE kind = 'rewrap'";
+    world.until("the job to be given back", async || world.count(due_at_ms) != now_ms).await;
+    assert!(vault(&world).await.rewrapping);
+    assert_eq!(sealed(&world).await.iter().find(|(id, _)| id == "new"), moved.first(), "sealed with the old key again");
+    // Then one that has the key first.
+    let world = with_keys(world, &[NEW_KEY, VAULT_KEY]).await;
+    world.advance(60).await;
+    rewrapped(&world).await;
+    // Who has the old key first, and says so, gets it: the last word counts.
+    let world = with_keys(world, &[VAULT_KEY, NEW_KEY]).await;
+    let job = NewJob { kind: JobKind::Rewrap, subject: "new".into(), due_at_ms: i64::MAX, rank_ms: 0 };
+    world.gateway.store.add_job(job).await.expect("store");
+    rewrap(&world).await;
+    rewrapped(&world).await;
+    assert_eq!(sealed(&world).await[1], ("new".to_owned(), 0));
 }
 
 #[tokio::test]

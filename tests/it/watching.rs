@@ -1,5 +1,6 @@
 //! WatchVerifications: no gap, nothing twice, across reconnects, restarts and callers.
 
+use crate::engine;
 use crate::harness::{LOANS, ORDERS, World, bearing, invalid, refused, succeeded};
 use faceid_gateway::grpc::pb::{WatchVerificationsRequest, WatchVerificationsResponse};
 use tonic::{Code, Status, Streaming};
@@ -119,12 +120,10 @@ async fn a_token_from_before_a_restore_is_not_resumed_in_silence() {
     let world = World::start().await;
     let token = last_token(&world).await;
     let (simulator, folder) = world.stop_gateway().await;
-    let database = rusqlite::Connection::open(folder.path().join("gateway.db")).expect("a database");
-    database.execute("UPDATE store SET epoch = epoch + 1", []).expect("as a restore does");
-    drop(database);
+    assert_eq!(engine::execute(folder.path(), "UPDATE store SET epoch = epoch + 1"), 1, "as a restore does");
     let world = World::start_with(simulator, folder).await;
     let from: jiff::Timestamp = list_created_from(&world, &token).await.parse().expect("a time");
-    let now = world.gateway.app.clock.now();
+    let now = world.now();
     assert!(now.duration_since(from).as_hours() >= 71, "what was created before and ended since has events too");
     // A new one holds.
     let token = last_token(&world).await;

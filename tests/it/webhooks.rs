@@ -106,7 +106,7 @@ async fn a_receiver_that_is_gone_is_parked_at_once_and_a_failing_one_after_a_day
     let gone = Receiver::start(&[StatusCode::GONE]).await;
     let failing = Receiver::start(&[StatusCode::INTERNAL_SERVER_ERROR; 2]).await;
     let parked = |world: &World| {
-        let store = Arc::clone(&world.gateway.app.store);
+        let store = Arc::clone(&world.gateway.store);
         async move { store.parked_webhooks().await.expect("store") == 1 }
     };
     gone.1.created().await;

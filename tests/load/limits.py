@@ -1,9 +1,9 @@
 """Every attack of tests/outside/test_limits.py at once, on a gateway with 512 MiB, while another caller is served.
 
-    scripts/load limits [--minutes 5]
+    scripts/load limits [--minutes 5] [--only waits --only watches]
 
-Needs root, for the memory limit (a cgroup). Prints what the other caller saw before and meanwhile, and the most memory that was
-used; ends with 1 when the process died, the other caller failed, or its p99 was over 10 times the quiet one.
+Needs root, for the memory limit (a cgroup). Prints what the other caller saw before and meanwhile, how long the gateway worked and
+waited for a processor, and the most memory that was used; ends with 1 when the process died, the other caller failed, or its p99 was over 10 times the quiet one.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from http2 import Connection, message  # noqa: E402
 from people import FAILURE_URL, SUCCESS_URL, onboarding  # noqa: E402
 from processes import ServeConfig, ServeProcess, SimulateProcess, find_binary  # noqa: E402
 from reflected import ReflectedClient  # noqa: E402
-from steady_load import CREATE, Outcome, Stubs, steady  # noqa: E402
+from steady_load import CREATE, Outcome, Stubs, percentile_ms, steady  # noqa: E402
 
 LIMIT_MIB = 512
 SECRET_ID, SECRET_KEY = "load-test-secret-id", "load-test-secret-key"
@@ -252,6 +252,31 @@ ATTACKS = [
 # --- The other caller ---------------------------------------------------------------------------------------------------
 
 
+class Processors:
+    """How long a process had a processor, and how long its threads waited for one, since this was made."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.began = self.times()
+        self.began_at = time.perf_counter()
+
+    def times(self):
+        """By thread: seconds on a processor, and seconds runnable and waiting for one."""
+        of_threads = {}
+        for thread in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                ran, waited, _ = (thread / "schedstat").read_text().split()
+                of_threads[thread.name] = (int(ran) / 1e9, int(waited) / 1e9)
+        return of_threads
+
+    def told(self):
+        seconds = time.perf_counter() - self.began_at
+        before = self.began
+        pairs = [(now, before.get(thread, (0, 0))) for thread, now in self.times().items()]
+        ran, waited = (sum(now[i] - then[i] for now, then in pairs) for i in (0, 1))
+        return f"{ran / seconds:.2f} of {os.cpu_count()} processors used, {waited / seconds:.2f} threads waiting for one"
+
+
 async def served(gateway, seconds):
     outcome = Outcome()
     metadata = (("authorization", f"Bearer {TOKENS['orders']}"),)
@@ -261,10 +286,12 @@ async def served(gateway, seconds):
     return outcome
 
 
-def tell(title, outcome):
+def tell(title, outcome, processors):
     print(
         f"{title}: {outcome.calls} creates, {100 * outcome.success:.2f} % OK, p50 {outcome.percentile_ms(0.5):.1f} ms, "
-        f"p99 {outcome.percentile_ms(0.99):.1f} ms; else: {', '.join(outcome.errors()) or 'nothing'}",
+        f"p99 {outcome.percentile_ms(0.99):.1f} ms; else: {', '.join(outcome.errors()) or 'nothing'}; "
+        f"begun late: p99 {percentile_ms(outcome.late_s, 0.99):.1f} ms; the gateway: {processors.told()}; "
+        f"load average {os.getloadavg()[0]:.1f}",
         flush=True,
     )
 
@@ -282,23 +309,28 @@ def addresses(serve):
     return gateway
 
 
-def attack(serve, cgroup, minutes):
+def measure(title, serve, gateway, seconds):
+    processors = Processors(serve.popen.pid)
+    outcome = asyncio.run(served(gateway, seconds))
+    tell(title, outcome, processors)
+    return outcome
+
+
+def attack(serve, cgroup, minutes, attacks):
     gateway = addresses(serve)
     asyncio.run(served(gateway, 5))  # everything is warm
-    quiet = asyncio.run(served(gateway, 20))
-    tell("quiet", quiet)
+    quiet = measure("quiet", serve, gateway, 20)
     until = time.time() + 60 * minutes
-    attackers = [multiprocessing.Process(target=one, args=(gateway, until), daemon=True) for one in ATTACKS]
+    attackers = [multiprocessing.Process(target=one, args=(gateway, until), daemon=True) for one in attacks]
     for attacker in attackers:
         attacker.start()
-    attacked = asyncio.run(served(gateway, 60 * minutes - 5))
-    tell("attacked", attacked)
+    attacked = measure("attacked", serve, gateway, 60 * minutes - 5)
     for attacker in attackers:
         attacker.join(30)
         attacker.kill()
     is_alive = serve.popen.poll() is None
-    after = asyncio.run(served(gateway, 10)) if is_alive else Outcome()
-    tell("after", after)
+    if is_alive:
+        measure("after", serve, gateway, 10)
     print(f"alive: {is_alive}; most memory used: {cgroup.peak_mib()} of {LIMIT_MIB} MiB", flush=True)
     serve.terminate()
     print(f"exit code after SIGTERM: {serve.exit_code(40)}")
@@ -310,7 +342,10 @@ def attack(serve, cgroup, minutes):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5)
+    names = {one.__name__: one for one in ATTACKS}
+    parser.add_argument("--only", action="append", choices=names, help="these attacks instead of all")
     options = parser.parse_args()
+    attacks = [names[name] for name in options.only or names]
     binary = find_binary()
     cgroup = MemoryLimit(LIMIT_MIB)
     # Takes connections into its backlog, and answers none.
@@ -326,7 +361,7 @@ def main():
                 serve = LimitedServe(binary, folder / "gateway", config, cgroup)
                 try:
                     serve.wait_until_ready()
-                    sys.exit(0 if attack(serve, cgroup, options.minutes) else 1)
+                    sys.exit(0 if attack(serve, cgroup, options.minutes, attacks) else 1)
                 finally:
                     serve.kill()
             finally:

@@ -58,6 +58,7 @@ class Outcome:
         self.seen = collections.Counter()
         self.latencies_s = []
         self.failed_at_s = []  # when each call began that did not succeed
+        self.late_s = []  # how much later than planned each call began, for want of a processor
 
     async def of(self, call):
         """Awaits a call and notes what came of it; answers with its answer, if it has one."""
@@ -82,12 +83,16 @@ class Outcome:
         return self.seen["OK"] / max(1, self.calls)
 
     def percentile_ms(self, share):
-        ordered = sorted(self.latencies_s)
-        return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+        return percentile_ms(self.latencies_s, share)
 
     def errors(self):
         """What callers saw instead of OK, the most frequent first."""
         return [f"{name} {count}" for name, count in self.seen.most_common() if name != "OK"]
+
+
+def percentile_ms(durations_s, share):
+    ordered = sorted(durations_s)
+    return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
 def name_of(error):
@@ -106,5 +111,6 @@ async def steady(stubs, make_call, per_second, seconds, outcome):
     tasks = []
     for i in range(int(per_second * seconds)):
         await asyncio.sleep(max(0, started + i / per_second - time.perf_counter()))
+        outcome.late_s.append(time.perf_counter() - started - i / per_second)
         tasks.append(asyncio.create_task(outcome.of(make_call(stubs, i))))
     return await asyncio.gather(*tasks)

@@ -80,6 +80,11 @@ class Connection:
         self.stream_windows[stream] = self.stream_windows.get(stream, 0) - length
         return length
 
+    def reset(self, stream):
+        """Takes a stream back: CANCEL."""
+        self._unsent += frame(RST_STREAM, 0, stream, struct.pack("!I", 8))
+        self.stream_windows.pop(stream, None)
+
     def pump(self, seconds=0.0, read=True):
         """Sends what waits, and reads what comes, until nothing does for `seconds`."""
         deadline = time.monotonic() + seconds

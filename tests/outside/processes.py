@@ -1,6 +1,8 @@
 """Real processes of the gateway: started on free loopback ports, waited for, stopped."""
 
 import base64
+import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -34,12 +36,20 @@ def find_binary():
     return pathlib.Path(json.loads(metadata.stdout)["target_directory"]) / "debug/faceid-gateway"
 
 
+# Below the ports that systems give out by themselves, so that no connection takes one between
+# its choice and its use. Two runs at once begin far apart.
+PORTS = itertools.cycle(range(12_000, 30_000))
+for _ in range(os.getpid() * 397 % 18_000):
+    next(PORTS)
+
+
 def free_ports(count):
-    """Loopback ports that nobody listens on; all held at once, so that they differ."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in sockets]
-    for listener in sockets:
-        listener.close()
+    """Loopback ports that nobody listens on, for programs that must be told theirs."""
+    ports = []
+    while len(ports) < count:
+        port = next(PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.append(port)
     return ports
 
 
@@ -69,15 +79,20 @@ class Process:
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / f"{self.name}.log"
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+        self._start = lambda log: subprocess.Popen(
+            [str(binary), *map(str, args)],
+            cwd=folder,
+            env=inherited | (env or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        self.start()
+
+    def start(self):
+        """Again too, when it has ended: on the same ports, in the same folder."""
         with self.log.open("ab") as log:
-            self.popen = subprocess.Popen(
-                [str(binary), *map(str, args)],
-                cwd=folder,
-                env=inherited | (env or {}),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+            self.popen = self._start(log)
 
     def wait_until(self, what, condition, timeout_s=START_S):
         def unless_it_ended():
@@ -205,12 +220,12 @@ class DevProcess(GatewayProcess):
 
     name = "dev"
 
-    def __init__(self, binary, folder, env=None):
+    def __init__(self, binary, folder, env=None, args=(), browsers="127.0.0.1"):
         *ports, port, control_port = free_ports(5)
-        args = ["dev", "--data-dir", folder / "data"]
-        for name, listen in zip(("grpc", "http", "admin"), ports, strict=True):
-            args += [f"--{name}-listen", f"127.0.0.1:{listen}"]
-        args += ["--simulator-listen", f"127.0.0.1:{port}", "--control-listen", f"127.0.0.1:{control_port}"]
+        args = ["dev", "--data-dir", folder / "data", *args]
+        for name, host, listen in zip(("grpc", "http", "admin"), ("127.0.0.1", browsers, "127.0.0.1"), ports, strict=True):
+            args += [f"--{name}-listen", f"{host}:{listen}"]
+        args += ["--simulator-listen", f"{browsers}:{port}", "--control-listen", f"127.0.0.1:{control_port}"]
         super().__init__(binary, args, folder, ports, env)
         self.simulator = Simulator(port, control_port)
 

@@ -1,5 +1,7 @@
 """A gRPC client that knows nothing of the contract: it learns it from the server's reflection."""
 
+import threading
+
 import grpc
 from google.protobuf import descriptor_pool, json_format, message_factory
 from google.rpc import error_details_pb2
@@ -12,11 +14,44 @@ CALL_TIMEOUT_S = 20
 _DETAILS = [
     error_details_pb2.BadRequest,
     error_details_pb2.ErrorInfo,
+    error_details_pb2.LocalizedMessage,
     error_details_pb2.PreconditionFailure,
     error_details_pb2.QuotaFailure,
     error_details_pb2.RequestInfo,
     error_details_pb2.RetryInfo,
 ]
+
+
+class StreamReader:
+    """Reads a stream of WatchVerifications in the background: its events, its last resume token, and the status it ended with."""
+
+    def __init__(self, stream):
+        self.messages, self.code = [], None
+        self._stream = stream
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self):
+        try:
+            self.messages.extend(self._stream)
+            self.code = grpc.StatusCode.OK
+        except grpc.RpcError as error:
+            self.code = error.code()
+
+    @property
+    def events(self):
+        return [message.event for message in self.messages if message.HasField("event")]
+
+    @property
+    def resume_token(self):
+        return self.messages[-1].resume_token
+
+    def join(self):
+        self._thread.join()
+
+    def cancel(self):
+        self._stream.cancel()
+        self.join()
 
 
 class ReflectedClient:
@@ -31,12 +66,16 @@ class ReflectedClient:
         """Calls with a request as JSON in a dict; answers with the message."""
         return self._stub(method)(self._message(method, request), timeout=timeout, metadata=metadata)
 
-    def start(self, method, request, timeout=CALL_TIMEOUT_S):
+    def start(self, method, request, timeout=CALL_TIMEOUT_S, metadata=None):
         """The same, without waiting: answers with a future."""
-        return self._stub(method).future(self._message(method, request), timeout=timeout)
+        return self._stub(method).future(self._message(method, request), timeout=timeout, metadata=metadata)
 
     def stream(self, method, request, timeout=CALL_TIMEOUT_S):
         """All messages of a server's stream."""
+        return list(self.each(method, request, timeout))
+
+    def each(self, method, request, timeout=None):
+        """The messages of a server's stream, as they come."""
         descriptor = self.descriptor.methods_by_name[method]
         answer = message_factory.GetMessageClass(descriptor.output_type)
         call = self._channel.unary_stream(
@@ -44,7 +83,7 @@ class ReflectedClient:
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=answer.FromString,
         )
-        return list(call(self._message(method, request), timeout=timeout))
+        return call(self._message(method, request), timeout=timeout)
 
     def refusal(self, method, request, metadata=None):
         """Calls what must be refused; answers with the error."""

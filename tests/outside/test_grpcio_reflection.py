@@ -261,7 +261,8 @@ def test_vendor_quota_says_when_to_retry(dev, client):
     dev.simulator.control("DELETE", "/faults")
     assert refused.code == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "RetryInfo" in refused.details
-    assert refused.details["RequestInfo"].request_id, "what the vendor's support asks for"
+    assert refused.details["ErrorInfo"].metadata["vendor_request_id"], "what the vendor's support asks for"
+    assert refused.details["RequestInfo"].request_id, "what the log is searched for"
     assert refused.details["ErrorInfo"].metadata["acts"] == "caller"
     hints = refused.details["ErrorInfo"].metadata
     assert "retry later" in hints["hint_en"] and "请稍后重试" in hints["hint_zh"]

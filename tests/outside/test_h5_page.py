@@ -1,18 +1,20 @@
 """The vendor's H5 page in a real browser, the size of a phone, from the first tap to the merchant's page."""
 
+import contextlib
 import json
 
 import pytest
+from browser import chromium, complaints
 from people import onboarding
 from reflected import ReflectedClient, state_of
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support import expected_conditions as expect
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 PHONE = {"width": 390, "height": 844, "pixelRatio": 2}
 WAIT_S = 15
+GREEN, RED = "rgba(7, 193, 96, 1)", "rgba(250, 81, 81, 1)"
+WECHAT = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148 MicroMessenger/8.0.44"
 
 
 class Phone:
@@ -38,14 +40,34 @@ class Phone:
         self.see(element_id)
         WebDriverWait(self.driver, WAIT_S).until(expect.element_to_be_clickable((By.ID, element_id))).click()
 
-    def finish_with(self, outcome, intention=False):
-        """Goes through the steps to the point where the developer chooses how they end."""
+    def consent(self):
+        self.tap("consent")
+        self.tap("consent-next")
+
+    def photograph(self):
+        self.tap("ocr-front")
+        self.tap("ocr-back")
         self.tap("ocr-next")
+
+    def finish_with(self, outcome, intention=False):
+        """From the face on, to the point where the developer chooses how the attempt ends."""
         self.tap("liveness-start")
         if intention:
             self.tap("intention-next")
         Select(self.see("outcome")).select_by_value(outcome)
         self.tap("submit-outcome")
+
+    def go_through_with(self, outcome, intention=False):
+        """All steps, from the first."""
+        self.consent()
+        self.photograph()
+        self.finish_with(outcome, intention)
+
+    def is_shown(self, element_id):
+        return self.driver.find_element(By.ID, element_id).is_displayed()
+
+    def color(self, element_id):
+        return self.driver.find_element(By.ID, element_id).value_of_css_property("background-color")
 
     def arrives_at(self, url):
         WebDriverWait(self.driver, WAIT_S).until(expect.url_contains(url), f"did not arrive at {url}")
@@ -67,31 +89,18 @@ class Phone:
         self.driver.save_screenshot(str(self._screenshots / f"{self._taken:02}-{name}.png"))
 
 
+@contextlib.contextmanager
+def a_phone(folder, **emulation):
+    folder.mkdir(exist_ok=True)
+    with chromium(folder, emulation={"deviceMetrics": PHONE} | emulation) as driver:
+        yield Phone(driver, folder)
+
+
 @pytest.fixture
 def phone(tmp_path):
-    options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    for flag in (
-        "headless",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-quic",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        "no-proxy-server",
-        f"user-data-dir={tmp_path / 'browser'}",
-    ):
-        options.add_argument(f"--{flag}")
-    options.add_experimental_option("mobileEmulation", {"deviceMetrics": PHONE})
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
-    service = Service("/usr/bin/chromedriver", log_output=str(tmp_path / "chromedriver.log"))
-    driver = webdriver.Chrome(options=options, service=service)
-    try:
-        yield Phone(driver, tmp_path)
-    finally:
-        driver.quit()
+    with a_phone(tmp_path) as phone:
+        yield phone
+        assert complaints(phone.driver) == []
 
 
 @pytest.fixture
@@ -112,7 +121,7 @@ def test_pass_goes_through_the_gateway_to_the_success_page(dev, client, phone):
     created = open_verification(dev, client)
     phone.open(created.url)
     phone.redirects_since_last_asked()
-    phone.finish_with("0")
+    phone.go_through_with("0")
 
     arrived = phone.arrives_at(dev.shop("success"))
     assert f"faceid_verification_id={created.verification.verification_id}" in arrived
@@ -127,7 +136,7 @@ def test_pass_goes_through_the_gateway_to_the_success_page(dev, client, phone):
 def test_fail_shows_why_and_goes_to_the_failure_page(dev, client, phone):
     created = open_verification(dev, client)
     phone.open(created.url)
-    phone.finish_with("2016")
+    phone.go_through_with("2016")
 
     assert "2016" in phone.see("result-code").text
     assert phone.see("result-text").text.strip()
@@ -144,8 +153,10 @@ def test_fail_shows_why_and_goes_to_the_failure_page(dev, client, phone):
 def test_retry_with_the_same_token_passes(dev, client, phone):
     created = open_verification(dev, client)
     phone.open(created.url)
-    phone.finish_with("2016")
+    phone.go_through_with("2016")
+    assert "还可以重试 4 次" in phone.see("result-next").text
     phone.tap("retry")
+    assert phone.see("attempt-number").text == "第 2 次，共 5 次机会"
     phone.finish_with("0")
     phone.arrives_at(dev.shop("success"))
 
@@ -157,12 +168,12 @@ def test_retry_with_the_same_token_passes(dev, client, phone):
 def test_coming_back_after_a_failure_passes(dev, client, phone):
     created = open_verification(dev, client)
     phone.open(created.url)
-    phone.finish_with("1004")
+    phone.go_through_with("1004")
     phone.tap("back-to-merchant")
     phone.arrives_at(dev.shop("failure"))
 
     phone.open(created.url)
-    phone.finish_with("0")
+    phone.go_through_with("0")
     phone.arrives_at(dev.shop("success"))
     assert state_of(client.result(created).verification) == "PASSED"
 
@@ -170,7 +181,7 @@ def test_coming_back_after_a_failure_passes(dev, client, phone):
 def test_giving_up_decides_nothing(dev, client, phone):
     created = open_verification(dev, client)
     phone.open(created.url)
-    phone.finish_with("give-up")
+    phone.go_through_with("give-up")
     phone.arrives_at(dev.shop("failure"))
 
     verification = client.result(created, fresh=True).verification
@@ -182,7 +193,7 @@ def test_closing_decides_nothing(dev, client, phone):
     created = open_verification(dev, client)
     phone.open(created.url)
     phone.redirects_since_last_asked()
-    phone.finish_with("close")
+    phone.go_through_with("close")
     phone.see("step-closed")
     assert callbacks_among(phone.redirects_since_last_asked(), dev) == [], "nobody came back"
 
@@ -190,7 +201,7 @@ def test_closing_decides_nothing(dev, client, phone):
     assert state_of(verification) == "PENDING"
     assert not verification.HasField("last_attempt")
     phone.open(created.url)
-    phone.finish_with("0")
+    phone.go_through_with("0")
     phone.arrives_at(dev.shop("success"))
 
 
@@ -198,7 +209,8 @@ def test_intention_has_a_step_of_its_own(dev, client, phone):
     text = "我同意开户"
     created = open_verification(dev, client, flow="signing", intention={"read_aloud": {"text": text}})
     phone.open(created.url)
-    phone.tap("ocr-next")
+    phone.consent()
+    phone.photograph()
     phone.tap("liveness-start")
     phone.see("intention-next")
     assert text in phone.driver.find_element(By.TAG_NAME, "body").text
@@ -209,12 +221,134 @@ def test_intention_has_a_step_of_its_own(dev, client, phone):
     assert state_of(client.result(created).verification) == "PASSED"
 
 
-def test_page_fits_a_phone(dev, client, phone):
+def test_nothing_is_photographed_before_consent(dev, client, phone):
     phone.open(open_verification(dev, client).url)
-    phone.see("ocr-next")
-    width = phone.driver.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
-    assert width[0] <= width[1] == PHONE["width"]
-    assert phone.driver.execute_script("return document.documentElement.lang").startswith("zh")
+    assert not phone.see("consent-next").is_enabled()
+    assert "与权威库中的照片比对" in phone.driver.find_element(By.ID, "terms").text
+    assert not any(phone.is_shown(step) for step in ("ocr-front", "ocr-back", "ring"))
+    phone.tap("consent")
+    assert phone.driver.find_element(By.ID, "consent-next").is_enabled()
+    phone.tap("consent")
+    assert not phone.driver.find_element(By.ID, "consent-next").is_enabled(), "consent can be taken back"
+
+
+def test_there_is_no_next_step_without_both_photos(dev, client, phone):
+    phone.open(open_verification(dev, client).url)
+    phone.consent()
+    for side in ("ocr-front", "ocr-back"):
+        assert not phone.see("ocr-next").is_enabled()
+        phone.tap(side)
+    phone.tap("ocr-next")
+    phone.see("liveness-start")
+
+
+def test_a_refused_card_is_photographed_again(dev, client, phone):
+    phone.open(open_verification(dev, client).url)
+    phone.go_through_with("303")
+    phone.tap("retry")
+    assert not phone.see("ocr-next").is_enabled(), "the photos before were refused"
+
+
+def test_attempts_are_shown_until_there_is_none_left(dev, client, phone):
+    created = open_verification(dev, client)
+    phone.open(created.url)
+    phone.consent()
+    phone.photograph()
+    for code in ("1004", "1201", "2015", "2016", "2016"):
+        phone.finish_with(code)
+        phone.see("result-code")
+        if phone.is_shown("retry"):
+            phone.tap("retry")
+    assert not phone.is_shown("retry")
+    assert phone.see("result-next").text == "5 次机会已用完，请返回商户重新发起"
+    shown = [line.text for line in phone.driver.find_elements(By.CSS_SELECTOR, "#attempts li")]
+    assert len(shown) == 5 and shown[0].split() == ["第", "1", "次", "1004", "活体检测未通过，请重试"]
+    phone.open(created.url)
+    assert phone.see("result-code").text == "16"
+    assert phone.color("result-mark") == RED
+    verification = client.result(created, fresh=True).verification
+    assert verification.attempts_exhausted and state_of(verification) == "PENDING"
+
+
+def test_a_flow_that_is_complete_is_shown_as_done(dev, client, phone):
+    created = open_verification(dev, client)
+    dev.simulator.attempt(created.biz_token, 0)
+    phone.open(created.url)
+    assert phone.see("result-code").text == "14"
+    assert phone.see("result-text").text == "本次核身已完成"
+    assert phone.color("result-mark") == GREEN and phone.driver.find_element(By.ID, "result-mark").text == "✓"
+    assert not phone.is_shown("retry")
+    phone.tap("back-to-merchant")
+    phone.arrives_at(dev.shop("success"))
+
+
+def test_leaving_is_asked_for_and_comes_back_to_the_merchant(dev, client, phone):
+    created = open_verification(dev, client)
+    phone.open(created.url)
+    phone.tap("leave")
+    phone.tap("stay")
+    phone.consent()
+    phone.tap("leave")
+    phone.tap("leave-now")
+    phone.arrives_at(dev.shop("failure"))
+    assert not client.result(created, fresh=True).verification.HasField("last_attempt")
+
+
+def test_other_browsers_are_sent_to_wechat_when_it_is_asked_for(dev, client, tmp_path):
+    created = open_verification(dev, client)
+    dev.simulator.control("POST", "/page", {"only_in_wechat": True})
+    try:
+        with a_phone(tmp_path / "other") as phone:
+            phone.open(created.url)
+            assert phone.see("title").text == "请在微信中打开"
+        with a_phone(tmp_path / "wechat", userAgent=WECHAT) as phone:
+            phone.open(created.url)
+            phone.see("consent-next")
+    finally:
+        dev.simulator.control("POST", "/page", {"only_in_wechat": False})
+
+
+def test_the_merchant_says_what_to_call_next(dev, client, phone):
+    created = open_verification(dev, client)
+    phone.open(created.url)
+    phone.go_through_with("2016")
+    phone.tap("back-to-merchant")
+    phone.arrives_at(dev.shop("failure"))
+    assert "failure_url" in phone.see("happened").text
+    assert created.verification.verification_id in phone.see("next").text and "GetResult" in phone.see("next").text
+
+    # With a page of the caller's own the vendor comes straight to it, and the gateway is told by the caller.
+    own = client.create(**onboarding(return_url=dev.shop("back")))
+    phone.open(own.url)
+    phone.go_through_with("0")
+    arrived = phone.arrives_at(dev.shop("back"))
+    assert "return_url" in phone.see("happened").text and "HandleCallback" in phone.see("next").text
+    assert own.biz_token not in phone.driver.find_element(By.TAG_NAME, "body").text
+    told = client.call("HandleCallback", {"callback_url": arrived})
+    assert state_of(told.verification) == "PASSED"
+
+
+def test_every_step_fits_a_phone(dev, client, phone):
+    phone.open(open_verification(dev, client).url)
+
+    def fits(element_id):
+        phone.see(element_id)
+        width, window = phone.driver.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+        assert width <= window == PHONE["width"], element_id
+        assert phone.driver.execute_script("return document.documentElement.lang").startswith("zh")
+
+    fits("consent-next")
+    phone.consent()
+    fits("ocr-next")
+    phone.photograph()
+    fits("liveness-start")
+    phone.tap("liveness-start")
+    fits("outcome")
+    Select(phone.see("outcome")).select_by_value("2016")
+    phone.tap("submit-outcome")
+    fits("result-code")
+    phone.tap("back-to-merchant")
+    fits("next")
 
 
 @pytest.mark.parametrize(("code", "page"), [(0, "success"), (2016, "failure")])

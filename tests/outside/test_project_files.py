@@ -140,3 +140,18 @@ def test_links_between_the_pages_lead_somewhere():
             if anchor:
                 assert anchor in anchors(target.read_text(encoding="utf-8")), f"{page} links to {link}"
     assert links > 30
+
+
+def test_the_control_port_is_documented():
+    routes = set()
+    for path in ("src/simulator/control.rs", "src/simulator/control/account.rs"):
+        for route, methods in re.findall(r'\.route\("([^"]+)", (.+)\)$', text_of(path), re.MULTILINE):
+            routes |= {f"{method.upper()} {route}" for method in re.findall(r"\b(get|post|delete)\(", methods)}
+    faults = text_of("src/simulator/faults.rs").partition("pub(super) enum Fault {")[2].partition("\n}")[0]
+    kinds = {re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower() for name in re.findall(r"^    ([A-Z]\w*)", faults, re.MULTILINE)}
+    kinds = {"html_200" if kind == "html200" else kind for kind in kinds}
+    assert len(routes) > 20 and len(kinds) > 15
+
+    rows = re.findall(r"^\| (`.+?`) \|", text_of("docs/SIMULATOR.md"), re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row)} - {"127.0.0.1:8081", "127.0.0.1:8082"}
+    assert named == routes | kinds

@@ -4,11 +4,11 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
 import types
+import unicodedata
 
 import pytest
 from conftest import SECRET_ID, SECRET_KEY
@@ -22,11 +22,8 @@ FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GRPC_ADDRESS = "127.0.0.1:50051"
 SIMULATOR_ADDRESS = "127.0.0.1:8081"
 
-# Where Debian keeps the Go libraries of its packages. Without modules, Go needs no network.
-DEBIAN_GOPATH = "/usr/share/gocode"
-
 RUN_TIMEOUT_S = 60
-GO_BUILD_TIMEOUT_S = 300  # on a new machine it compiles grpc-go
+PAGE_COLUMNS = 120  # of a table; a Chinese character has two
 
 
 def fenced(text, language, containing=""):
@@ -69,37 +66,34 @@ def run_shell(folder, code, **kwargs):
     return run_in(folder, "sh", "-eu", "-c", code, **kwargs)
 
 
-def assert_created_and_asked(printed, dev):
-    lines = printed.splitlines()
-    assert len(lines) == 2, printed
-    assert lines[0].startswith(f"send the browser to http://{dev.simulator.address}/h5?token=")
-    assert lines[1] == "state: VERIFICATION_STATE_PENDING"
+def region(path):
+    """What stands in an example between the marks: its lines are the README's."""
+    text = (ROOT / "examples" / path).read_text(encoding="utf-8")
+    [found] = re.findall(r"^ *(?://|#) README: create and wait\n(.*?)^ *(?://|#) README: end$", text, re.MULTILINE | re.DOTALL)
+    return found.strip("\n") + "\n"
 
 
-@pytest.fixture
-def shop(tmp_path):
-    """The shop of the README, with its copy of proto/, at its place in a GOPATH."""
-    shop = tmp_path / "src/example.com/shop"
-    shutil.copytree(ROOT / "proto", shop / "proto")
-    return shop
+@pytest.mark.parametrize(("language", "path"), [("python", "python/verify.py"), ("go", "go/verify/main.go")])
+def test_snippets_are_cut_from_the_examples(language, path):
+    # That the examples work is told by test_examples.py.
+    assert fenced(README, language) == region(path)
 
 
-def test_go(dev, shop, tmp_path):
-    run_shell(shop, fenced(README, "sh", "--go_out"))
-    (shop / "main.go").write_text(at_dev(fenced(README, "go"), dev), encoding="utf-8")
-    assert run_in(shop, "gofmt", "-l", "main.go") == "", "gofmt would change the snippet"
-
-    gopath = {"GO111MODULE": "off", "GOPATH": f"{tmp_path}:{DEBIAN_GOPATH}"}
-    run_in(shop, "go", "build", "-o", "shop", ".", timeout_s=GO_BUILD_TIMEOUT_S, **gopath)
-    assert_created_and_asked(run_in(shop, "./shop"), dev)
+def test_one_line_makes_the_client():
+    lines = fenced(README, "sh", "--go_out").splitlines()
+    for line, language in zip(lines, ("python", "go", "java"), strict=True):
+        cd, _, command = line.partition(" && ")
+        assert cd == f"cd examples/{language}"
+        assert command in (ROOT / cd.removeprefix("cd ") / "README.md").read_text(encoding="utf-8").splitlines()
 
 
-def test_python(dev, shop):
-    install, generate = fenced(README, "sh", "grpc_tools").split("\n", 1)
-    assert install == "pip install grpcio grpcio-tools", "requirements.txt has what this line installs"
-    run_shell(shop, generate)
-    (shop / "main.py").write_text(at_dev(fenced(README, "python"), dev), encoding="utf-8")
-    assert_created_and_asked(run_in(shop, "python", "main.py", PYTHONPATH=str(shop)), dev)
+@pytest.mark.parametrize("text", [README, README_ZH], ids=["en", "zh-CN"])
+def test_tables_fit_the_page(text):
+    def width(row):
+        return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in row)
+
+    rows = re.findall(r"^\|.*$", FENCED.sub("", text), re.MULTILINE)
+    assert rows and [row for row in rows if width(row) > PAGE_COLUMNS] == []
 
 
 def test_grpcurl(dev, tmp_path):

@@ -13,6 +13,7 @@ listen = "0.0.0.0:50051"
 max_connections = {{ int .Values.grpc.maxConnections }}
 max_connections_per_peer = {{ int .Values.grpc.maxConnectionsPerPeer }}
 max_streams_per_connection = {{ int .Values.grpc.maxStreamsPerConnection }}
+max_connection_age_s = {{ int .Values.grpc.maxConnectionAgeSeconds }}
 {{- with .Values.grpc.tls }}
 {{- if .existingSecret }}
 
@@ -42,7 +43,24 @@ waits_per_caller = {{ int .Values.limits.waitsPerCaller }}
 message_mib = {{ int .Values.limits.messageMib }}
 
 [store]
+{{- with .Values.store.postgres }}
+{{- if .url }}
+url = {{ toRawJson .url }}
+max_connections = {{ int .maxConnections }}
+{{- if .passwordSecret.name }}
+password_file = "/var/run/secrets/faceid-gateway/postgres/password"
+{{- end }}
+{{- if .caConfigMap.name }}
+ca_file = "/var/run/secrets/faceid-gateway/postgres/ca.crt"
+{{- end }}
+{{- if .certificateSecret }}
+certificate_file = "/var/run/secrets/faceid-gateway/postgres/tls.crt"
+key_file = "/var/run/secrets/faceid-gateway/postgres/tls.key"
+{{- end }}
+{{- else }}
 url = "sqlite:/var/lib/faceid-gateway/gateway.db"
+{{- end }}
+{{- end }}
 
 [evidence]
 {{- if .Values.evidence.url }}
@@ -147,6 +165,9 @@ secret_key_file = {{ printf "/var/run/secrets/faceid-gateway/credentials/%s/secr
 
 [[flows]]
 name = {{ toRawJson .name }}
+{{- with .displayName }}
+display_name = {{ toRawJson . }}
+{{- end }}
 rule_id = {{ toRawJson .ruleId }}
 credential = {{ toRawJson .credential }}
 access_mode = {{ toRawJson .accessMode }}

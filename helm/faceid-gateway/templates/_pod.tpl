@@ -98,8 +98,10 @@ spec:
           readOnly: true
         - name: tmp
           mountPath: /tmp
+        {{- if not .Values.store.postgres.url }}
         - name: data
           mountPath: /var/lib/faceid-gateway
+        {{- end }}
         {{- with .Values.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -138,6 +140,31 @@ spec:
               items:
                 - key: {{ default "secrets" .webhook.secretsKey }}
                   path: webhooks/{{ .name }}
+          {{- end }}
+          {{- end }}
+          {{- with .Values.store.postgres }}
+          {{- if and .url .passwordSecret.name }}
+          - secret:
+              name: {{ .passwordSecret.name }}
+              items:
+                - key: {{ .passwordSecret.key }}
+                  path: postgres/password
+          {{- end }}
+          {{- if and .url .caConfigMap.name }}
+          - configMap:
+              name: {{ .caConfigMap.name }}
+              items:
+                - key: {{ .caConfigMap.key }}
+                  path: postgres/ca.crt
+          {{- end }}
+          {{- if and .url .certificateSecret }}
+          - secret:
+              name: {{ .certificateSecret }}
+              items:
+                - key: tls.crt
+                  path: postgres/tls.crt
+                - key: tls.key
+                  path: postgres/tls.key
           {{- end }}
           {{- end }}
           {{- with .Values.tencent.proxySecret }}

@@ -4,11 +4,20 @@ What the schema cannot say: what is missing, and what contradicts what. All faul
 {{- define "faceid-gateway.validate" -}}
 {{- $v := .Values }}
 {{- $faults := list }}
+{{- if $v.store.postgres.url }}
+{{- if not (hasPrefix "s3://" $v.evidence.url) }}
+{{- $faults = append $faults "store.postgres.url is set, and evidence.url names no bucket (s3://…): a pod on PostgreSQL has no volume, and all pods need the same evidence" }}
+{{- end }}
+{{- if gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas) }}
+{{- $faults = append $faults "autoscaling.minReplicas is more than maxReplicas" }}
+{{- end }}
+{{- else }}
 {{- if gt (int $v.replicas) 1 }}
-{{- $faults = append $faults (printf "replicas is %d, but the gateway of this version stores in SQLite, which has one writer: set replicas to 1" (int $v.replicas)) }}
+{{- $faults = append $faults (printf "replicas is %d, but SQLite has one writer: set replicas to 1, or store.postgres.url" (int $v.replicas)) }}
 {{- end }}
 {{- if $v.autoscaling.enabled }}
-{{- $faults = append $faults "autoscaling.enabled is true, but the gateway of this version stores in SQLite, which has one writer: there is nothing to scale" }}
+{{- $faults = append $faults "autoscaling.enabled is true, but SQLite has one writer: set it to false, or set store.postgres.url" }}
+{{- end }}
 {{- end }}
 {{- if not $v.http.publicUrl }}
 {{- $faults = append $faults "http.publicUrl is required: the address where browsers reach this gateway's /callback" }}

@@ -1,5 +1,5 @@
-//! What the control port sets up rather than does: the account with its keys, rules and bill, the quota, the form of answers,
-//! and time.
+//! What the control port sets up rather than does: the account with its keys, rules and bill, the
+//! quota, the form of answers, and time.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -11,15 +11,14 @@ use axum::{Json, Router};
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
-use super::super::Shared;
 use super::super::attempt::{AttemptRefused, MAX_ATTEMPTS};
 use super::super::clock::MAX_OFFSET_S;
-use super::super::error::{JsonError, read_json};
+use super::super::error::{Answer, JsonError, read_json};
 use super::super::media::{self, MAX_VIDEO_BYTES, MIN_VIDEO_BYTES, Storage};
 use super::super::shape::Shape;
+use super::super::shared::Shared;
 use super::super::state::BillChange;
 use super::super::verify::KeyPair;
-use super::Answer;
 
 pub(super) fn router() -> Router<Arc<Shared>> {
     Router::new()
@@ -29,6 +28,7 @@ pub(super) fn router() -> Router<Arc<Shared>> {
         .route("/shape", post(set_shape))
         .route("/media", post(set_media))
         .route("/storage", post(set_storage))
+        .route("/page", post(set_page))
         .route("/clock", post(move_clock))
         .route("/rules/{rule_id}", post(change_rule))
         .route("/keys", post(add_key))
@@ -48,7 +48,8 @@ struct QuotaRequest {
     per_second: Option<NonZeroU32>,
 }
 
-/// `POST /quota`: how many calls of one action are answered in a second of real time; null is any number.
+/// `POST /quota`: how many calls of one action are answered in a second of real time; null is any
+/// number.
 async fn set_quota(State(shared): State<Arc<Shared>>, body: Body) -> Answer {
     let request: QuotaRequest = read_json(body).await?;
     shared.state().quota.set(request.per_second);
@@ -69,8 +70,8 @@ struct ExtraToken {
     charges: usize,
 }
 
-/// `POST /bill`: how many tokens a page of the bill holds, or a token that is charged now and of which no client knows:
-/// one of another program with the same key.
+/// `POST /bill`: how many tokens a page of the bill holds, or a token that is charged now and of
+/// which no client knows: one of another program with the same key.
 async fn set_up_bill(State(shared): State<Arc<Shared>>, body: Body) -> Answer {
     let request: BillRequest = read_json(body).await?;
     if request.page_size.is_none() && request.extra_token.is_none() {
@@ -90,7 +91,7 @@ async fn set_up_bill(State(shared): State<Arc<Shared>>, body: Body) -> Answer {
         }
         let rule = state.rule(&extra.rule_id).map(|entry| entry.rule.clone());
         let rule = rule.ok_or_else(|| JsonError::bad_request("rule_id must be that of a rule of this simulator"))?;
-        let made = super::super::random_uuid().to_string().to_uppercase();
+        let made = super::super::random::random_uuid().to_string().to_uppercase();
         state.make_charged_token(made.clone(), &rule, extra.charges, now_ms);
         biz_token = Some(made);
     }
@@ -108,8 +109,8 @@ struct BillChangeRequest {
     extra_charges: Option<usize>,
 }
 
-/// `POST /bill/{biz_token}`: leaves a token off the bill, bills it under Seqs that no result has (or either no longer), or
-/// adds charges without an attempt.
+/// `POST /bill/{biz_token}`: leaves a token off the bill, bills it under Seqs that no result has
+/// (or either no longer), or adds charges without an attempt.
 async fn change_bill(State(shared): State<Arc<Shared>>, Path(biz_token): Path<String>, body: Body) -> Answer {
     let request: BillChangeRequest = read_json(body).await?;
     if request.drop.is_none() && request.other_seqs.is_none() && request.extra_charges.is_none() {
@@ -122,8 +123,7 @@ async fn change_bill(State(shared): State<Arc<Shared>>, Path(biz_token): Path<St
     let change = BillChange { leave_off: request.drop, other_seqs: request.other_seqs, extra_charges };
     let now_ms = shared.clock.now_ms();
     let mut state = shared.state();
-    let token =
-        state.change_bill(&biz_token, &change, now_ms).ok_or_else(|| super::refused(AttemptRefused::UnknownToken))?;
+    let token = state.change_bill(&biz_token, &change, now_ms).ok_or(AttemptRefused::UnknownToken)?;
     let charges: Vec<&str> = token.charges().map(|charge| charge.seq.as_str()).collect();
     Ok(Json(json!({ "biz_token": token.biz_token, "dropped": token.left_off_bill, "charges": charges })))
 }
@@ -136,7 +136,8 @@ struct ShapeRequest {
     shape: Shape,
 }
 
-/// `POST /shape`: the form of later answers, also about older tokens: published, nulls, sparse or odd.
+/// `POST /shape`: the form of later answers, also about older tokens: published, nulls, sparse or
+/// odd.
 async fn set_shape(State(shared): State<Arc<Shared>>, body: Body) -> Answer {
     let ShapeRequest { shape } = read_json(body).await?;
     shared.state().shape = shape;
@@ -150,7 +151,8 @@ struct MediaRequest {
     video_bytes: Option<usize>,
 }
 
-/// `POST /media`: how large the liveness videos of later answers are, also those of older tokens; null is the default.
+/// `POST /media`: how large the liveness videos of later answers are, also those of older tokens;
+/// null is the default.
 async fn set_media(State(shared): State<Arc<Shared>>, body: Body) -> Answer {
     let request: MediaRequest = read_json(body).await?;
     if request.video_bytes.is_some_and(|size| !(MIN_VIDEO_BYTES..=MAX_VIDEO_BYTES).contains(&size)) {
@@ -190,6 +192,19 @@ async fn move_clock(State(shared): State<Arc<Shared>>, body: Body) -> Answer {
     }
     let (now_ms, offset_s) = (shared.clock.now_ms(), shared.clock.offset_ms() / 1000);
     Ok(Json(json!({ "now_ms": now_ms, "clock_offset_s": offset_s })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PageRequest {
+    only_in_wechat: bool,
+}
+
+/// `POST /page`: whether the H5 page opens in WeChat only, as the vendor's does.
+async fn set_page(State(shared): State<Arc<Shared>>, body: Body) -> Answer {
+    let PageRequest { only_in_wechat } = read_json(body).await?;
+    shared.state().only_in_wechat = only_in_wechat;
+    Ok(Json(json!({ "only_in_wechat": only_in_wechat })))
 }
 
 #[derive(Deserialize)]
@@ -248,7 +263,8 @@ struct StsChange {
     revoke: bool,
 }
 
-/// `POST /sts`: STS and metadata are down, or well again; with `revoke`, the keys that they handed out are not taken any more.
+/// `POST /sts`: STS and metadata are down, or well again; with `revoke`, the keys that they handed
+/// out are not taken any more.
 async fn change_sts(State(shared): State<Arc<Shared>>, body: Body) -> Answer {
     let StsChange { down, revoke } = read_json(body).await?;
     let mut keys = shared.keys();

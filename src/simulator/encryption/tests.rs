@@ -93,7 +93,8 @@ fn refusals_have_the_vendors_codes() {
     for (algorithm, vector, spoil, code) in cases {
         let mut sent = encryption(algorithm, vector);
         spoil(&mut sent);
-        // More than one block, so that another Iv spoils the padding of a single-block text only by chance.
+        // More than one block, so that another Iv spoils the padding of a single-block text only by
+        // chance.
         let mut name = vector["ciphertext"].as_str().map(str::to_owned);
         let opened = Session::open(&keys, sent).and_then(|session| session.open_fields(&mut [("Name", &mut name)]));
         assert_eq!(opened.map_err(|error| error.code.into_owned()), Err(code.to_owned()));

@@ -2,13 +2,15 @@
 
 use super::mark;
 
-/// Where the mark of an MP4 begins, in bytes: after the file type, the head of the free box and two spaces.
+/// Where the mark of an MP4 begins, in bytes: after the file type, the head of the free box and two
+/// spaces.
 pub(super) const MP4_MARK_AT: usize = 42;
-/// Where the mark of a WAV begins, in bytes: after the format and the heads of the comment and one space.
+/// Where the mark of a WAV begins, in bytes: after the format and the heads of the comment and one
+/// space.
 pub(super) const WAV_MARK_AT: usize = 57;
 
-/// The boxes of an MP4 of `size` bytes, up to the media data that are still to come: file type, the mark in a free box,
-/// a movie header.
+/// The boxes of an MP4 of `size` bytes, up to the media data that are still to come: file type, the
+/// mark in a free box, a movie header.
 pub(super) fn mp4_opening(size: usize) -> Vec<u8> {
     let mut movie_header = vec![0; 100];
     movie_header[12..16].copy_from_slice(&1000_u32.to_be_bytes()); // units per second

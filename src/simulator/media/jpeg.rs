@@ -14,7 +14,8 @@ const HEAD: usize = 20;
 /// How much of a comment is used, in bytes; a segment holds 65,533.
 const MAX_COMMENT: usize = 60_000;
 
-/// `drawing` with comments up to about `size` bytes. The first of them is a [`mark::BLANK`], at [`MARK_AT`].
+/// `drawing` with comments up to about `size` bytes. The first of them is a [`mark::BLANK`], at
+/// [`MARK_AT`].
 pub(super) fn jpeg(drawing: &[u8], size: usize, seed: u32) -> Vec<u8> {
     let (head, rest) = drawing.split_at(HEAD);
     let mut file = head.to_vec();

@@ -59,7 +59,8 @@ async fn each_medium_is_marked_as_its_tokens_and_attempts_own() {
             assert!(contains(&video[..200], &(hash(&token, 48) + &hash(seq, 24))));
         }
         let media = media_of(&answer);
-        // Five of the card, the best frame and ten more, and three videos of which two are the same.
+        // Five of the card, the best frame and ten more, and three videos of which two are the
+        // same.
         assert_eq!(media.len(), 5 + 11 + 3);
         for (path, file) in media {
             assert!(contains(&file[..200], &hash(&token, 48)), "{path}");

@@ -1,5 +1,5 @@
-//! The forms of an answer, and the ways of asking for it. The published form is held against the vendor's own examples in
-//! `tests/outside`.
+//! The forms of an answer, and the ways of asking for it. The published form is held against the
+//! vendor's own examples in `tests/outside`.
 
 use super::*;
 

@@ -1,9 +1,10 @@
 //! Finds the mistake behind a wrong signature.
 //!
-//! A server sees a signature, never the text that was signed. So every mistake that clients are known to make is made
-//! here on purpose, one at a time, and the one that gives the client's signature is named.
+//! A server sees a signature, never the text that was signed. So every mistake that clients are
+//! known to make is made here on purpose, one at a time, and the one that gives the client's
+//! signature is named.
 
-use super::{
+use super::signing::{
     Authorization, BEIJING_OFFSET_S, SigningInput, UnverifiedRequest, bare_host, joined_names, same_signature,
     sha256_hex, text, utc_date,
 };
@@ -27,7 +28,8 @@ pub(super) fn diagnose(
     Diagnosis { mistake, canonical_request: loggable(expected).canonical_request() }
 }
 
-/// Hides the values of headers that may be secret: a client may sign whatever it sends, session tokens included.
+/// Hides the values of headers that may be secret: a client may sign whatever it sends, session
+/// tokens included.
 fn loggable(mut expected: SigningInput) -> SigningInput {
     for (name, value) in &mut expected.headers {
         if !PUBLIC_HEADERS.contains(&name.as_str()) {
@@ -48,13 +50,13 @@ const PUBLIC_HEADERS: [&str; 8] = [
     "x-tc-requestclient",
 ];
 
-/// What a wrong signature was most likely made from.
+/// The likely cause of a wrong signature.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Diagnosis {
     /// The mistake that explains the signature exactly; `None` when no known mistake does.
     pub mistake: Option<Mistake>,
-    /// The canonical request that should have been signed, fit for a log: of the body it holds the hash only, and the
-    /// values of headers that may be secret are hidden.
+    /// The canonical request that should have been signed, fit for a log: of the body it holds the
+    /// hash only, and the values of headers that may be secret are hidden.
     pub canonical_request: String,
 }
 
@@ -112,7 +114,7 @@ mistakes! {
     SignatureUpperCase: "signature", "the signature must be in lower-case hex";
 }
 
-/// What a client would have signed under each known mistake.
+/// The input that a client would have signed under each known mistake.
 fn suspects(
     expected: &SigningInput,
     request: &UnverifiedRequest<'_>,
@@ -207,7 +209,8 @@ fn set(input: &mut SigningInput, name: &str, value: &str) {
     input.headers.sort();
 }
 
-/// Every order of the signed headers that a client may have used: all of them while they are few, else its own list's.
+/// Every order of the signed headers that a client may have used: all of them while they are few,
+/// else its own list's.
 fn orders(expected: &SigningInput, authorization: &Authorization<'_>) -> Vec<Vec<(String, String)>> {
     if expected.headers.len() > 4 {
         let position = |name: &str| authorization.signed_headers.iter().position(|signed| *signed == name);
@@ -231,7 +234,8 @@ fn orders(expected: &SigningInput, authorization: &Authorization<'_>) -> Vec<Vec
     orders
 }
 
-/// The body as other JSON writers would have written it: compact, sorted, indented, in Python's spacing, in ASCII.
+/// The body as other JSON writers would have written it: compact, sorted, indented, in Python's
+/// spacing, in ASCII.
 fn rewritten(body: &[u8]) -> Vec<String> {
     let (Ok(text), Ok(value)) = (std::str::from_utf8(body), serde_json::from_slice::<serde_json::Value>(body)) else {
         return Vec::new();
@@ -295,7 +299,8 @@ mod tests {
     const BODY: &str = r#"{"RuleId": "1", "Name": "韦小宝"}"#;
     const SECRET_KEY: &str = "Gu5t9xGARNpq86cd98joQYCN3EXAMPLE";
 
-    /// A client that signs any text in any way; it shares no code with what is tested, but for the hash.
+    /// A client that signs any text in any way; it shares no code with what is tested, but for the
+    /// hash.
     struct Client {
         canonical_request: String,
         request_hash_in_capitals: bool,

@@ -19,14 +19,14 @@ pub(super) fn of(connection: &Connection, verification_id: &str) -> rusqlite::Re
         .collect()
 }
 
-/// Newest first by place. A time is not a place (clocks are set), so it is a condition that rows are held against; it gives a lower
-/// bound of the places, though.
+/// Newest first by place. A time is not a place (clocks are set), so it is a condition that rows
+/// are held against; it gives a lower bound of the places, though.
 pub(super) fn list(connection: &Connection, filter: &AuditFilter) -> rusqlite::Result<Vec<(i64, AuditRow)>> {
     let AuditFilter { verification_id, credential, actor, action, from_ms, before_ms, before_seq, limit } = filter;
     let before_seq = before_seq.unwrap_or(i64::MAX);
     let mut conditions = vec!["seq < ?"];
     let mut values: Vec<&dyn ToSql> = vec![&before_seq];
-    // What leaves the fewest decides.
+    // By the most selective filter.
     let index = [
         (credential, "INDEXED BY audit_events_by_credential"),
         (verification_id, "INDEXED BY audit_events_by_verification"),

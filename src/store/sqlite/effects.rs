@@ -1,4 +1,4 @@
-//! What a write does besides: audit events, tables `events` and `attempts`, and new `jobs`.
+//! Side effects of a write: audit events, tables `events` and `attempts`, and new `jobs`.
 
 use super::{
     super::row::{Effects, EventRow, NewEvent, NewJob},
@@ -36,9 +36,10 @@ pub(super) fn insert_job(connection: &Connection, job: &NewJob) -> rusqlite::Res
     connection
         .prepare_cached(
             "INSERT INTO jobs (kind, subject, due_at_ms, rank_ms) VALUES (?1, ?2, ?3, ?4) \
-             ON CONFLICT (kind, subject) DO NOTHING",
+             ON CONFLICT (kind, subject) DO UPDATE SET due_at_ms = excluded.due_at_ms, lease_token = NULL, \
+             lease_until_ms = NULL WHERE ?5",
         )?
-        .execute(params![job.kind.name(), job.subject, job.due_at_ms, job.rank_ms])?;
+        .execute(params![job.kind.name(), job.subject, job.due_at_ms, job.rank_ms, job.kind.starts_over_on_demand()])?;
     Ok(())
 }
 

@@ -22,6 +22,11 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<StoreIdentity> {
     })
 }
 
+/// After a restore.
+pub(super) fn set_epoch(connection: &Connection, epoch: u32) -> rusqlite::Result<()> {
+    connection.execute("UPDATE store SET epoch = ?1", [epoch]).map(drop)
+}
+
 /// Commits something.
 pub(super) fn probe(connection: &Connection) -> rusqlite::Result<()> {
     connection.prepare_cached("UPDATE store SET probes = probes + 1")?.execute([])?;

@@ -1,19 +1,24 @@
 //! Looking at a database without changing it, also while a gateway is at work on it.
 
-use super::{SqliteStore, Writer, failure::failed, schema::SchemaVersions};
-use crate::store::{Error, ErrorKind, Refusal};
+use super::{
+    SqliteStore,
+    failure::failed,
+    schema,
+    writer::{BUSY_TIMEOUT, Writer},
+};
+use crate::store::{Error, ErrorKind, Refusal, SchemaVersions};
 use rusqlite::{Connection, OpenFlags};
 use std::{
     collections::BTreeMap,
     io,
     path::Path,
     sync::{Arc, atomic::AtomicUsize},
-    time::Duration,
 };
 use url::Url;
 
 impl SqliteStore {
-    /// Opens a database that is there, for reading: nothing is made or migrated, and every write fails.
+    /// Opens a database that is there, for reading: nothing is made or migrated, and every write
+    /// fails.
     ///
     /// # Errors
     /// When the file is missing, cannot be opened, or is no database.
@@ -23,7 +28,7 @@ impl SqliteStore {
         let open = || {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = Connection::open_with_flags(&uri, flags)?;
-            connection.busy_timeout(Duration::from_secs(5))?;
+            connection.busy_timeout(BUSY_TIMEOUT)?;
             // Opening reads nothing; this does.
             connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
             Ok(connection)
@@ -31,7 +36,15 @@ impl SqliteStore {
         let readers = Self::readers(open).map_err(failed("open"))?;
         let slow_reads = Self::slow_reads(open).map_err(failed("open"))?;
         let writer = Writer::start(open().map_err(failed("open"))?, None).map_err(unusable)?;
-        Ok(Self { readers, next_reader: AtomicUsize::new(0), slow_reads, writer, _lock: None, events: Arc::default() })
+        Ok(Self {
+            readers,
+            next_reader: AtomicUsize::new(0),
+            slow_reads,
+            writer,
+            log_mover: None,
+            _lock: None,
+            events: Arc::default(),
+        })
     }
 
     /// How far the database's schema is.
@@ -39,11 +52,11 @@ impl SqliteStore {
     /// # Errors
     /// When it cannot be read.
     pub fn schema_versions(&self) -> Result<SchemaVersions, Error> {
-        self.read("schema_versions", SchemaVersions::of)
+        self.read("schema_versions", schema::versions)
     }
 
-    /// The ids of the keys that values are sealed with, and how many with each: of every column that is called `sealed_…`. Reads
-    /// each row once.
+    /// The ids of the keys that values are sealed with, and how many with each: of every column
+    /// that is called `sealed_…`. Reads each row once.
     ///
     /// # Errors
     /// When the store fails.
@@ -51,7 +64,8 @@ impl SqliteStore {
         self.read("sealed_key_ids", |reader| {
             let mut ids = BTreeMap::new();
             for (table, column) in sealed_columns(reader)? {
-                // A sealed value begins with its format, the length of the key id (at most 64), and the key id.
+                // A sealed value begins with its format, the length of the key id (at most 64), and
+                // the key id.
                 let length = format!("unicode(CAST(substr({column}, 2, 1) AS TEXT))");
                 let sql = format!(
                     "SELECT CAST(substr({column}, 3, {length}) AS TEXT), count(*) FROM {table} \
@@ -69,9 +83,10 @@ impl SqliteStore {
     }
 }
 
-/// SQLite makes `-wal` and `-shm` also for a reader, and a reader cannot take them away. They are there while a gateway has the
-/// database open (or after it was killed), and then they are used. Without `-wal` nobody is at work on it, and all of it is in the
-/// file: that is read as it is, which also goes on a volume that cannot be written.
+/// SQLite makes `-wal` and `-shm` also for a reader, and a reader cannot take them away. They are
+/// there while a gateway has the database open (or after it was killed), and then they are used.
+/// Without `-wal` nobody is at work on it, and all of it is in the file: that is read as it is,
+/// which also goes on a volume that cannot be written.
 fn read_only_uri(path: &Path) -> io::Result<String> {
     // `-wal` lies beside the file itself, not beside a link to it.
     let path = path.canonicalize()?;

@@ -21,6 +21,13 @@ pub(super) fn any_due(connection: &Connection, kind: JobKind, now_ms: i64) -> ru
         .query_row(params![kind.name(), now_ms], |row| row.get(0))
 }
 
+pub(super) fn keep_only(connection: &Connection, kind: JobKind, subject: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM jobs WHERE kind = ?1 AND subject <> ?2")?
+        .execute(params![kind.name(), subject])?;
+    Ok(())
+}
+
 pub(super) fn exists(connection: &Connection, kind: JobKind, subject: &str) -> rusqlite::Result<bool> {
     connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM jobs WHERE kind = ?1 AND subject = ?2)")?
@@ -72,7 +79,7 @@ pub(super) fn finish(connection: &Connection, job: &JobRow) -> rusqlite::Result<
     Ok(())
 }
 
-pub(super) fn put_off(connection: &Connection, job: &JobRow, due_at_ms: i64, failures: u32) -> rusqlite::Result<()> {
+pub(super) fn reschedule(connection: &Connection, job: &JobRow, due_at_ms: i64, failures: u32) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "UPDATE jobs SET due_at_ms = ?4, failures = ?5, lease_token = NULL, lease_until_ms = NULL, \

@@ -11,14 +11,16 @@ use std::{
 /// A process id has fewer bytes.
 const MAX_BYTES: u64 = 32;
 
-/// A lock of the operating system on a file beside the database. It ends with the process, however that ends; the file stays.
+/// A lock of the operating system on a file beside the database. It ends with the process, however
+/// that ends; the file stays.
 pub(super) struct ProcessLock {
     /// Held as long as it is open.
     _file: File,
 }
 
 impl ProcessLock {
-    /// Takes the lock of the database in `path`, and writes this process's id for whoever comes next.
+    /// Takes the lock of the database in `path`, and writes this process's id for the next that
+    /// tries.
     pub(super) fn take(path: &Path) -> Result<Self, Error> {
         let unusable = |error: io::Error| Error::new("lock", ErrorKind::Refused(Refusal::CannotOpen), error);
         // Beside the file itself, not beside a link to it. It may not be there yet.

@@ -1,16 +1,18 @@
 //! The store on SQLite: one file, WAL, one writer, full durability. For one replica.
 
 mod audit;
+pub mod backup;
 mod credentials;
 mod effects;
 mod evidence;
+mod export;
 mod failure;
 mod identity;
 mod inspect;
 mod jobs;
 mod keys;
 mod lock;
-pub mod schema;
+mod schema;
 mod slow_reads;
 mod usage;
 mod verifications;
@@ -18,11 +20,13 @@ mod watched_file;
 mod webhooks;
 mod writer;
 
+pub use export::Export;
+
 use super::{
     Creation, Error, ErrorKind, Refusal, Store,
     row::{
         AuditFilter, AuditRow, CardUse, ChargeRow, CredentialRow, Effects, EventRow, EvidenceRow, JobRow, KeyUseRow,
-        ListFilter, NewJob, NewRow, ProgressRow, Resealed, SealedValue, Unsettled, UsageDay, UsageFilter,
+        ListFilter, NewJob, NewRow, ProgressRow, Resealed, RowMac, SealedValue, Unsettled, UsageDay, UsageFilter,
         VerificationRow,
     },
     signals::{EventKey, EventSignal, EventSignals},
@@ -31,6 +35,7 @@ use crate::domain::{job::JobKind, store_identity::StoreIdentity};
 use async_trait::async_trait;
 use failure::failed;
 use lock::ProcessLock;
+use parking_lot::Mutex;
 use rusqlite::{
     Connection, OpenFlags, params, params_from_iter,
     trace::{TraceEvent, TraceEventCodes},
@@ -42,19 +47,20 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 use verifications::{BY_REQUEST_ID, select_where};
 use watched_file::WatchedFile;
-use writer::Writer;
+use writer::{BUSY_TIMEOUT, Writer};
 
-/// Point reads run on the runtime's own threads: one takes less than the hop to another thread. More connections than cores gain
-/// nothing then.
+/// Point reads run on the runtime's own threads: one takes less than the hop to another thread.
+/// More connections than cores gain nothing then.
 const READERS: usize = 4;
-/// A commit that is not older shows that the store can be written: readiness costs no more than a flush in so long.
+/// A commit that is not older shows that the store can be written: readiness costs no more than a
+/// flush in so long.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
 const FORGET_BATCH: u32 = 500;
@@ -68,13 +74,18 @@ pub struct SqliteStore {
     next_reader: AtomicUsize,
     slow_reads: SlowReads,
     writer: Writer,
-    /// No other process has the database. None: it is only read. Given back last, when the writer is done.
+    /// Moves the log into the database beside the writer. None: the database is only read. Opened
+    /// at the start, as a later one might open another file.
+    log_mover: Option<Arc<Mutex<Connection>>>,
+    /// No other process has the database. None: it is only read. Given back last, when the writer
+    /// is done.
     _lock: Option<ProcessLock>,
     events: Arc<EventSignals>,
 }
 
 impl SqliteStore {
-    /// Opens the database in `path`, makes it and its folder where missing, and brings its schema up to date.
+    /// Opens the database in `path`, makes it and its folder where missing, and brings its schema
+    /// up to date.
     ///
     /// # Errors
     /// When the file cannot be opened, is no database, or a migration fails.
@@ -94,9 +105,9 @@ impl SqliteStore {
         let lock = ProcessLock::take(path)?;
         let mut connection = Connection::open(path).map_err(failed("open"))?;
         restrict_to_owner(path).map_err(unusable("restrict file"))?;
-        connection.busy_timeout(Duration::from_secs(5)).map_err(failed("open"))?;
-        // FULL: in WAL mode a commit is on the disk when it returns, also after a power cut. secure_delete: what is erased is
-        // overwritten, not only left out.
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(failed("open"))?;
+        // FULL: in WAL mode a commit is on the disk when it returns, also after a power cut.
+        // secure_delete: what is erased is overwritten, not only left out.
         connection
             .execute_batch(
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
@@ -105,18 +116,19 @@ impl SqliteStore {
             .map_err(failed("open"))?;
         schema::migrate(&mut connection)?;
         identity::ensure(&connection).map_err(failed("identity"))?;
-        // Nobody else has the lock: whoever held these is dead.
+        // Nobody else has the lock: the processes that held these are dead.
         jobs::free_leases(&connection).map_err(failed("free leases"))?;
         connection.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, trace);
         let reader = || {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let reader = Connection::open_with_flags(path, flags)?;
-            reader.busy_timeout(Duration::from_secs(5))?;
+            reader.busy_timeout(BUSY_TIMEOUT)?;
             reader.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, trace);
             Ok(reader)
         };
         let readers = Self::readers(reader).map_err(failed("open"))?;
         let slow_reads = Self::slow_reads(reader).map_err(failed("open"))?;
+        let log_mover = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed("open"))?;
         let file = WatchedFile::of_open(path).map_err(unusable("watch file"))?;
         let writer = Writer::start(connection, Some(file)).map_err(unusable("start writer"))?;
         Ok(Self {
@@ -124,6 +136,7 @@ impl SqliteStore {
             next_reader: AtomicUsize::new(0),
             slow_reads,
             writer,
+            log_mover: Some(Arc::new(Mutex::new(log_mover))),
             _lock: Some(lock),
             events: Arc::default(),
         })
@@ -144,7 +157,7 @@ impl SqliteStore {
         read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
         let turn = self.next_reader.fetch_add(1, Ordering::Relaxed) % self.readers.len();
-        let reader = self.readers[turn].lock().unwrap_or_else(PoisonError::into_inner);
+        let reader = self.readers[turn].lock();
         read(&reader).map_err(failed(operation))
     }
 
@@ -160,11 +173,15 @@ impl SqliteStore {
 
 #[async_trait]
 impl Store for SqliteStore {
+    fn engine(&self) -> &'static str {
+        "sqlite"
+    }
+
     async fn identity(&self) -> Result<StoreIdentity, Error> {
         self.read("identity", identity::read)
     }
 
-    async fn create_or_find(&self, new: NewRow, effects: Effects) -> Result<Creation, Error> {
+    async fn create_or_find(&self, new: NewRow, mac: RowMac, effects: Effects) -> Result<Creation, Error> {
         let events = EventKey::of(&effects);
         let creation = self
             .writer
@@ -174,7 +191,7 @@ impl Store for SqliteStore {
                 {
                     return Ok(Creation::Found(Box::new(found)));
                 }
-                verifications::insert(connection, &new)?;
+                verifications::insert(connection, &new, &mac)?;
                 effects::apply(connection, &effects)?;
                 Ok(Creation::Created)
             })
@@ -211,6 +228,7 @@ impl Store for SqliteStore {
         id: &str,
         expected_version: i64,
         next: ProgressRow,
+        mac: RowMac,
         effects: Effects,
     ) -> Result<bool, Error> {
         let id = id.to_owned();
@@ -218,7 +236,7 @@ impl Store for SqliteStore {
         let advanced = self
             .writer
             .write("advance", move |connection| {
-                let advanced = verifications::advance(connection, &id, expected_version, &next)?;
+                let advanced = verifications::advance(connection, &id, expected_version, &next, &mac)?;
                 if advanced {
                     effects::apply(connection, &effects)?;
                     verifications::count_charged_attempts(connection, &id)?;
@@ -280,6 +298,7 @@ impl Store for SqliteStore {
         expected_version: i64,
         at_ms: i64,
         keep_session: bool,
+        mac: RowMac,
         effects: Effects,
     ) -> Result<bool, Error> {
         let id = id.to_owned();
@@ -287,7 +306,7 @@ impl Store for SqliteStore {
         let redacted = self
             .writer
             .write("redact", move |connection| {
-                let redacted = verifications::redact(connection, &id, expected_version, at_ms, keep_session)?;
+                let redacted = verifications::redact(connection, &id, expected_version, at_ms, keep_session, &mac)?;
                 if redacted {
                     evidence::erase(connection, &id, at_ms)?;
                     effects::apply(connection, &effects)?;
@@ -302,7 +321,15 @@ impl Store for SqliteStore {
     }
 
     async fn scrub(&self) -> Result<(), Error> {
-        // Erased cells are overwritten (secure_delete), but the write-ahead log has the pages as they were.
+        // Erased cells are overwritten (secure_delete), but the write-ahead log has the pages as
+        // they were. Most of it is moved into the database beside the writer, which has little left
+        // to do then.
+        self.writer.check_file("scrub")?;
+        let log_mover = self.log_mover.clone();
+        let moved = tokio::task::spawn_blocking(move || {
+            log_mover.map_or(Ok(()), |mover| mover.lock().query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())))
+        });
+        moved.await.map_err(|error| Error::new("scrub", ErrorKind::Transient, error))?.map_err(failed("scrub"))?;
         self.writer.empty_log().await
     }
 
@@ -351,6 +378,11 @@ impl Store for SqliteStore {
         self.writer.write("add_job", move |connection| effects::insert_job(connection, &job)).await
     }
 
+    async fn keep_only_job(&self, kind: JobKind, subject: &str) -> Result<(), Error> {
+        let subject = subject.to_owned();
+        self.writer.write("keep_only_job", move |connection| jobs::keep_only(connection, kind, &subject)).await
+    }
+
     async fn claim_jobs(
         &self,
         kind: JobKind,
@@ -375,9 +407,11 @@ impl Store for SqliteStore {
         self.writer.write("finish_job", move |connection| jobs::finish(connection, &job)).await
     }
 
-    async fn put_off_job(&self, job: &JobRow, due_at_ms: i64, failures: u32) -> Result<(), Error> {
+    async fn reschedule_job(&self, job: &JobRow, due_at_ms: i64, failures: u32) -> Result<(), Error> {
         let job = job.clone();
-        self.writer.write("put_off_job", move |connection| jobs::put_off(connection, &job, due_at_ms, failures)).await
+        self.writer
+            .write("reschedule_job", move |connection| jobs::reschedule(connection, &job, due_at_ms, failures))
+            .await
     }
 
     async fn undelivered(&self, verification_id: &str, limit: u32) -> Result<Vec<EventRow>, Error> {
@@ -513,16 +547,20 @@ impl Store for SqliteStore {
         self.slow_reads.read("sealing_keys", VAULT, keys::sealing).await
     }
 
-    async fn sealed_otherwise(&self, key_id: &str, limit: u32) -> Result<Vec<SealedValue>, Error> {
+    async fn not_sealed_with(&self, key_id: &str, limit: u32) -> Result<Vec<SealedValue>, Error> {
         let key_id = key_id.to_owned();
-        let read = move |reader: &Connection| keys::sealed_otherwise(reader, &key_id, limit);
-        self.slow_reads.read("sealed_otherwise", VAULT, read).await
+        let read = move |reader: &Connection| keys::not_sealed_with(reader, &key_id, limit);
+        self.slow_reads.read("not_sealed_with", VAULT, read).await
     }
 
     async fn sealed_with(&self, key_id: &str, limit: u32) -> Result<Vec<SealedValue>, Error> {
         let key_id = key_id.to_owned();
         let read = move |reader: &Connection| keys::sealed_with(reader, &key_id, limit);
         self.slow_reads.read("sealed_with", VAULT, read).await
+    }
+
+    async fn unbound(&self, limit: u32) -> Result<Vec<VerificationRow>, Error> {
+        self.slow_reads.read("unbound", VAULT, move |reader| keys::rows_bound_with(reader, "", limit)).await
     }
 
     async fn reseal(&self, values: Vec<Resealed>) -> Result<u64, Error> {
@@ -536,6 +574,15 @@ impl Store for SqliteStore {
     async fn put_key_check(&self, key_id: &str, sealed_check: Vec<u8>) -> Result<(), Error> {
         let key_id = key_id.to_owned();
         self.writer.write("put_key_check", move |connection| keys::put_check(connection, &key_id, &sealed_check)).await
+    }
+
+    /// One: no other process has the database.
+    async fn beat(&self, _: &str, _: Duration) -> Result<u32, Error> {
+        Ok(1)
+    }
+
+    async fn leave(&self, _: &str) -> Result<(), Error> {
+        Ok(())
     }
 
     async fn ping(&self) -> Result<(), Error> {

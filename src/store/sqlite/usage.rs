@@ -14,7 +14,8 @@ pub(super) fn add(
 ) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            // What is taken away is there: an upsert would first hold the negative row against the table's checks.
+            // What is taken away is there: an upsert would first hold the negative row against the
+            // table's checks.
             "INSERT INTO usage_days (day, caller, flow, verifications, attempts, charged_attempts) \
              VALUES (?1, ?2, ?3, 0, 0, 0) ON CONFLICT (day, caller, flow) DO NOTHING",
         )?
@@ -28,7 +29,8 @@ pub(super) fn add(
     Ok(())
 }
 
-/// An attempt that is known learns what was not known of it, and may so come to another day or get a price.
+/// An attempt that is known learns what was not known of it, and may so come to another day or get
+/// a price.
 pub(super) fn put_attempt(connection: &Connection, attempt: &AttemptRow) -> rusqlite::Result<()> {
     let (created_at_ms, caller, flow): (i64, String, String) = connection
         .prepare_cached("SELECT created_at_ms, caller, flow FROM verifications WHERE id = ?1")?

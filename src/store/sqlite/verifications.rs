@@ -1,7 +1,7 @@
 //! Table `verifications`.
 
 use super::{
-    super::row::{CardUse, ListFilter, NewRow, ProgressRow, VerificationRow},
+    super::row::{CardUse, ListFilter, NewRow, ProgressRow, RowMac, VerificationRow},
     usage,
 };
 use crate::domain::sealed::key_id;
@@ -22,16 +22,16 @@ pub(super) fn select_where(
         .optional()
 }
 
-pub(super) fn insert(connection: &Connection, new: &NewRow) -> rusqlite::Result<()> {
+pub(super) fn insert(connection: &Connection, new: &NewRow, mac: &RowMac) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO verifications (id, version, caller, flow, rule_id, credential, reference, intention, request_id, \
              request_fingerprint, token_hash, id_card_hash, token_key_id, made_key_id, vendor_request_id, created_at_ms, \
              expires_at_ms, result_until_ms, sealed_session, \
-             session_key_id, sealed_subject, subject_key_id, state, attempts_exhausted) VALUES (:id, 1, :caller, :flow, :rule_id, :credential, \
+             session_key_id, sealed_subject, subject_key_id, state, attempts_exhausted, mac, mac_key_id) VALUES (:id, 1, :caller, :flow, :rule_id, :credential, \
              :reference, :intention, :request_id, :request_fingerprint, :token_hash, :id_card_hash, :key_id, :key_id, \
              :vendor_request_id, :created_at_ms, :expires_at_ms, :result_until_ms, :sealed_session, :session_key_id, \
-             :sealed_subject, :subject_key_id, 'pending', 0)",
+             :sealed_subject, :subject_key_id, 'pending', 0, :mac, :mac_key_id)",
         )?
         .execute(named_params! {
             ":id": new.id,
@@ -54,6 +54,8 @@ pub(super) fn insert(connection: &Connection, new: &NewRow) -> rusqlite::Result<
             ":session_key_id": key_id(&new.sealed_session),
             ":sealed_subject": new.sealed_subject,
             ":subject_key_id": key_id(&new.sealed_subject),
+            ":mac": mac.mac,
+            ":mac_key_id": mac.key_id,
         })?;
     usage::add(connection, new.created_at_ms, &new.caller, &new.flow, [1, 0, 0])
 }
@@ -64,6 +66,7 @@ pub(super) fn advance(
     id: &str,
     expected_version: i64,
     next: &ProgressRow,
+    mac: &RowMac,
 ) -> rusqlite::Result<bool> {
     let changed = connection
         .prepare_cached(
@@ -71,7 +74,7 @@ pub(super) fn advance(
              checked_at_ms = :checked_at_ms, check_request_id = :check_request_id, \
              last_attempt_code = :last_attempt_code, last_attempt_at_ms = :last_attempt_at_ms, \
              attempts_exhausted = :attempts_exhausted, result_lost = :result_lost, evidence_lost = :evidence_lost, \
-             sealed_result = :sealed_result, result_key_id = :result_key_id \
+             sealed_result = :sealed_result, result_key_id = :result_key_id, mac = :mac, mac_key_id = :mac_key_id \
              WHERE id = :id AND version = :expected_version",
         )?
         .execute(named_params! {
@@ -88,6 +91,8 @@ pub(super) fn advance(
             ":evidence_lost": next.evidence_lost,
             ":sealed_result": next.sealed_result,
             ":result_key_id": key_id(next.sealed_result.as_deref().unwrap_or_default()),
+            ":mac": mac.mac,
+            ":mac_key_id": mac.key_id,
         })?;
     Ok(changed == 1)
 }
@@ -99,6 +104,7 @@ pub(super) fn redact(
     expected_version: i64,
     at_ms: i64,
     keep_session: bool,
+    mac: &RowMac,
 ) -> rusqlite::Result<bool> {
     let changed = connection
         .prepare_cached(
@@ -106,9 +112,9 @@ pub(super) fn redact(
              sealed_result = NULL, result_key_id = '', request_fingerprint = x'', id_card_hash = NULL, \
              sealed_session = CASE WHEN ?4 THEN sealed_session ELSE x'' END, \
              session_key_id = CASE WHEN ?4 THEN session_key_id ELSE '' END, \
-             redacted_at_ms = coalesce(redacted_at_ms, ?3) WHERE id = ?1 AND version = ?2",
+             redacted_at_ms = coalesce(redacted_at_ms, ?3), mac = ?5, mac_key_id = ?6 WHERE id = ?1 AND version = ?2",
         )?
-        .execute(params![id, expected_version, at_ms, keep_session])?;
+        .execute(params![id, expected_version, at_ms, keep_session, mac.mac, mac.key_id])?;
     Ok(changed == 1)
 }
 
@@ -163,7 +169,7 @@ pub(super) fn list(connection: &Connection, filter: &ListFilter) -> rusqlite::Re
     for state in states {
         rows.append(&mut list_of_state(&moment, filter, Some(state))?);
     }
-    let place = |row: &VerificationRow| (row.made.created_at_ms, row.made.id.clone());
+    let place = |row: &VerificationRow| (row.created.created_at_ms, row.created.id.clone());
     rows.sort_by_cached_key(place);
     if !filter.oldest_first {
         rows.reverse();
@@ -177,7 +183,8 @@ fn list_of_state(
     filter: &ListFilter,
     state: Option<&str>,
 ) -> rusqlite::Result<Vec<VerificationRow>> {
-    // What leaves the fewest decides. The planner cannot know: without statistics all indexes are the same to it.
+    // What leaves the fewest decides. The planner cannot know: without statistics all indexes are
+    // the same to it.
     let index = match state {
         _ if !filter.reference.is_empty() => "verifications_by_reference",
         _ if filter.never_fetched => "verifications_never_fetched",
@@ -221,9 +228,9 @@ fn list_of_state(
     connection.prepare_cached(&sql)?.query_map(values.as_slice(), verification_row)?.collect()
 }
 
-fn verification_row(row: &Row<'_>) -> rusqlite::Result<VerificationRow> {
+pub(super) fn verification_row(row: &Row<'_>) -> rusqlite::Result<VerificationRow> {
     Ok(VerificationRow {
-        made: NewRow {
+        created: NewRow {
             id: row.get("id")?,
             caller: row.get("caller")?,
             flow: row.get("flow")?,
@@ -256,6 +263,7 @@ fn verification_row(row: &Row<'_>) -> rusqlite::Result<VerificationRow> {
             evidence_lost: row.get("evidence_lost")?,
             sealed_result: row.get("sealed_result")?,
         },
+        mac: RowMac { key_id: row.get("mac_key_id")?, mac: row.get("mac")? },
         charged_attempts: row.get("charged_attempts")?,
         result_fetched_at_ms: row.get("result_fetched_at_ms")?,
         redacted_at_ms: row.get("redacted_at_ms")?,

@@ -1,7 +1,7 @@
 //! Whether the database at its path is still the one that was opened.
 //!
-//! A file that is removed or replaced under the process stays open, and takes commits that nobody will ever read: without a look at
-//! the path they would be acknowledged and lost.
+//! A file that is removed or replaced under the process stays open, and takes commits that nobody
+//! will ever read: without a look at the path they would be acknowledged and lost.
 
 use super::super::{Error, ErrorKind, Refusal};
 use std::{

@@ -21,8 +21,8 @@ pub(super) fn undelivered(
         .collect()
 }
 
-/// An event that comes while its job is under way finds the job there and adds none: so the job may end only in the same
-/// transaction that sees that there is no later event.
+/// An event that comes while its job is under way finds the job there and adds none: so the job may
+/// end only in the same transaction that sees that there is no later event.
 pub(super) fn note_delivered(connection: &Connection, job: &JobRow, seq: i64, now_ms: i64) -> rusqlite::Result<()> {
     if !jobs::is_held(connection, job)? {
         return Ok(());
@@ -31,7 +31,7 @@ pub(super) fn note_delivered(connection: &Connection, job: &JobRow, seq: i64, no
     if undelivered(connection, &job.subject, 1)?.is_empty() {
         jobs::finish(connection, job)
     } else {
-        jobs::put_off(connection, job, now_ms, 0)
+        jobs::reschedule(connection, job, now_ms, 0)
     }
 }
 

@@ -1,28 +1,33 @@
 //! The one writer of a SQLite database: takes what is waiting, commits it together, then answers.
 //!
-//! A commit at full durability costs one flush to the disk, however much is in it: while one is under way the next batch
-//! gathers. Each write of a batch stands in its own savepoint, so one that fails takes nothing with it.
+//! A commit at full durability costs one flush to the disk, however much is in it: while one is
+//! under way the next batch gathers. Each write of a batch stands in its own savepoint, so one that
+//! fails takes nothing with it.
 
 use super::{
     super::{Error, ErrorKind},
     failure::{failed, kind, of_commit},
     watched_file::WatchedFile,
 };
+use parking_lot::Mutex;
 use rusqlite::{Connection, TransactionBehavior};
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 use tokio::sync::{mpsc, oneshot};
 
+/// How long a statement waits for another process that is at the database, such as an open prompt.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many writes wait before callers do.
 const QUEUE: usize = 1024;
-/// How many writes are committed together at most: keeps the first of them from waiting for too many others.
+/// How many writes are committed together at most: keeps the first of them from waiting for too
+/// many others.
 const MAX_BATCH: usize = 256;
 
-/// Takes the batch's transaction, or why there is none, and gives what to call once the batch is committed or lost, and how the
-/// write failed if it did.
+/// Takes the batch's transaction, or why there is none, and gives what to call once the batch is
+/// committed or lost, and how the write failed if it did.
 type Job = Box<dyn FnOnce(Result<&mut rusqlite::Transaction<'_>, &Error>) -> (Reply, Option<ErrorKind>) + Send>;
 type Reply = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
@@ -52,7 +57,7 @@ impl Writer {
     }
 
     pub(super) fn has_committed_within(&self, time: Duration) -> bool {
-        let committed_at = *self.committed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let committed_at = *self.committed_at.lock();
         committed_at.is_some_and(|at| at.elapsed() < time)
     }
 
@@ -70,7 +75,7 @@ impl Writer {
         let job: Job = Box::new(move |batch| {
             let written = match batch {
                 Ok(batch) => in_savepoint(batch, write).map_err(failed(operation)),
-                Err(error) => Err(Error::new(operation, error.kind, error.source.to_string())),
+                Err(error) => Err(Error::new(operation, error.kind, error.cause.to_string())),
             };
             let failure = written.as_ref().err().map(|error| error.kind);
             // A caller that went away is not an error: its write counts all the same.
@@ -79,7 +84,8 @@ impl Writer {
         self.hand_over(operation, Task::Write(job), answered).await
     }
 
-    /// Moves all that is in the write-ahead log into the database, and empties the log.
+    /// Moves all that is in the write-ahead log into the database, and empties the log. Fails at
+    /// once while a reader holds it.
     pub(super) async fn empty_log(&self) -> Result<(), Error> {
         let (answer, answered) = oneshot::channel();
         self.hand_over("empty_log", Task::EmptyLog(Box::new(move |emptied| drop(answer.send(emptied)))), answered).await
@@ -107,7 +113,7 @@ impl Drop for Writer {
     }
 }
 
-/// What the writer's thread has.
+/// State of the writer's thread.
 struct Database {
     connection: Connection,
     file: Option<WatchedFile>,
@@ -128,9 +134,7 @@ impl Database {
                 next = if batch.len() < MAX_BATCH { tasks.try_recv().ok() } else { None };
             }
             if !batch.is_empty() {
-                let committed = self.commit_together(batch);
-                let committed_at = committed.then(Instant::now);
-                *self.committed_at.lock().unwrap_or_else(PoisonError::into_inner) = committed_at;
+                self.commit_together(batch);
             }
             if !log_replies.is_empty() {
                 empty_log(&self.connection, log_replies);
@@ -138,9 +142,9 @@ impl Database {
         }
     }
 
-    /// Says whether the batch was committed. A commit counts only when the database is still at its path then: else it went into a
+    /// A commit counts only when the database is still at its path then: else it went into a
     /// file that nobody will open again.
-    fn commit_together(&mut self, batch: Vec<Job>) -> bool {
+    fn commit_together(&mut self, batch: Vec<Job>) {
         let check_file = |operation| self.file.as_ref().map_or(Ok(()), |file| file.check(operation));
         let begun = check_file("begin").and_then(|()| {
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed("begin"))
@@ -149,8 +153,9 @@ impl Database {
             Ok(transaction) => transaction,
             Err(error) => {
                 refused(&error, batch.len());
+                note_commit(&self.committed_at, false);
                 batch.into_iter().for_each(|job| job(Err(&error)).0(Ok(())));
-                return false;
+                return;
             }
         };
         let mut replies: Vec<Reply> = Vec::with_capacity(batch.len());
@@ -161,8 +166,8 @@ impl Database {
                 Some(error) => job(Err(error)),
             };
             replies.push(reply);
-            // After some failures, as of a full disk, SQLite rolls back the whole transaction. What is written after that would
-            // stand alone, and be committed at once.
+            // After some failures, as of a full disk, SQLite rolls back the whole transaction. What
+            // is written after that would stand alone, and be committed at once.
             if lost.is_none() && transaction.is_autocommit() {
                 let kind = failure.unwrap_or(ErrorKind::Ambiguous);
                 lost = Some(Error::new("commit", kind, "the batch was rolled back when one of its writes failed"));
@@ -175,29 +180,38 @@ impl Database {
         if let Err(error) = &committed {
             refused(error, replies.len());
         }
+        note_commit(&self.committed_at, committed.is_ok());
         for reply in replies {
             reply(match &committed {
                 Ok(()) => Ok(()),
-                Err(error) => Err(Error::new(error.operation, error.kind, error.source.to_string())),
+                Err(error) => Err(Error::new(error.operation, error.kind, error.cause.to_string())),
             });
         }
-        committed.is_ok()
     }
+}
+
+/// Before anybody is answered: a writer that has just heard of its commit finds it noted.
+fn note_commit(committed_at: &CommittedAt, is_committed: bool) {
+    *committed_at.lock() = is_committed.then(Instant::now);
 }
 
 fn refused(error: &Error, writes: usize) {
     metrics::counter!("faceid_store_refused_writes_total", "kind" => error.kind.name()).increment(writes as u64);
 }
 
-/// Readers that are in the middle of something hold the log; they are quick, and SQLite waits for them.
+/// A reader that is in the middle of something holds the log. The writes that are queued must not
+/// wait for it, so neither does this.
 fn empty_log(connection: &Connection, replies: Vec<Reply>) {
-    let emptied = connection
-        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>("busy"))
-        .map_err(|error| (kind(&error), error.to_string()))
-        .and_then(|busy| match busy {
-            0 => Ok(()),
-            _ => Err((ErrorKind::Transient, "a reader holds the write-ahead log".into())),
-        });
+    let without_waiting = || {
+        connection.busy_timeout(Duration::ZERO)?;
+        let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>("busy"));
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        busy
+    };
+    let emptied = without_waiting().map_err(|error| (kind(&error), error.to_string())).and_then(|busy| match busy {
+        0 => Ok(()),
+        _ => Err((ErrorKind::Transient, "a reader holds the write-ahead log".into())),
+    });
     for reply in replies {
         reply(emptied.clone().map_err(|(kind, problem)| Error::new("empty_log", kind, problem)));
     }

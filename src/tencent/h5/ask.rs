@@ -43,7 +43,8 @@ impl H5 {
         };
         let mut answer = self.client.get_detect_info_enhanced(pair, &request, encryption, options).await?;
         if verification.intention.is_none() && had_intention_step(&answer.body) {
-            // The step is on in the vendor's console although the flow has none here: it counts, so its code must be asked for.
+            // The step is on in the vendor's console although the flow has none here: it counts, so
+            // its code must be asked for.
             note_unknown_step(verification);
             request.info_type = ALL_TEXT;
             answer = self.client.get_detect_info_enhanced(pair, &request, encryption, options).await?;
@@ -56,7 +57,8 @@ impl H5 {
 }
 
 impl Client {
-    /// Asks what became of a BizToken (document 41957). May be asked any number of times, for 3 days.
+    /// Asks what became of a BizToken (document 41957). May be asked any number of times, for 3
+    /// days.
     pub(super) async fn get_detect_info_enhanced(
         &self,
         pair: &KeyPair,
@@ -79,7 +81,8 @@ fn note_unknown_step(verification: &Verification) {
     );
 }
 
-/// The text, and what tells whether the intention was confirmed: with that step on, the face alone decides nothing.
+/// The text, and what tells whether the intention was confirmed: with that step on, the face alone
+/// decides nothing.
 fn info_type(intention: Option<IntentionMode>) -> &'static str {
     match intention {
         None => "1",

@@ -1,4 +1,5 @@
-//! From the vendor's JSON to our words: what a verdict depends on, and what is kept as the result (document 41957).
+//! From the vendor's JSON to our words: what a verdict depends on, and what is kept as the result
+//! (document 41957).
 
 use super::tree::{Object, Tree, Undecidable};
 use crate::{
@@ -13,7 +14,8 @@ use crate::{
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// Media are fetched apart, piece by piece; a photo or video that the vendor sends unasked beside a text is not kept.
+/// Media are fetched apart, piece by piece; a photo or video that the vendor sends unasked beside a
+/// text is not kept.
 const MEDIA: [(&str, &[&str]); 6] = [
     ("IdCardData", &["OcrFront", "OcrBack", "ProcessedFrontImage", "ProcessedBackImage", "Avatar"]),
     ("BestFrame", &["BestFrame", "BestFrames"]),
@@ -36,7 +38,7 @@ const SINGLE_MEDIA: [(&str, &str, MediaKind); 7] = [
     ("VideoData", "LivenessVideo", MediaKind::LivenessVideo),
 ];
 
-/// What has its place in the answer to a question for text.
+/// Places of the answer to a request for text.
 const ELSEWHERE: [&str; 9] = [
     "RequestId",
     "Text",
@@ -49,13 +51,14 @@ const ELSEWHERE: [&str; 9] = [
     "IntentionActionResult",
 ];
 
-/// Whether the answer says that there was an intention step. Its objects say nothing: the vendor sends them, full of nulls, where
-/// there was none.
+/// Whether the answer says that there was an intention step. Its objects say nothing: the vendor
+/// sends them, full of nulls, where there was none.
 pub(super) fn had_intention_step(answer: &Tree) -> bool {
     answer.has_flag("IsVerifyIntention")
 }
 
-/// Reads the answer to the question that was put at `asked_at`. What has no place in the result stays beside it.
+/// Reads the answer to the question that was put at `asked_at`. What has no place in the result
+/// stays beside it.
 ///
 /// # Errors
 /// A field that a verdict depends on is there and cannot be read.
@@ -140,7 +143,8 @@ pub(in crate::tencent) fn read_report(
     Ok(Report { findings, result })
 }
 
-/// Media in whose place there is something that is no text at all. Those that are texts were taken out.
+/// Media in whose place there is something that is no text at all. Those that are texts were taken
+/// out.
 pub(super) fn read_media_of_other_types(answer: &mut Tree) -> Vec<UnkeptMedium> {
     let mut root = answer.root();
     let is_odd = |(part, name, _): &&(&str, &str, MediaKind)| root.object(part).holds_something(name);
@@ -155,7 +159,8 @@ pub(super) fn read_media_of_other_types(answer: &mut Tree) -> Vec<UnkeptMedium> 
     odd.map(unkept).collect()
 }
 
-/// What the answer to a question for media has beside them, which were taken out. Everything else is asked for with the text.
+/// What the answer to a question for media has beside them, which were taken out. Everything else
+/// is asked for with the text.
 pub(super) fn read_beside_media(mut answer: Tree) -> BesideMedia {
     let mut root = answer.root();
     for name in ELSEWHERE {
@@ -173,7 +178,8 @@ pub(super) fn read_beside_media(mut answer: Tree) -> BesideMedia {
     }
 }
 
-/// Only codes that can be that of the step decide something: none where it was not on, and of the reported mode where there is one.
+/// Only codes that can be that of the step decide something: none where it was not on, and of the
+/// reported mode where there is one.
 fn intention_step(root: &mut Object<'_>) -> Result<IntentionFinding, Undecidable> {
     let was_on = root.deciding_boolean("IsVerifyIntention")?;
     let mode = root.take("IntentionVerifyType", read_mode);
@@ -254,7 +260,8 @@ fn liveness_attempt(mut detail: Object<'_>) -> LivenessAttempt {
     }
 }
 
-/// A time since the UNIX epoch: 13 digits are milliseconds, 10 are seconds. The vendor documents 13, and for the bill only.
+/// A time since the UNIX epoch: 13 digits are milliseconds, 10 are seconds. The vendor documents
+/// 13, and for the bill only.
 pub(super) fn read_time(value: &Value) -> Option<Timestamp> {
     let digits = value.as_str().map(|text| text.trim().to_owned()).or_else(|| Some(value.as_u64()?.to_string()))?;
     let number = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse::<i64>().ok())??;

@@ -1,6 +1,7 @@
 //! 人脸核身 H5: the user's browser visits the vendor's page, in WeChat or outside of it.
 //!
-//! In reading order: `wire` and `tree` (the vendor's JSON), `open`, `ask`, `findings`, [`encryption`], [`media`], `bill`, [`probe`].
+//! In reading order: `wire` and `tree` (the vendor's JSON), `open`, `ask`, `findings`,
+//! [`encryption`], [`media`], `bill`, [`probe`].
 
 mod ask;
 mod bill;

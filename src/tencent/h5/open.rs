@@ -26,7 +26,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use url::{Host, Url};
 
 const ACTION: &str = "DetectAuth";
-/// The longest Url that is handed to callers, who put it into redirects and QR codes.
+/// The longest Url that is handed to callers: they put it into redirects and QR codes.
 const MAX_URL: usize = 4096;
 
 impl H5 {

@@ -1,7 +1,7 @@
 //! Harmless calls that tell whether a key pair and a RuleId are good.
 //!
-//! The vendor has no action for either. But it verifies the signature before it looks at what is asked: a refusal of the question
-//! is proof that the key was taken.
+//! The vendor has no action for either. But it verifies the signature before it looks at what is
+//! asked: a refusal of the question is proof that the key was taken.
 
 use super::wire::{DetectAuthRequest, GetDetectInfoEnhancedRequest};
 use crate::{
@@ -19,7 +19,7 @@ const NOBODYS_TOKEN: &str = "00000000-0000-0000-0000-000000000000";
 const NO_RULE: &str = "0";
 const TEXT: &str = "1";
 
-/// What a call tells of the key pair that signed it.
+/// Verdict on the key pair that signed a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyVerdict {
     /// The vendor took the signature.
@@ -32,27 +32,29 @@ pub enum KeyVerdict {
     Undecided,
 }
 
-/// What a call tells of the RuleId that it named.
+/// Verdict on the RuleId that a call named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleVerdict {
     /// A token was opened.
     Opened,
-    /// The rule is known: the vendor asks for what this rule demands (name, ID number, photo) and the probe does not have.
-    KnownByItsDemands,
+    /// The rule is known: the vendor asks for what this rule demands (name, ID number, photo) and
+    /// the probe does not have.
+    KnownByRequiredFields,
     /// Unknown to this account, or disabled in the console.
     Refused,
     /// Nothing: the call failed before, or for another reason.
     Undecided,
 }
 
-/// What an error tells of the key pair.
+/// The verdict that an error gives on the key pair.
 pub fn judge_key(error: &Error) -> KeyVerdict {
     let ErrorKind::Refused { code, .. } = &error.kind else { return KeyVerdict::Undecided };
     match error.class() {
         ErrorClass::Token | ErrorClass::Flow | ErrorClass::Storage => KeyVerdict::Fine,
         ErrorClass::Credential => KeyVerdict::Refused,
         ErrorClass::Account if code.starts_with("UnauthorizedOperation") => KeyVerdict::AccountBlocked,
-        // Only what is said of a value: other faults of a request (no such action, a missing header) are found at the door.
+        // Only what is said of a value: other faults of a request (no such action, a missing
+        // header) are found at the door.
         ErrorClass::Request | ErrorClass::Unknown if is_about_a_value(code) => KeyVerdict::Fine,
         ErrorClass::Account
         | ErrorClass::Request
@@ -65,13 +67,14 @@ pub fn judge_key(error: &Error) -> KeyVerdict {
     }
 }
 
-/// What an error tells of the RuleId.
+/// The verdict that an error gives on the RuleId.
 pub fn judge_rule(error: &ErrorKind) -> RuleVerdict {
     let ErrorKind::Refused { code, .. } = error else { return RuleVerdict::Undecided };
     match classify(code) {
         ErrorClass::Flow => RuleVerdict::Refused,
-        // Whether name, ID number and photo must be there is a matter of the rule: who asks for them has found it.
-        ErrorClass::Request | ErrorClass::Unknown if is_about_a_value(code) => RuleVerdict::KnownByItsDemands,
+        // The rule decides whether name, ID number and photo are required: an answer that asks for
+        // them has found the rule.
+        ErrorClass::Request | ErrorClass::Unknown if is_about_a_value(code) => RuleVerdict::KnownByRequiredFields,
         ErrorClass::Token
         | ErrorClass::Credential
         | ErrorClass::Account
@@ -95,8 +98,8 @@ fn of(credential: &str) -> CallOptions<'_> {
 }
 
 impl Client {
-    /// Asks about a token that nobody has: costs nothing and changes nothing. With the refusal that led to the verdict; an
-    /// answer would be as good.
+    /// Asks about a token that nobody has: costs nothing and changes nothing. With the refusal that
+    /// led to the verdict; an answer would be as good.
     pub async fn check_key(&self, credential: &str, pair: &KeyPair) -> (KeyVerdict, Option<Error>) {
         let question = GetDetectInfoEnhancedRequest {
             biz_token: NOBODYS_TOKEN,
@@ -110,8 +113,8 @@ impl Client {
         }
     }
 
-    /// Opens a token of the rule that nobody will see: free, without anybody's data and without a page to return to; it
-    /// ends by itself after 7,200 s. With the refusal, if it was one.
+    /// Opens a token of the rule that nobody will see: free, without anybody's data and without a
+    /// page to return to; it ends by itself after 7,200 s. With the refusal, if it was one.
     pub async fn check_rule(&self, credential: &str, pair: &KeyPair, rule_id: &str) -> (RuleVerdict, Option<Error>) {
         let request = DetectAuthRequest { rule_id, ..DetectAuthRequest::default() };
         match self.detect_auth(pair, &request, None, of(credential)).await {
@@ -168,7 +171,7 @@ mod tests {
         for (code, expected) in [
             ("InvalidParameterValue.RuleIdNotExist", RuleVerdict::Refused),
             ("InvalidParameterValue.RuleIdDisabled", RuleVerdict::Refused),
-            ("InvalidParameterValue", RuleVerdict::KnownByItsDemands),
+            ("InvalidParameterValue", RuleVerdict::KnownByRequiredFields),
             ("MissingParameter", RuleVerdict::Undecided),
             ("AuthFailure.SignatureFailure", RuleVerdict::Undecided),
             ("RequestLimitExceeded", RuleVerdict::Undecided),

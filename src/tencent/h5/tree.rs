@@ -1,8 +1,10 @@
-//! An answer of the vendor as a tree from which fields are taken, each in every spelling that can mean only one thing.
+//! An answer of the vendor as a tree from which fields are taken, each in every spelling that can
+//! mean only one thing.
 //!
-//! null, "", {} and [] are absent: none of them is a fact. A number may be written as a text, and a text as a number. A value that
-//! cannot be read as what it should be stays in the tree, like a field that nobody knows; what is left at the end is kept beside
-//! the result. So an odd value costs itself and nothing else, unless a verdict depends on it: then it is an error.
+//! null, "", {} and [] are absent: none of them is a fact. A number may be written as a text, and a
+//! text as a number. A value that cannot be read as what it should be stays in the tree, like a
+//! field that nobody knows; what is left at the end is kept beside the result. So an odd value
+//! costs itself and nothing else, unless a verdict depends on it: then it is an error.
 
 use serde::{
     Deserialize, Deserializer,
@@ -25,7 +27,8 @@ pub(super) struct Object<'a> {
     fields: Option<&'a mut Map<String, Value>>,
 }
 
-/// A value that decides something cannot be read. Names the field and not the value, which may be personal.
+/// A value that decides something cannot be read. Names the field and not the value, which may be
+/// personal.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::tencent) struct Undecidable(pub(super) &'static str);
 
@@ -142,7 +145,8 @@ impl Object<'_> {
         self.take(name, |value| read_list(value, read_integer)).unwrap_or_default()
     }
 
-    /// As [`Object::texts`], with absent elements as empty texts: where the place of an element counts.
+    /// As [`Object::texts`], with absent elements as empty texts: where the place of an element
+    /// counts.
     pub(super) fn texts_in_place(&mut self, name: &str) -> Vec<String> {
         let read = |value: &Value| if is_absent(value) { Some(String::new()) } else { read_text(value) };
         self.take(name, |value| value.as_array()?.iter().map(read).collect()).unwrap_or_default()
@@ -167,7 +171,8 @@ impl Object<'_> {
         self.get(name).is_some_and(holds)
     }
 
-    /// Takes texts of more than `limit` bytes out of a field, whatever their depth, and forgets them.
+    /// Takes texts of more than `limit` bytes out of a field, whatever their depth, and forgets
+    /// them.
     pub(super) fn drop_long_texts(&mut self, name: &str, limit: usize) {
         fn drop_in(value: &mut Value, limit: usize) {
             match value {
@@ -212,8 +217,8 @@ impl<'de> Deserialize<'de> for Tree {
     }
 }
 
-/// Reads any JSON. A field that is there twice with different values could be read in two ways: both are kept, as a list, which no
-/// field that decides can be.
+/// Reads any JSON. A field that is there twice with different values could be read in two ways:
+/// both are kept, as a list, which no field that decides can be.
 struct Reader;
 
 impl<'de> Visitor<'de> for Reader {

@@ -1,7 +1,7 @@
 //! The vendor's JSON, field for field as published for API version 2018-03-01.
 //!
-//! Only requests, and the short answers: that of GetDetectInfoEnhanced is read from a [`super::tree::Tree`]. The types hold personal
-//! data and have no Debug.
+//! Only requests, and the short answers: that of GetDetectInfoEnhanced is read from a
+//! [`super::tree::Tree`]. The types hold personal data and have no Debug.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -72,7 +72,8 @@ pub struct RuleIdConfig {
 pub struct GetDetectInfoEnhancedRequest<'a> {
     pub biz_token: &'a str,
     pub rule_id: &'a str,
-    /// A string of digits: 1 text, 2 ID card, 3 best frames, 4 video, 5 intention read aloud, 6 intention questions or nods.
+    /// A string of digits: 1 text, 2 ID card, 3 best frames, 4 video, 5 intention read aloud, 6
+    /// intention questions or nods.
     pub info_type: &'a str,
     /// 0 to 10.
     #[serde(skip_serializing_if = "Option::is_none")]

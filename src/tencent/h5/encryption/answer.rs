@@ -1,5 +1,5 @@
-//! Opens an encrypted answer. What should have been encrypted and was not is refused: who asked for encryption is not to
-//! learn from a log that there was none.
+//! Opens an encrypted answer. A field that should be encrypted and is not is refused: a flow with
+//! encryption is not to learn from a log that there was none.
 
 use super::{super::tree::Tree, Algorithm, CallKey, aes_cbc, sm4_gcm};
 use crate::tencent::{
@@ -11,8 +11,8 @@ use serde_json::Value;
 
 const BODY: &str = "EncryptedBody";
 const LIST: &str = "EncryptList";
-/// Where the vendor documents that it encrypts personal data (document 41957). The answer's own list may name more: `LivenessDetail` repeats names
-/// and ID numbers.
+/// Where the vendor documents that it encrypts personal data (document 41957). The answer's own
+/// list may name more: `LivenessDetail` repeats names and ID numbers.
 const DOCUMENTED: [&str; 4] = ["Text.IdCard", "Text.Name", "Text.OcrIdCard", "Text.OcrName"];
 /// More than an answer has attempts and fields.
 const MAX_LISTED: usize = 1_000;

@@ -1,14 +1,15 @@
-//! Field encryption (document 47180): names and ID numbers are encrypted inside of the TLS connection, with a key that only this
-//! call and the vendor know.
+//! Field encryption (document 47180): names and ID numbers are encrypted inside of the TLS
+//! connection, with a key that only this call and the vendor know.
 //!
-//! Each call has a key of its own, from the operating system's randomness; it is never used for a second call and is
-//! wiped when the call has ended. It travels encrypted with the vendor's public key. The vendor encrypts its answer with
-//! the same key.
+//! Each call has a key of its own, from the operating system's randomness; it is never used for a
+//! second call and is wiped when the call has ended. It travels encrypted with the vendor's public
+//! key. The vendor encrypts its answer with the same key.
 //!
-//! Two limits are the vendor's format and cannot be helped here. One `Iv` serves all fields of a call: with SM4-GCM the
-//! fields of a call are encrypted with the same key stream, so that who sees two of them sees how they differ; AES-256-CBC
-//! tells of two fields only whether they begin with the same 16 bytes. And AES-256-CBC has no tag: that an answer was not
-//! altered is TLS's promise. TLS stays the first line with either.
+//! Two limits are the vendor's format and cannot be helped here. One `Iv` serves all fields of a
+//! call: with SM4-GCM the fields of a call are encrypted with the same key stream, so that two
+//! ciphertexts show how the texts differ; AES-256-CBC tells of two fields only whether they begin
+//! with the same 16 bytes. And AES-256-CBC has no tag: that an answer was not altered is TLS's
+//! promise. TLS stays the first line with either.
 
 mod aes_cbc;
 mod answer;
@@ -156,8 +157,9 @@ impl SealedIdentity {
     }
 }
 
-/// The vendor wants keys of printable characters (document 47180). These are the 94 of ASCII without the space, each as likely as the
-/// others: 6.55 bits a character, 209 bits for AES-256 and 104 for SM4.
+/// The vendor wants keys of printable characters (document 47180). These are the 94 of ASCII
+/// without the space, each as likely as the others: 6.55 bits a character, 209 bits for AES-256 and
+/// 104 for SM4.
 fn printable_key(length: usize) -> Result<Zeroizing<Vec<u8>>, ErrorKind> {
     let mut key = Zeroizing::new(Vec::with_capacity(length));
     let mut random = Zeroizing::new([0; 64]);

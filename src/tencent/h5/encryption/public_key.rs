@@ -1,4 +1,5 @@
-//! The vendor's public key, as the console shows it, and what is encrypted with it: the keys of calls.
+//! The vendor's public key, as the console shows it, and what is encrypted with it: the keys of
+//! calls.
 
 use super::Algorithm;
 use crate::tencent::error::ErrorKind;
@@ -10,17 +11,19 @@ use sm2::pke::{EncryptingKey, Mode};
 /// An RSA key for AES-256-CBC, or an SM2 key for SM4-GCM.
 #[derive(Clone)]
 pub enum PublicKey {
-    /// 1,024 to 8,192 bits. Under 2,048 is weak by today's rules, but what the vendor's key has is not ours to choose.
+    /// 1,024 to 8,192 bits. Under 2,048 is weak by today's rules, but what the vendor's key has is
+    /// not ours to choose.
     Rsa(rsa::PublicKey),
     Sm2(sm2::PublicKey),
 }
 
 impl PublicKey {
-    /// Reads a key for `algorithm`: PEM (`PUBLIC KEY`; for RSA `RSA PUBLIC KEY` too), the base64 inside of it, or the base64 of
-    /// the whole, which are the forms seen with the vendor; for SM2 also the point in hex: 04, x, y.
+    /// Reads a key for `algorithm`: PEM (`PUBLIC KEY`; for RSA `RSA PUBLIC KEY` too), the base64
+    /// inside of it, or the base64 of the whole, which are the forms seen with the vendor; for SM2
+    /// also the point in hex: 04, x, y.
     ///
     /// # Errors
-    /// What is wrong, without the text.
+    /// The fault, without the text.
     pub fn parse(algorithm: Algorithm, text: &str) -> Result<Self, String> {
         let der = der_of(text).unwrap_or_default();
         let (rsa, sm2) = (rsa_key(&der), sm2_key(&der).or_else(|| sm2_point(text)));
@@ -50,7 +53,8 @@ impl PublicKey {
     /// Encrypts the key of a call.
     pub(super) fn wrap(&self, key: &[u8]) -> Result<Vec<u8>, ErrorKind> {
         match self {
-            // Only the holder of the private key could be asked about paddings (RUSTSEC-2023-0071), which is not us.
+            // Only the holder of the private key could be asked about paddings (RUSTSEC-2023-0071),
+            // which is not us.
             Self::Rsa(public) => public.pkcs1v15_encrypt_with_rng(&mut SysRng, key).ok(),
             Self::Sm2(public) => EncryptingKey::new_with_mode(*public, Mode::C1C3C2).encrypt(&mut SysRng, key).ok(),
         }

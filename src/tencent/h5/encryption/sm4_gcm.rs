@@ -1,5 +1,5 @@
-//! SM4-GCM: GCM (NIST SP 800-38D) over the block cipher SM4 (GB/T 32907), with a 96-bit IV, a 128-bit tag and no
-//! additional data.
+//! SM4-GCM: GCM (NIST SP 800-38D) over the block cipher SM4 (GB/T 32907), with a 96-bit IV, a
+//! 128-bit tag and no additional data.
 
 use crate::tencent::error::ErrorKind;
 use aes_gcm::{

@@ -1,4 +1,5 @@
-//! The ciphers against vectors made by other implementations, and what is done with answers that are not as asked for.
+//! The ciphers against vectors made by other implementations, and what is done with answers that
+//! are not as asked for.
 
 use super::*;
 use crate::tencent::{answer::Answer, h5::tree::Tree};
@@ -121,7 +122,8 @@ fn every_call_has_a_printable_key_and_an_iv_of_its_own() {
     }
 }
 
-/// With 94,000 characters, each of the 94 comes 1,000 times on average; 200 from it is more than six standard deviations.
+/// With 94,000 characters, each of the 94 comes 1,000 times on average; 200 from it is more than
+/// six standard deviations.
 #[test]
 fn keys_are_uniform_over_the_printable_characters() {
     let mut counts = [0_u32; 94];

@@ -39,7 +39,8 @@ enum Stage {
 }
 
 impl Decoder {
-    /// Takes characters until there is something to give, and gives it: always a whole block. Leaves the others in `chars`.
+    /// Takes characters until there is something to give, and gives it: always a whole block.
+    /// Leaves the others in `chars`.
     pub(super) fn push(&mut self, chars: &mut &[u8]) -> Result<Option<Vec<u8>>, NotBase64> {
         while let Some((char, after)) = chars.split_first() {
             *chars = after;

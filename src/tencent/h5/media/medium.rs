@@ -1,7 +1,8 @@
 //! One medium of an answer: a JSON string that should be base64, decoded while it arrives.
 //!
-//! Line breaks, missing padding, the URL-safe alphabet and a `data:` prefix are accepted: they leave no doubt about the content. What
-//! cannot be kept is read to its end all the same, a piece at a time, so that it costs nothing else of the answer.
+//! Line breaks, missing padding, the URL-safe alphabet and a `data:` prefix are accepted: they
+//! leave no doubt about the content. What cannot be kept is read to its end all the same, a piece
+//! at a time, so that it costs nothing else of the answer.
 
 use super::decoder::{Decoder, NotBase64};
 use crate::{
@@ -61,8 +62,8 @@ impl Medium {
         self.kind
     }
 
-    /// Takes a piece up to the quote that ends the string. Gives what comes after it; None while the string goes on.
-    /// `left_bytes`: how much may still be handed out of the whole answer.
+    /// Takes a piece up to the quote that ends the string. Gives what comes after it; None while
+    /// the string goes on. `left_bytes`: how much may still be handed out of the whole answer.
     pub(super) fn take<'a>(
         &mut self,
         mut piece: &'a [u8],
@@ -171,7 +172,7 @@ impl Medium {
         self.decoder = Decoder::default();
         self.progress = match mem::replace(&mut self.progress, Progress::Told) {
             Progress::Begun { bytes } => {
-                // What is not kept leaves its room to the others.
+                // A medium that is not kept leaves its room to the others.
                 *left_bytes += bytes;
                 events.push(MediaEvent::Broken(why));
                 Progress::Told
@@ -187,7 +188,7 @@ impl Medium {
     }
 }
 
-/// What a character after a backslash stands for, as far as base64 knows it.
+/// The base64 character that an escape stands for, if it is one.
 fn unescaped(letter: u8) -> u8 {
     match letter {
         b'/' => b'/',

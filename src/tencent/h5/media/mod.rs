@@ -1,8 +1,8 @@
 //! A GetDetectInfoEnhanced answer with photos, videos and sounds, read while it arrives.
 //!
-//! Such an answer is JSON of up to tens of MB, nearly all of which is base64 in a few known places (`shape`). `parser` takes
-//! those out, each by itself (`medium`, `decoder`); [`MediaStream`] hands them on, with a few pieces in memory at a time, whatever the
-//! size.
+//! Such an answer is JSON of up to tens of MB, nearly all of which is base64 in a few known places
+//! (`shape`). `parser` takes those out, each by itself (`medium`, `decoder`); [`MediaStream`] hands
+//! them on, with a few pieces in memory at a time, whatever the size.
 
 mod decoder;
 mod medium;
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::{
-        flow::EvidenceWish, ids::BizToken, intention::IntentionMode, key_pair::KeyPair, verification::Verification,
+        flow::EvidenceSelection, ids::BizToken, intention::IntentionMode, key_pair::KeyPair, verification::Verification,
     },
     tencent::{
         answer::{Unpacked, read_answer},
@@ -40,8 +40,8 @@ use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-/// For a whole answer with media, which takes as long as its reader does. What the vendor may take between two pieces is
-/// the client's timeout.
+/// For a whole answer with media, which takes as long as its reader does. What the vendor may take
+/// between two pieces is the client's timeout.
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// The vendor keeps up to 10.
 const BEST_FRAMES: u32 = 10;
@@ -63,11 +63,11 @@ struct Reading {
     end: Instant,
     /// None when the answer has ended, well or not.
     parser: Option<MediaParser>,
-    /// Whether it is the vendor who answers and not something in between.
+    /// Whether the vendor answers, and not a proxy on the way.
     is_vendors: bool,
 }
 
-/// What a piece of the answer brought.
+/// Content of a piece of the answer.
 enum Progress {
     Events(Vec<MediaEvent>),
     End(Box<Unpacked<Tree>>),
@@ -97,7 +97,8 @@ impl H5 {
         };
         let options = CallOptions { credential: &verification.credential, urgency: Urgency::Background };
         match self.client.fetch_media(pair, &request, limit_bytes, options).await {
-            // All videos are kept in a storage of the account, which it may not have; the one of the last attempt needs none.
+            // All videos are kept in a storage of the account, which it may not have; the one of
+            // the last attempt needs none.
             Err(error) if wish.video && error.class() == ErrorClass::Storage => {
                 tracing::warn!(
                     verification_id = %verification.id, error = %error,
@@ -112,9 +113,9 @@ impl H5 {
 }
 
 impl Client {
-    /// As `get_detect_info_enhanced`, for answers with media. Waits for the
-    /// first event, so that a refusal comes from here; up to there a failed try is followed by another. The call is counted when
-    /// its last event or an error has come.
+    /// As `get_detect_info_enhanced`, for answers with media. Waits for the first event, so that a
+    /// refusal comes from here; up to there a failed try is followed by another. The call is
+    /// counted when its last event or an error has come.
     ///
     /// # Errors
     /// See [`ErrorKind`].
@@ -153,7 +154,8 @@ impl Client {
             let mut reading = Reading { response, timeout, end, parser, is_vendors: false };
             match reading.read_on().await {
                 Ok(first) => Ok(Ok((reading, first))),
-                // Perhaps about one medium alone: the next question is for less, and no endpoint is to blame.
+                // Perhaps about one medium alone: the next question is for less, and no endpoint is
+                // to blame.
                 Err(kind) if reading.is_about_content(&kind) => Ok(Err(kind)),
                 Err(kind) => Err(kind),
             }
@@ -184,7 +186,8 @@ impl Reading {
         }
     }
 
-    /// Whether the vendor's own answer is what cannot be used, or its word that something failed behind it.
+    /// Whether the vendor's own answer is what cannot be used, or its word that something failed
+    /// behind it.
     fn is_about_content(&self, kind: &ErrorKind) -> bool {
         match kind {
             ErrorKind::Unintelligible { .. } => self.is_vendors,
@@ -195,7 +198,8 @@ impl Reading {
 }
 
 impl MediaStream {
-    /// The next event; None after the last one and after an error. A call that is dropped has lost nothing.
+    /// The next event; None after the last one and after an error. A call that is dropped has lost
+    /// nothing.
     ///
     /// # Errors
     /// See [`ErrorKind`]. What came before the error does not count.
@@ -246,9 +250,9 @@ impl MediaStream {
     }
 }
 
-/// The digits of what is asked for. Without the text, which nobody reads here: with an encrypted flow it would come in the clear, as
-/// the media do, so that they can be streamed.
-fn info_type(wish: EvidenceWish, intention: Option<IntentionMode>) -> String {
+/// The digits of what is asked for. Without the text, which nobody reads here: with an encrypted
+/// flow it would come in the clear, as the media do, so that they can be streamed.
+fn info_type(wish: EvidenceSelection, intention: Option<IntentionMode>) -> String {
     let mut digits = String::new();
     for (wished, digit) in [(wish.id_card, '2'), (wish.best_frame, '3'), (wish.video, '4')] {
         if wished {
@@ -265,8 +269,9 @@ fn info_type(wish: EvidenceWish, intention: Option<IntentionMode>) -> String {
     digits
 }
 
-/// Reads an answer that comes in pieces of `piece_bytes`: each medium by kind, number and content, and the rest. One that cannot be
-/// kept has the reason for its content. None if the answer cannot be read.
+/// Reads an answer that comes in pieces of `piece_bytes`: each medium by kind, number and content,
+/// and the rest. One that cannot be kept has the reason for its content. None if the answer cannot
+/// be read.
 #[cfg(fuzzing)]
 pub fn fuzz_media(answer: &[u8], piece_bytes: usize) -> Option<(Vec<(&'static str, u32, Vec<u8>)>, Vec<u8>)> {
     let mut parser = MediaParser::new(1 << 20);

@@ -1,8 +1,9 @@
 //! Decodes the media of an answer that arrives in pieces.
 //!
-//! [`MediaParser`] takes the strings in the places of [`ANSWER`] out as they come (`medium`) and keeps the rest for serde, with an
-//! empty string in the place of each. It follows strings and brackets only, and leaves everything else to serde: nothing that came
-//! out counts before serde has read the rest.
+//! [`MediaParser`] takes the strings in the places of [`ANSWER`] out as they come (`medium`) and
+//! keeps the rest for serde, with an empty string in the place of each. It follows strings and
+//! brackets only, and leaves everything else to serde: nothing that came out counts before serde
+//! has read the rest.
 
 use super::{
     medium::Medium,
@@ -115,7 +116,8 @@ impl MediaParser {
     /// Takes the next piece and gives what came out of it, up to its size.
     ///
     /// # Errors
-    /// When the answer is over a limit or no JSON. Then all is void, and what is fed after it has no meaning.
+    /// When the answer is over a limit or no JSON. Then all is void, and what is fed after it has
+    /// no meaning.
     pub(super) fn feed(&mut self, mut piece: &[u8]) -> Result<Vec<MediaEvent>, MediaError> {
         self.received += piece.len();
         if self.received > MAX_BYTES {
@@ -132,7 +134,8 @@ impl MediaParser {
         Ok(events)
     }
 
-    /// Ends the answer, and gives what was in it besides the media. Whether that is JSON is for the reader to find out.
+    /// Ends the answer, and gives what was in it besides the media. Whether that is JSON is for the
+    /// reader to find out.
     ///
     /// # Errors
     /// When the answer is not at its end.
@@ -301,7 +304,8 @@ mod tests {
 
     const PIECE_BYTES: usize = BLOCK_CHARS / 4 * 3;
 
-    /// Feeds an answer in pieces of these sizes, over and over; checks the order of events and the sizes of what comes out.
+    /// Feeds an answer in pieces of these sizes, over and over; checks the order of events and the
+    /// sizes of what comes out.
     fn take_out(answer: &[u8], sizes: &[usize]) -> Result<(Vec<Found>, Vec<u8>), MediaError> {
         take_out_up_to(u64::MAX, answer, sizes)
     }
@@ -429,7 +433,8 @@ mod tests {
             (LivenessVideo, 1, Some("s-1".into()), Kept(medium(3, 30))),
             (LivenessVideo, 2, None, Unkept("reference", Some("cos/s-2.mp4".into()))),
             kept(LivenessVideo, 3, 5, 31),
-            // serde_json writes the fields in the order of the alphabet: the nods come before the questions.
+            // serde_json writes the fields in the order of the alphabet: the nods come before the
+            // questions.
             kept(IntentionVideo, 0, 11, 60),
             kept(IntentionVideo, 1, 13, 63),
             kept(IntentionVideo, 2, 9, 50),
@@ -701,7 +706,8 @@ mod tests {
             prop_assert_eq!(found, expected);
         }
 
-        /// One broken character costs the medium that it is in, or the answer, and never another medium.
+        /// One broken character costs the medium that it is in, or the answer, and never another
+        /// medium.
         #[test]
         fn a_character_that_is_altered_costs_no_other_medium(
             at: prop::sample::Index,

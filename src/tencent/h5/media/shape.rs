@@ -2,7 +2,7 @@
 
 use crate::domain::evidence::MediaKind;
 
-/// What may stand in a place of the answer.
+/// Kinds of value in a place of the answer.
 #[derive(Clone, Copy)]
 pub(super) enum Shape {
     /// A medium, as base64.

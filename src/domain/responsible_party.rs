@@ -1,20 +1,20 @@
-//! Who can do something about what went wrong.
+//! The party that can mend a failure.
 
-/// Who can do something about it.
+/// The party that can mend a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-pub enum Acts {
-    /// The person who is being verified.
+pub enum ResponsibleParty {
+    /// The person being verified.
     User,
     /// The service that called the gateway.
     Caller,
-    /// Whoever runs the gateway and has the vendor's console.
+    /// The operator of the gateway, with access to the vendor's console.
     Operator,
     /// Tencent: wait, or ask its support.
     Vendor,
 }
 
-impl Acts {
+impl ResponsibleParty {
     /// The name on the wire.
     pub fn name(self) -> &'static str {
         self.into()

@@ -1,7 +1,15 @@
 //! Logs, traces and metrics of the process.
 
+mod b3;
+
+use http::HeaderMap;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use opentelemetry::trace::TracerProvider;
+use opentelemetry::{
+    KeyValue,
+    propagation::{TextMapCompositePropagator, TextMapPropagator},
+    trace::TracerProvider,
+};
+use opentelemetry_http::HeaderExtractor;
 use opentelemetry_otlp::{ExporterBuildError, WithExportConfig};
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
 use schemars::JsonSchema;
@@ -10,6 +18,8 @@ use std::{
     io::{self, IsTerminal},
     sync::OnceLock,
 };
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{
     EnvFilter, Layer,
     filter::{LevelFilter, ParseError, Targets},
@@ -26,6 +36,14 @@ pub enum LogFormat {
     /// For people.
     Text,
 }
+
+/// Where a collector is, as OpenTelemetry's own variables say it; of use where the configuration
+/// names none.
+const ENDPOINT_VARIABLES: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+const SERVICE_NAME: &str = "faceid-gateway";
+
+/// Spans of the store are of level DEBUG: exported always, and free where nothing is exported.
+const STORE_SPANS: &str = concat!(env!("CARGO_CRATE_NAME"), "::store::observed");
 
 /// Its lines carry paths of the machine that built it.
 const QUIET: &str = "refinery_core=warn";
@@ -47,8 +65,9 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Sends logs to standard error and, with an endpoint, traces to an OTLP collector (gRPC). `filter` has the form of
-    /// tracing's directives, for instance `info` or `info,faceid_gateway=debug`; the environment's `RUST_LOG` goes before it.
+    /// Sends logs to standard error and, with an endpoint, traces to an OTLP collector (gRPC).
+    /// `filter` has the form of tracing's directives, for instance `info` or
+    /// `info,faceid_gateway=debug`; the environment's `RUST_LOG` goes before it.
     ///
     /// # Errors
     /// When the filter cannot be read, the exporter cannot be made, or logging was set up before.
@@ -61,12 +80,19 @@ impl Telemetry {
             LogFormat::Text => log.boxed(),
         }
         .with_filter(filter);
-        let traces = otlp_endpoint.map(trace_provider).transpose()?;
+        let traces = traces_wanted(otlp_endpoint).as_deref().map(trace_provider).transpose()?;
         let export = traces.as_ref().map(|provider| {
-            opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
-            // Our own spans, whatever is logged: those of the libraries would include the export's own calls.
-            let ours = Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::INFO);
-            tracing_opentelemetry::layer().with_tracer(provider.tracer("faceid-gateway")).with_filter(ours)
+            // Where a request has both, W3C's goes before B3: later ones replace only what they
+            // find.
+            let formats: Vec<Box<dyn TextMapPropagator + Send + Sync>> =
+                vec![Box::new(b3::B3), Box::new(TraceContextPropagator::new())];
+            opentelemetry::global::set_text_map_propagator(TextMapCompositePropagator::new(formats));
+            // Our own spans, whatever is logged: those of the libraries would include the export's
+            // own calls.
+            let ours = Targets::new()
+                .with_target(env!("CARGO_CRATE_NAME"), LevelFilter::INFO)
+                .with_target(STORE_SPANS, LevelFilter::DEBUG);
+            tracing_opentelemetry::layer().with_tracer(provider.tracer(SERVICE_NAME)).with_filter(ours)
         });
         tracing_subscriber::registry().with(log).with(export).try_init()?;
         Ok(Self { traces })
@@ -84,10 +110,39 @@ impl Telemetry {
 
 fn trace_provider(endpoint: &str) -> Result<SdkTracerProvider, ExporterBuildError> {
     let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
-    Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
-        .with_resource(Resource::builder().with_service_name("faceid-gateway").build())
-        .build())
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource()).build())
+}
+
+/// The configuration's endpoint, else the environment's; none where `OTEL_SDK_DISABLED` says so.
+fn traces_wanted(configured: Option<&str>) -> Option<String> {
+    let of_environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if of_environment("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        return None;
+    }
+    configured.map(str::to_owned).or_else(|| ENDPOINT_VARIABLES.into_iter().find_map(of_environment))
+}
+
+/// `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` go before what is said here.
+fn resource() -> Resource {
+    let ours = Resource::builder_empty()
+        .with_service_name(SERVICE_NAME)
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .build();
+    let of_environment = Resource::builder().build();
+    // What no variable sets is named unknown_service.
+    let said = of_environment
+        .iter()
+        .filter(|(key, value)| key.as_str() != "service.name" || !value.as_str().starts_with("unknown_service"));
+    let said = said.map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
+    let known = ours.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
+    Resource::builder_empty().with_attributes(known.chain(said)).build()
+}
+
+/// Has a span go on with the trace that the headers of a request name, in W3C's form or B3's.
+pub fn continue_trace(span: &Span, headers: &HeaderMap) {
+    let parent = opentelemetry::global::get_text_map_propagator(|formats| formats.extract(&HeaderExtractor(headers)));
+    // Fails only where no trace is exported, and then there is nothing to continue.
+    let _ = span.set_parent(parent);
 }
 
 /// The process's metrics, installed when first asked for: the recorder is one per process.
@@ -96,8 +151,8 @@ fn trace_provider(endpoint: &str) -> Result<SdkTracerProvider, ExporterBuildErro
 /// When another recorder was installed before.
 pub fn metrics_handle() -> PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
-    /// Seconds: a store read, a vendor call, a vendor call that times out.
-    const BUCKETS: [f64; 11] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+    /// Seconds: a store read, a vendor call, a vendor call that times out, a wait of GetResult.
+    const BUCKETS: [f64; 14] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
     const TRIES: [f64; 5] = [0.0, 1.0, 2.0, 3.0, 4.0];
     HANDLE
         .get_or_init(|| {
@@ -108,9 +163,16 @@ pub fn metrics_handle() -> PrometheusHandle {
                 .install_recorder()
                 .expect("no other metrics recorder in this process");
             describe_metrics();
+            process_metrics().describe();
             handle
         })
         .clone()
+}
+
+/// The process's memory, CPU time, threads and open files, as Prometheus names them; to be
+/// collected at each scrape.
+pub fn process_metrics() -> metrics_process::Collector {
+    metrics_process::Collector::default()
 }
 
 fn describe_vendor_metrics() {
@@ -163,12 +225,37 @@ fn describe_metrics() {
     describe_gauge!("faceid_unsettled", "Verifications that are not settled yet, by age");
     describe_gauge!("faceid_unsettled_oldest_age_seconds", "Age of the oldest verification that is not settled yet");
     describe_gauge!("faceid_unsettled_time_left_seconds", "Time until the vendor forgets the oldest of them");
+    describe_gauge!("faceid_streams_open", "WatchVerifications and DownloadEvidence that go on");
+    describe_gauge!("faceid_waits_open", "GetResults that wait");
+    metrics::gauge!("faceid_streams_open").set(0.0);
+    metrics::gauge!("faceid_waits_open").set(0.0);
     describe_counter!("faceid_rpcs_total", "RPCs, by method and gRPC code");
     describe_histogram!("faceid_rpc_duration_seconds", "Duration of RPCs, by method");
     describe_vendor_metrics();
+    describe_gauge!("faceid_build_info", "Always 1; its labels tell version, commit, store and vendor");
+    describe_gauge!(
+        "faceid_health_serving",
+        "What gRPC health says of a service, or overall: 1 SERVING, 0 NOT_SERVING"
+    );
+    describe_counter!("faceid_health_transitions_total", "Changes of what gRPC health says, by service and status");
+    describe_gauge!(
+        "faceid_replicas",
+        "Replicas that the vendor's quotas are split between, as this one knows; 0: it does not know, and asks nothing"
+    );
     describe_gauge!("faceid_store_ready", "Whether the store can be written: 1, or 0");
+    describe_histogram!("faceid_store_operation_duration_seconds", "Duration of the store's operations, by operation");
+    describe_counter!("faceid_store_errors_total", "Operations of the store that failed, by operation and kind");
+    describe_gauge!("faceid_store_size_bytes", "Size of the database, and of its log, by file");
+    describe_gauge!("faceid_store_disk_free_bytes", "What is free for the gateway where the database is");
     describe_counter!("faceid_store_refused_writes_total", "Writes that the store refused, by kind");
-    describe_counter!("faceid_unreadable_rows_total", "Damaged rows that a list met");
+    describe_gauge!(
+        "faceid_store_scrub_pending",
+        "Whether something that was erased still stands in the store's log: 1, or 0"
+    );
+    describe_counter!(
+        "faceid_unreadable_rows_total",
+        "Reads of rows that are damaged, altered, or sealed with a missing key"
+    );
     describe_gauge!("faceid_evidence_orphans", "Blobs without a row, as of the last sweep");
     describe_gauge!("faceid_evidence_foreign_blobs", "Blobs of verifications that the database does not have");
     describe_counter!(
