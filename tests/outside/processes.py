@@ -180,12 +180,12 @@ class GatewayProcess(Process):
     def channel(self):
         return grpc.insecure_channel(self.grpc_address, options=[("grpc.enable_http_proxy", 0)])
 
-    def health(self, service=""):
+    def health(self, service="", timeout=2):
         """SERVING, NOT_SERVING, …, or None when nobody answers."""
         with self.channel() as channel:
             try:
                 answer = health_pb2_grpc.HealthStub(channel).Check(
-                    health_pb2.HealthCheckRequest(service=service), timeout=2
+                    health_pb2.HealthCheckRequest(service=service), timeout=timeout
                 )
             except grpc.RpcError as error:
                 if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):

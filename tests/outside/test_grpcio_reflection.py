@@ -42,7 +42,7 @@ def test_health_is_serving(dev, service):
 
 def test_health_does_not_know_a_service_that_is_not_there(dev):
     with pytest.raises(grpc.RpcError) as caught:
-        dev.health("faceid.v1.NoSuchService")
+        dev.health("faceid.v1.NoSuchService", timeout=30)
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
 
 
