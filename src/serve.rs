@@ -1,28 +1,30 @@
 //! The composition root: builds the gateway from its configuration, and takes it down again. The
 //! only place that makes adapters.
 
+mod running;
+
 use crate::{
-    app::{self, App, BoundRows, ClaimError, claim_evidence, key_faults, remember_keys},
-    auth::{Authenticator, KnownCaller},
-    config::{self, CallerConfig, Config, CredentialConfig, DrainConfig, StoreUrl},
-    credential::{CredentialError, CredentialVault, Credentials, Put, SourceKind},
-    domain::{clock::Clock, flow::Flows, key_pair::KeyPair},
+    app::{self, App, BoundRows, ClaimError, Terms, claim_evidence, key_faults, remember_keys, unservable_flows},
+    auth::Authenticator,
+    config::{Config, CredentialConfig, DrainConfig, StoreUrl},
+    credential::{CredentialVault, Credentials, Put, SourceKind},
+    domain::{clock::Clock, key_pair::KeyPair},
     evidence::{EvidenceStore, OwnerError},
     grpc::{self, ServerInfo, health::Health, tls::ServerTls},
     http::{self, AdminState, server::Pace},
     listen::{PlaceLimits, Places},
     process,
-    reload::FileWatch,
     store::{ObservedStore, Store, postgres::PostgresStore, sqlite::SqliteStore},
     telemetry,
     tencent::{self, Products, VendorClock, sts::StsClient},
     vault::Keyring,
-    webhook::{self, Endpoint},
+    webhook,
     worker::Workers,
 };
 use anyhow::Context;
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
+use running::{Running, known, reload_signal, webhooks_of};
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -133,7 +135,7 @@ impl Gateway {
         check_evidence_is_ours(&*store, &evidence).await?;
         let keyring = Arc::new(config.keyring);
         check_keyring(&keyring, &*store).await?;
-        let webhooks = config.callers.iter().filter_map(webhook_of).collect();
+        let webhooks = webhooks_of(&config.callers);
         let authenticator = Authenticator::start(config.auth, known(config.callers), Arc::clone(&clock), &stopping);
         let authenticator = Arc::new(authenticator.await.context("auth.jwt.jwks_file")?);
         // Rules of the vendor go by the vendor's time; certificates and JWTs do not.
@@ -144,7 +146,8 @@ impl Gateway {
         let (fixed, sources) = by_source(config.credentials);
         let credentials = Credentials::new(vault, Arc::clone(&observed), Arc::clone(&clock) as _, sts, sources);
         seal_credentials(&credentials, &fixed, &*clock).await?;
-        check_credentials(&credentials, &config.flows).await?;
+        let unservable = unservable_flows(&credentials, &config.flows).await;
+        anyhow::ensure!(unservable.is_empty(), "{}", unservable.join("\n"));
         let client = tencent::Client::new(&config.tencent, Arc::clone(&clock)).context("the client of the vendor")?;
         let parts = app::Parts {
             tencent: Products::new(client, config.field_encryption),
@@ -152,12 +155,10 @@ impl Gateway {
             store: observed,
             keyring,
             credentials,
-            flows: config.flows,
+            terms: Terms { flows: config.flows, webhooks, id_card_limits: config.id_card_limits },
             evidence,
-            webhooks,
             webhook_sender: webhook::Sender::new(webhook::Timeouts::default()).context("the sender of webhooks")?,
             own_callback: config.own_callback,
-            id_card_limits: config.id_card_limits,
             poll_schedule: config.poll_schedule,
             stopping: stopping.clone(),
         };
@@ -188,7 +189,9 @@ impl Gateway {
         .await?;
         let grpc = tokio::spawn(grpc::serve(router, grpc_listener, grpc_places, tls, stop_grpc.clone()));
         if let Some((file, watch)) = config.file {
-            tokio::spawn(reload_callers(file, watch, authenticator, Arc::clone(&app), stopping));
+            let app = Arc::clone(&app);
+            let running = Running { file, watch, written: config.written, authenticator, app };
+            tokio::spawn(running.follow(reload_signal()?, stopping));
         }
         let stopping = Arc::new(AtomicBool::new(false));
         tokio::spawn(keep_metrics_small(metrics.clone(), stop_http.clone()));
@@ -245,7 +248,7 @@ impl Gateway {
     /// Says NOT_SERVING and serves on for the delay of [`DrainConfig`]; then lets calls and
     /// detached work finish, and stops. Calls that do not end, because their client sends no end or
     /// reads no answer, are cut off after three fifths of its timeout, or as soon as `hurry` ends:
-    /// nothing was promised to them.
+    /// nothing was promised to them. After four fifths jobs are given back.
     ///
     /// # Errors
     /// When work that had begun, and may have been promised, is not done within the timeout.
@@ -296,7 +299,19 @@ impl Gateway {
             app.drain().await;
             anyhow::Ok(())
         };
-        tokio::time::timeout_at(ends_at, work).await.with_context(|| {
+        let give_up = async {
+            tokio::time::sleep_until(ends_at - timeout / 5).await;
+            tracing::warn!("the stop waits no longer for jobs: they are given back");
+            app.giving_up().cancel();
+            std::future::pending().await
+        };
+        let work = async {
+            tokio::select! {
+                done = tokio::time::timeout_at(ends_at, work) => done,
+                never = give_up => never,
+            }
+        };
+        work.await.with_context(|| {
             format!("work that had begun was not done after {} s and is cut off (drain.timeout_s)", timeout.as_secs())
         })??;
         tracing::info!("stopped");
@@ -320,10 +335,6 @@ fn within_open_files(wanted: [PlaceLimits; 2]) -> [PlaceLimits; 2] {
         let total = (limits.total * free / all).max(1);
         PlaceLimits { total, per_peer: limits.per_peer.min(total) }
     })
-}
-
-fn webhook_of(caller: &CallerConfig) -> Option<(String, Endpoint)> {
-    Some((caller.known.caller.name.clone(), caller.webhook.clone()?))
 }
 
 /// A credential's key pairs are in the vault, or come from a source.
@@ -365,27 +376,6 @@ async fn seal_credentials(
     Ok(())
 }
 
-/// Every flow must have a credential that can be read; all that have none are named. A disabled one
-/// may be enabled later.
-async fn check_credentials(credentials: &Credentials, flows: &Flows) -> anyhow::Result<()> {
-    let mut faults = Vec::new();
-    for flow in flows.values() {
-        match credentials.live_pairs(&flow.credential).await {
-            Ok(_) => {}
-            Err(
-                error @ (CredentialError::Disabled(_)
-                | CredentialError::Refused { .. }
-                | CredentialError::Unavailable { .. }),
-            ) => {
-                tracing::error!(flow = %flow.name, error = %error, "the flow cannot be served now");
-            }
-            Err(error) => faults.push(format!("flow {} cannot be served: {error}", flow.name)),
-        }
-    }
-    anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
-    Ok(())
-}
-
 /// A key that is missing, or is another one than the store was written with, is found now and not
 /// at some row.
 async fn check_keyring(keyring: &Keyring, store: &dyn Store) -> anyhow::Result<()> {
@@ -408,37 +398,6 @@ async fn check_evidence_is_ours(store: &dyn Store, evidence: &EvidenceStore) -> 
         "whether the evidence is this store's is not known yet: it is asked before the first sweep"
     );
     Ok(())
-}
-
-fn known(callers: Vec<CallerConfig>) -> Vec<KnownCaller> {
-    callers.into_iter().map(|caller| caller.known).collect()
-}
-
-/// Takes the callers out of the configuration whenever its file changes: a new token counts without
-/// a restart, and one that is gone counts no more. A file that cannot be used changes nothing.
-async fn reload_callers(
-    file: PathBuf,
-    mut watch: FileWatch,
-    authenticator: Arc<Authenticator>,
-    app: Arc<App>,
-    stop: CancellationToken,
-) {
-    while stop.run_until_cancelled(watch.changed()).await.is_some() {
-        match Config::load(&file, config::environment()) {
-            Ok(config) => {
-                let callers = known(config.callers);
-                tracing::info!(callers = callers.len(), "callers were read again; other settings wait for a restart");
-                authenticator.replace_callers(callers);
-                if let Err(error) = app.note_callers_reloaded().await {
-                    tracing::error!(error = %error, "that callers were read again could not be written to the audit trail");
-                }
-            }
-            Err(error) => {
-                metrics::counter!("faceid_config_reload_failures_total").increment(1);
-                tracing::error!(error = %error, "the changed configuration cannot be used; the callers from before stay");
-            }
-        }
-    }
 }
 
 /// Beside the start, which does not wait for the vendor.
@@ -518,8 +477,7 @@ async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener>
     TcpListener::bind(address).await.with_context(|| format!("{setting} {address} cannot be listened on"))
 }
 
-/// The signals that stop the process. Those of a terminal that is gone, or of a log rotation, are
-/// none.
+/// The signals that stop the process. A terminal that is gone, or a log rotation, is none.
 pub struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
@@ -531,11 +489,13 @@ impl StopSignals {
     /// # Errors
     /// When the process cannot listen for signals.
     pub fn listen() -> std::io::Result<Self> {
-        for kind in [SignalKind::hangup(), SignalKind::user_defined1(), SignalKind::user_defined2()] {
+        // Without a configuration file nothing else listens for it, and it would end the process.
+        drop(signal(SignalKind::hangup())?);
+        for kind in [SignalKind::user_defined1(), SignalKind::user_defined2()] {
             let mut ignored = signal(kind)?;
             tokio::spawn(async move {
                 while ignored.recv().await.is_some() {
-                    tracing::info!(signal = kind.as_raw_value(), "signal ignored: files are reloaded as they change");
+                    tracing::info!(signal = kind.as_raw_value(), "signal ignored");
                 }
             });
         }

@@ -61,14 +61,14 @@ impl App {
         let mac = self.keyring.redirect_mac(id);
         let new = NewVerification::check(
             request,
-            flow.as_ref().copied().map_err(String::as_str),
+            flow.as_ref().map_err(String::as_str),
             id,
             &mac,
             self.own_callback.as_ref(),
         )
         .map_err(Error::InvalidFields)?;
         self.check_id_card(caller, new.id_number.as_ref()).await?;
-        let flow = flow.expect("a request without a flow does not pass its check").clone();
+        let flow = flow.expect("a request without a flow does not pass its check");
 
         let (app, caller) = (Arc::clone(self), caller.name.clone());
         let work = async move { app.open_flow(caller, flow, new, &body, urgency).await };
@@ -128,7 +128,7 @@ impl App {
         if !self.keyring.matches_fingerprint(body, &record.request_fingerprint) {
             return Err(Error::RequestIdReused);
         }
-        let todays = self.flows.get(&record.verification.flow).map(|flow| flow.access_mode);
+        let todays = self.terms().flows.get(&record.verification.flow).map(|flow| flow.access_mode);
         opened(record, todays)
     }
 

@@ -245,7 +245,7 @@ impl App {
 
     /// Users of a credential, as text for people.
     async fn users_of(&self, name: &str) -> Result<Vec<String>, Error> {
-        let mut users: Vec<String> = self.flows_with(name).map(|flow| format!("flow {flow}")).collect();
+        let mut users: Vec<String> = self.flows_with(name).iter().map(|flow| format!("flow {flow}")).collect();
         users.extend(
             self.credentials.roles_based_on(name).map(|role| format!("credential {role}, which is based on it")),
         );
@@ -304,7 +304,7 @@ impl App {
             origin: CredentialOrigin::External,
             disabled_at: None,
             key_pairs: pair.into_iter().collect(),
-            flows: self.flows_with(name).map(str::to_owned).collect(),
+            flows: self.flows_with(name),
         }
     }
 
@@ -333,12 +333,13 @@ impl App {
         };
         let key_pairs = row.key_pairs.into_iter().map(key_pair).collect::<Result<_, Error>>()?;
         let origin = if row.origin == FROM_API { CredentialOrigin::Api } else { CredentialOrigin::Configuration };
-        let flows = self.flows_with(&row.name).map(str::to_owned).collect();
+        let flows = self.flows_with(&row.name);
         Ok(Credential { name: row.name, origin, disabled_at: row.disabled_at_ms.and_then(time), key_pairs, flows })
     }
 
-    fn flows_with(&self, credential: &str) -> impl Iterator<Item = &str> {
-        self.flows.values().filter(move |flow| flow.credential == credential).map(|flow| flow.name.as_str())
+    fn flows_with(&self, credential: &str) -> Vec<String> {
+        let terms = self.terms();
+        terms.flows.values().filter(|flow| flow.credential == credential).map(|flow| flow.name.clone()).collect()
     }
 
     fn noted(&self, caller: &Caller, action: AuditAction, credential: &str) -> Effects {

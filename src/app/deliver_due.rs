@@ -54,7 +54,7 @@ impl App {
                 return self.reschedule_delivery(job, row, Undelivered::Never).await;
             }
             // A caller whose webhook was taken out of the configuration wants none.
-            if let Some(endpoint) = self.webhooks.get(&row.event.caller)
+            if let Some(endpoint) = self.terms().webhooks.get(&row.event.caller)
                 && let Err(why) = self.deliver(endpoint, row).await
             {
                 return self.reschedule_delivery(job, row, why).await;
@@ -118,7 +118,7 @@ impl App {
     /// Adds an event to what a write does, and the job that pushes it if its caller has a webhook.
     pub(super) fn announce(&self, effects: &mut Effects, verification: &Verification, kind: EventKind, at: Timestamp) {
         let event = new_event(verification, kind, at);
-        if self.webhooks.contains_key(&event.caller) {
+        if self.terms().webhooks.contains_key(&event.caller) {
             effects.jobs.push(NewJob {
                 kind: JobKind::Webhook,
                 subject: event.verification_id.clone(),

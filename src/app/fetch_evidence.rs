@@ -60,7 +60,8 @@ impl App {
     /// When the store fails: the job's lease ends by itself, and it is tried again.
     pub async fn fetch_evidence_due(&self, job: &JobRow) -> Result<(), Error> {
         let record = self.find(&job.subject).await?;
-        let Some(flow) = self.flows.get(&record.verification.flow).filter(|_| record.session.is_some()) else {
+        let terms = self.terms();
+        let Some(flow) = terms.flows.get(&record.verification.flow).filter(|_| record.session.is_some()) else {
             return Ok(self.store.finish_job(job).await?);
         };
         let stored = self.store.evidence_of(&job.subject).await?;
@@ -314,7 +315,8 @@ impl App {
             State::Passed { at } | State::Failed { at } => at,
             State::Pending | State::Expired { .. } | State::Canceled { .. } => return None,
         };
-        let flow = self.flows.get(&verification.flow)?;
+        let terms = self.terms();
+        let flow = terms.flows.get(&verification.flow)?;
         if flow.evidence.is_nothing() || verification.redacted_at.is_some() || verification.result_lost {
             return None;
         }

@@ -179,7 +179,8 @@ impl App {
 
     /// Whether evidence may have been fetched since the record was read.
     fn may_have_been_fetched(&self, record: &Record, evidence_pending: bool) -> bool {
-        let flow = self.flows.get(&record.verification.flow);
+        let terms = self.terms();
+        let flow = terms.flows.get(&record.verification.flow);
         !evidence_pending
             && record.verification.state != State::Pending
             && flow.is_none_or(|flow| !flow.evidence.is_nothing())

@@ -10,13 +10,14 @@ impl App {
     /// creates at the same moment may both be the last one: then the vendor refuses an attempt,
     /// which is what would have happened anyway.
     pub(super) async fn check_id_card(&self, caller: &Caller, number: Option<&IdDocument>) -> Result<(), Error> {
-        let Some(number) = number.filter(|_| self.id_card_limits.are_on()) else { return Ok(()) };
+        let limits = self.terms().id_card_limits;
+        let Some(number) = number.filter(|_| limits.are_on()) else { return Ok(()) };
         let now = self.clock.now();
         let hashes = self.keyring.id_card_hashes(number);
         let uses = self.store.id_card_uses(hashes, &caller.name, expired_since_ms(now)).await?;
         let all_own = uses.iter().all(|one| one.is_own);
         let uses = uses.into_iter().filter_map(|one| Timestamp::from_millisecond(one.at_ms).ok()).collect();
-        self.id_card_limits.check(uses, now).map_err(|reached| {
+        limits.check(uses, now).map_err(|reached| {
             metrics::counter!("faceid_person_limit_refusals_total", "window" => reached.window_name()).increment(1);
             // To the second, the wait would tell when the person was at another caller's.
             Error::PersonLimitReached(if all_own { reached } else { reached.rounded_up() })
@@ -25,7 +26,7 @@ impl App {
 
     /// By what a use is counted. None: nothing is.
     pub(super) fn id_card_hash(&self, number: Option<&IdDocument>) -> Option<Vec<u8>> {
-        number.filter(|_| self.id_card_limits.are_on()).map(|number| self.keyring.id_card_hash(number))
+        number.filter(|_| self.terms().id_card_limits.are_on()).map(|number| self.keyring.id_card_hash(number))
     }
 
     /// Erases the ID cards' hashes that do not count any more. Gives their number.

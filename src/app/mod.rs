@@ -35,6 +35,7 @@ mod scrub;
 mod settle;
 mod settle_due;
 mod sweep_evidence;
+mod terms;
 mod usage;
 mod visits;
 mod watch_verifications;
@@ -58,22 +59,22 @@ pub use list_verifications::{ListRequest, Page};
 pub use ready::NotReady;
 pub use rewrap_vault::VaultKeys;
 pub use sweep_evidence::{Sweep, claim_evidence};
+pub use terms::{Terms, unservable_flows};
 pub use usage::{Reconciliation, UsageDifference, UsagePage, UsageRequest, UsageRow};
 pub use watch_verifications::Watched;
 
 use self::{flight::Flights, orphans::Orphans, visits::Visits};
 use crate::{
     credential::Credentials,
-    domain::{
-        clock::Clock, flow::Flows, id_card_limits::IdCardLimits, schedule::PollSchedule, store_identity::StoreIdentity,
-    },
+    domain::{clock::Clock, schedule::PollSchedule, store_identity::StoreIdentity},
     evidence::EvidenceStore,
     store::Store,
     tencent::Products,
     vault::Keyring,
-    webhook::{self, Endpoint},
+    webhook,
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use arc_swap::ArcSwap;
+use std::{sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
@@ -87,14 +88,12 @@ pub struct App {
     credentials: Credentials,
     evidence: EvidenceStore,
     tencent: Products,
-    flows: Flows,
+    terms: ArcSwap<Terms>,
     own_callback: Option<Url>,
-    webhooks: BTreeMap<String, Endpoint>,
     webhook_sender: webhook::Sender,
     webhook_receivers: Arc<webhook::Receivers>,
     /// Limits the vendor calls that browsers cause.
     visits: Visits,
-    id_card_limits: IdCardLimits,
     poll_schedule: PollSchedule,
     /// Questions to the vendor about a verification that are under way, by its id.
     checks: Flights<Result<(), Arc<Error>>>,
@@ -103,6 +102,7 @@ pub struct App {
     /// Work that goes on when its caller hangs up.
     detached: TaskTracker,
     stopping: CancellationToken,
+    giving_up: CancellationToken,
 }
 
 /// The adapters and settings that an [`App`] is built of.
@@ -113,14 +113,11 @@ pub struct Parts {
     pub credentials: Credentials,
     pub evidence: EvidenceStore,
     pub tencent: Products,
-    pub flows: Flows,
+    /// What can be replaced later.
+    pub terms: Terms,
     /// The gateway's own callback as browsers reach it.
     pub own_callback: Option<Url>,
-    /// Where callers want their events, by caller.
-    pub webhooks: BTreeMap<String, Endpoint>,
     pub webhook_sender: webhook::Sender,
-    /// How often one ID card may be used.
-    pub id_card_limits: IdCardLimits,
     /// When to look at verifications that nobody asks for.
     pub poll_schedule: PollSchedule,
     /// Set when the process is about to stop: long waits and streams end.
@@ -141,24 +138,29 @@ impl App {
             credentials: parts.credentials,
             evidence: parts.evidence,
             tencent: parts.tencent,
-            flows: parts.flows,
+            terms: ArcSwap::from_pointee(parts.terms),
             own_callback: parts.own_callback,
-            webhooks: parts.webhooks,
             webhook_sender: parts.webhook_sender,
             webhook_receivers: Arc::default(),
             visits: Visits::default(),
-            id_card_limits: parts.id_card_limits,
             poll_schedule: parts.poll_schedule,
             checks: Flights::default(),
             orphans: Orphans::default(),
             detached: TaskTracker::new(),
             stopping: parts.stopping,
+            giving_up: CancellationToken::new(),
         })
     }
 
     /// Cancelled when the process is about to stop: long waits and streams end.
     pub fn stopping(&self) -> &CancellationToken {
         &self.stopping
+    }
+
+    /// Cancelled when a stop waits no longer for work that another replica, or the next start, can
+    /// do as well: jobs, and questions to the vendor.
+    pub fn giving_up(&self) -> &CancellationToken {
+        &self.giving_up
     }
 
     /// Whether no endpoint of the vendor is asked at present, as all have failed.

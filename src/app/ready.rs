@@ -35,7 +35,7 @@ impl App {
     pub async fn ready(&self) -> Result<(), NotReady> {
         self.store.ping().await.map_err(Error::from)?;
         let mut missing = None;
-        for flow in self.flows.values() {
+        for flow in self.terms().flows.values() {
             match self.credentials.check_usable(&flow.credential).await {
                 Ok(()) => return Ok(()),
                 Err(CredentialError::Store(error)) => return Err(Error::from(error).into()),

@@ -92,7 +92,8 @@ impl App {
     /// The job that ends the retention of a verification that has ended.
     fn retention_job(&self, verification: &Verification) -> Option<NewJob> {
         let ended_at = verification.state.settled_at()?;
-        let flow = self.flows.get(&verification.flow);
+        let terms = self.terms();
+        let flow = terms.flows.get(&verification.flow);
         let retention = flow.map_or(RETENTION_WITHOUT_FLOW, |flow| flow.result_retention);
         let due_at_ms = (ended_at + retention).as_millisecond();
         Some(NewJob { kind: JobKind::Redact, subject: verification.id.to_string(), due_at_ms, rank_ms: due_at_ms })

@@ -33,7 +33,7 @@ impl App {
             return Err(Error::TokenEnded);
         }
         self.audit(&caller.name, AuditAction::Reopened, &id).await?;
-        let todays = self.flows.get(&record.verification.flow).map(|flow| flow.access_mode);
+        let todays = self.terms().flows.get(&record.verification.flow).map(|flow| flow.access_mode);
         opened(record, todays)
     }
 }

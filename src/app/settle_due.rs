@@ -93,7 +93,8 @@ impl App {
                 return Ok(());
             }
             let mut lost = Record { verification: record.verification.lose_result(at), ..record };
-            let flow = self.flows.get(&lost.verification.flow);
+            let terms = self.terms();
+            let flow = terms.flows.get(&lost.verification.flow);
             lost.verification.evidence_lost = flow.is_some_and(|flow| !flow.evidence.is_nothing());
             let jobs = self.jobs_at_the_end(&lost.verification);
             let mut effects = Effects { jobs, ..Effects::default() };

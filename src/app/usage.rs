@@ -201,7 +201,8 @@ impl App {
         self.require(caller, Right::Admin)?;
         let mut faults = Faults::default();
         let day = faults.check("date", BillDay::parse(date));
-        let flow = self.flows.get(flow);
+        let terms = self.terms();
+        let flow = terms.flows.get(flow);
         if flow.is_none() {
             faults.add("flow", "is not a flow of this gateway's configuration");
         }

@@ -33,8 +33,8 @@ pub struct CallerConfig {
 }
 
 /// Services that may call. At least one is needed, unless auth.mode is none. They are read again
-/// when this file changes, without a restart, except for their webhooks. Each needs a token, a
-/// subject or an identity, of a mode that is on.
+/// when this file changes, without a restart. Each needs a token, a subject or an identity, of a
+/// mode that is on.
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["name"]))]

@@ -4,7 +4,7 @@
 //! serde stops at the first fault. So it is asked again, without what was at fault, until nothing
 //! is: an operator learns all faults at once.
 
-use super::{schema::section_names, settings::Settings};
+use super::{schema::section_names, settings::Settings, written::Written};
 use crate::domain::fault::{Fault, Faults};
 use serde_path_to_error::{Path, Segment};
 use std::{collections::BTreeMap, mem, str::FromStr};
@@ -54,6 +54,11 @@ impl Layers {
         put(&mut self.table, &keys, value);
         self.from_environment.insert(keys.join("."), variable);
         None
+    }
+
+    /// What is set, so that a later reading can be compared with it.
+    pub(super) fn written(&self) -> Written {
+        Written::of(&self.table)
     }
 
     /// The settings, and what was wrong: what was at fault is left out, or has its default.

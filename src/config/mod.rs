@@ -16,6 +16,7 @@ mod store;
 mod tencent;
 mod types;
 mod value;
+mod written;
 
 use crate::{
     auth::AuthModes,
@@ -52,11 +53,14 @@ pub use callers::CallerConfig;
 pub use credentials::CredentialConfig;
 pub use schema::{default_file, json_schema};
 pub use store::StoreUrl;
+pub use written::Written;
 
 /// Everything that can be set, checked.
 pub struct Config {
-    /// Where it was read from, when that was a file: callers are read again when it changes.
+    /// Where it was read from, when that was a file: it is read again when it changes.
     pub file: Option<(PathBuf, FileWatch)>,
+    /// What was set, to compare a later reading with.
+    pub written: Written,
     pub grpc_listen: SocketAddr,
     /// None: the port is not encrypted.
     pub grpc_tls: Option<TlsConfig>,
@@ -161,13 +165,14 @@ impl Config {
             .filter_map(|(name, value)| layers.set(name, value))
             .filter(|(name, _)| credentials::SOURCE_VARIABLES.contains(&name.as_str()))
             .collect();
+        let written = layers.written();
         let (mut settings, found) = layers.read();
         if found.is_at("auth.mode") {
             // The checks of callers depend on it: they are left out rather than wrong.
             settings.auth.mode = OneOrMore(Vec::new());
         }
         let mut faults = Faults::default();
-        let config = convert(&settings, &environment, &mut faults);
+        let config = convert(&settings, &environment, &mut faults).map(|config| Self { written, ..config });
         finish(config, found, faults)
     }
 }
@@ -208,6 +213,7 @@ fn convert(settings: &Settings, environment: &BTreeMap<String, String>, faults: 
     check_authentication(settings, auth.as_ref(), grpc_listen, grpc_tls.as_ref(), faults);
     Some(Config {
         file: None,
+        written: Written::default(),
         grpc_listen: grpc_listen?,
         grpc_tls,
         grpc_places: PlaceLimits {

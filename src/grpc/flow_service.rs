@@ -30,7 +30,7 @@ impl pb::flow_service_server::FlowService for FlowApi {
         request: Request<pb::ListFlowsRequest>,
     ) -> Result<Response<pb::ListFlowsResponse>, Status> {
         let caller = caller_of(&request)?;
-        let flows = self.app.list_flows(&caller).into_iter().map(flow).collect();
+        let flows = self.app.list_flows(&caller).iter().map(flow).collect();
         Ok(Response::new(pb::ListFlowsResponse { flows }))
     }
 }

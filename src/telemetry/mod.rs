@@ -21,9 +21,10 @@ use std::{
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{
-    EnvFilter, Layer,
+    EnvFilter, Layer, Registry,
     filter::{LevelFilter, ParseError, Targets},
     layer::SubscriberExt,
+    reload,
     util::{SubscriberInitExt, TryInitError},
 };
 
@@ -47,6 +48,8 @@ const STORE_SPANS: &str = concat!(env!("CARGO_CRATE_NAME"), "::store::observed")
 
 /// Its lines carry paths of the machine that built it.
 const QUIET: &str = "refinery_core=warn";
+
+static LOG_FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// Logs or traces could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -72,8 +75,7 @@ impl Telemetry {
     /// # Errors
     /// When the filter cannot be read, the exporter cannot be made, or logging was set up before.
     pub fn start(filter: &str, format: LogFormat, otlp_endpoint: Option<&str>) -> Result<Self, TelemetryError> {
-        let directives = std::env::var("RUST_LOG").unwrap_or_else(|_| filter.to_owned());
-        let filter = EnvFilter::try_new(directives)?.add_directive(QUIET.parse()?);
+        let (filter, handle) = reload::Layer::new(log_filter(filter)?);
         let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
         let log = match format {
             LogFormat::Json => log.json().flatten_event(true).boxed(),
@@ -95,6 +97,8 @@ impl Telemetry {
             tracing_opentelemetry::layer().with_tracer(provider.tracer(SERVICE_NAME)).with_filter(ours)
         });
         tracing_subscriber::registry().with(log).with(export).try_init()?;
+        // Set once, as the subscriber is.
+        let _ = LOG_FILTER.set(handle);
         Ok(Self { traces })
     }
 
@@ -106,6 +110,26 @@ impl Telemetry {
             tracing::warn!(error = %error, "some traces were not exported");
         }
     }
+}
+
+/// Logs by another filter from now on, see [`Telemetry::start`]. Without effect where nothing is
+/// logged.
+///
+/// # Errors
+/// When the filter cannot be read.
+pub fn set_log_filter(filter: &str) -> Result<(), TelemetryError> {
+    let filter = log_filter(filter)?;
+    if let Some(handle) = LOG_FILTER.get() {
+        // Fails only when the subscriber is gone, with the process.
+        let _ = handle.reload(filter);
+    }
+    Ok(())
+}
+
+/// The environment's `RUST_LOG`, else `filter`.
+fn log_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
+    let directives = std::env::var("RUST_LOG").unwrap_or_else(|_| filter.to_owned());
+    Ok(EnvFilter::try_new(directives)?.add_directive(QUIET.parse()?))
 }
 
 fn trace_provider(endpoint: &str) -> Result<SdkTracerProvider, ExporterBuildError> {
@@ -262,12 +286,21 @@ fn describe_metrics() {
         "faceid_flow_misconfigured_total",
         "Verifications whose intention step is not as the flow says, by flow and problem"
     );
+    describe_gauge!(
+        "faceid_jobs_overdue_seconds",
+        "For how long the job that was due first has been due, by kind; jobs under way count"
+    );
     describe_counter!("faceid_verifications_created_total", "Verifications created, by flow");
     describe_counter!("faceid_verifications_settled_total", "Verifications that became final, by flow and outcome");
     describe_counter!("faceid_caller_quota_refusals_total", "Calls over their caller's quota, by caller and setting");
     describe_counter!("faceid_person_limit_refusals_total", "Creates for an ID card that has to rest, by window");
     describe_counter!("faceid_jwks_refreshes_total", "Reads of the keys of the JWTs' issuer, by outcome");
     describe_counter!("faceid_config_reload_failures_total", "Changed configuration files that could not be used");
+    describe_gauge!("faceid_config_reload_failed", "1 while the configuration file, as it is now, cannot be used");
+    describe_gauge!(
+        "faceid_config_settings_waiting_for_restart",
+        "Settings of the configuration file that were changed since the start and count after a restart only"
+    );
     describe_counter!("faceid_tls_reload_failures_total", "Changed TLS files that could not be used");
     describe_counter!("faceid_connections_refused_total", "Connections without a place, by listener");
     describe_counter!("faceid_connections_cut_total", "Connections that were cut to make room, by listener");

@@ -9,7 +9,7 @@ use super::{
     call::Call,
     clock_offset::VendorClock,
     error::{Error, ErrorKind},
-    options::{CallOptions, ClientConfig},
+    options::{ActionQuotas, CallOptions, ClientConfig},
 };
 use crate::domain::key_pair::KeyPair;
 use serde::{Serialize, de::DeserializeOwned};
@@ -47,7 +47,12 @@ impl Client {
         self.transport.endpoints.warm().await;
     }
 
-    /// Splits the quotas of [`super::options::ActionQuotas`] between so many replicas: this one has
+    /// The account's quotas from now on.
+    pub fn set_quotas(&self, quotas: ActionQuotas) {
+        self.transport.quotas.set(quotas);
+    }
+
+    /// Splits the quotas of [`ActionQuotas`] between so many replicas: this one has
     /// its part from now on. 0: it is not known between how many, and it has none.
     pub fn share_quotas_with(&self, replicas: u32) {
         self.transport.quotas.share_with(replicas);

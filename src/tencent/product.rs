@@ -5,12 +5,12 @@ use super::{
     client::Client,
     error::Error,
     h5::{H5, encryption::FieldEncryption, media::MediaStream, probe::KeyVerdict},
-    options::Urgency,
+    options::{ActionQuotas, Urgency},
     terms::{Charge, MediaQuery, Opened},
 };
 use crate::domain::{
     bill_day::BillDay,
-    flow::{Flow, Product},
+    flow::{Flow, Flows, Product},
     ids::BizToken,
     key_pair::KeyPair,
     new_verification::NewVerification,
@@ -41,6 +41,16 @@ impl Products {
     /// Splits the vendor's quotas between so many replicas. 0: it is not known between how many.
     pub fn share_quotas_with(&self, replicas: u32) {
         self.client.share_quotas_with(replicas);
+    }
+
+    /// How the calls of `flows` are encrypted from now on, by flow.
+    pub fn encrypt_fields(&self, flows: &Flows, field_encryption: BTreeMap<String, FieldEncryption>) {
+        self.h5.encrypt_fields(flows, field_encryption);
+    }
+
+    /// The account's quotas from now on.
+    pub fn set_quotas(&self, quotas: ActionQuotas) {
+        self.client.set_quotas(quotas);
     }
 
     /// Opens a verification.

@@ -46,7 +46,7 @@ const GROW_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The buckets of all accounts and actions.
 pub(super) struct Quotas {
-    per_second: ActionQuotas,
+    per_second: Mutex<ActionQuotas>,
     buckets: Mutex<HashMap<(String, &'static str), Arc<Bucket>>>,
     replicas: Arc<AtomicU32>,
 }
@@ -54,13 +54,13 @@ pub(super) struct Quotas {
 pub(super) struct Bucket {
     credential: String,
     action: &'static str,
-    configured: f64,
     state: Mutex<State>,
 }
 
 struct State {
     /// How many replicas share the limit; 0: not known, and no token is given.
     replicas: Arc<AtomicU32>,
+    configured: f64,
     /// The limit as learnt from refusals; at most `configured`.
     allowed: f64,
     changed_at: Instant,
@@ -77,7 +77,17 @@ struct State {
 
 impl Quotas {
     pub(super) fn new(per_second: ActionQuotas) -> Self {
-        Self { per_second, buckets: Mutex::default(), replicas: Arc::new(AtomicU32::new(1)) }
+        Self { per_second: Mutex::new(per_second), buckets: Mutex::default(), replicas: Arc::new(AtomicU32::new(1)) }
+    }
+
+    /// The limits from now on. What was learnt from refusals stays where it is below them.
+    pub(super) fn set(&self, per_second: ActionQuotas) {
+        // As in `bucket`, so that no bucket is made with the limit of before.
+        let buckets = self.buckets.lock();
+        *self.per_second.lock() = per_second;
+        for bucket in buckets.values() {
+            bucket.configure(per_second.per_second(bucket.action));
+        }
     }
 
     /// From now on this replica has its part of each limit when it is split between so many. 0: it
@@ -89,7 +99,7 @@ impl Quotas {
     pub(super) fn bucket(&self, credential: &str, action: &'static str) -> Arc<Bucket> {
         let mut buckets = self.buckets.lock();
         let bucket = buckets.entry((credential.to_owned(), action)).or_insert_with(|| {
-            let per_second = self.per_second.per_second(action);
+            let per_second = self.per_second.lock().per_second(action);
             Arc::new(Bucket::new(credential, action, per_second, Arc::clone(&self.replicas)))
         });
         Arc::clone(bucket)
@@ -102,9 +112,9 @@ impl Bucket {
         let bucket = Self {
             credential: credential.to_owned(),
             action,
-            configured,
             state: Mutex::new(State {
                 replicas,
+                configured,
                 allowed: configured,
                 changed_at: Instant::now(),
                 away: VecDeque::new(),
@@ -188,8 +198,8 @@ impl Bucket {
     /// The vendor found that there were too many calls.
     pub(super) fn refused(&self) {
         let mut state = self.state();
-        if state.allowed >= self.configured || state.changed_at.elapsed() >= SHRINK_INTERVAL {
-            let least = (self.configured * LEAST).max(1.0);
+        if state.allowed >= state.configured || state.changed_at.elapsed() >= SHRINK_INTERVAL {
+            let least = (state.configured * LEAST).max(1.0);
             self.change(&mut state, |allowed| (allowed * SHRINK).max(least));
         }
     }
@@ -197,9 +207,18 @@ impl Bucket {
     /// The vendor took the call.
     pub(super) fn accepted(&self) {
         let mut state = self.state();
-        if state.allowed < self.configured && state.changed_at.elapsed() >= GROW_INTERVAL {
-            self.change(&mut state, |allowed| (allowed + self.configured * GROW).min(self.configured));
+        let configured = state.configured;
+        if state.allowed < configured && state.changed_at.elapsed() >= GROW_INTERVAL {
+            self.change(&mut state, |allowed| (allowed + configured * GROW).min(configured));
         }
+    }
+
+    fn configure(&self, per_second: u32) {
+        let mut state = self.state();
+        let was_shrunk = state.allowed < state.configured;
+        state.configured = f64::from(per_second);
+        let configured = state.configured;
+        self.change(&mut state, |allowed| if was_shrunk { allowed.min(configured) } else { configured });
     }
 
     fn change(&self, state: &mut State, to: impl FnOnce(f64) -> f64) {

@@ -22,6 +22,11 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// Whether events for the other go to the same place.
+    pub fn leads_where(&self, other: &Self) -> bool {
+        self.target == other.target
+    }
+
     /// Joins what [`Target::parse`] and [`Secret::parse`] read. An event carries one signature for
     /// each secret, so while a secret is replaced the old one and the new one are both given, and
     /// the receiver may know either.

@@ -25,7 +25,7 @@ struct Receiver {
     under_way: usize,
     failures_in_a_row: u32,
     closed_until: Option<Timestamp>,
-    /// It wants no more events (410), until its endpoint is changed: that takes a restart.
+    /// It wants no more events (410), until its URL is changed.
     is_gone: bool,
 }
 
@@ -62,6 +62,13 @@ impl Receivers {
         }
         receiver.under_way += 1;
         Admission::Now(Slot { receivers: Arc::clone(self), caller: caller.to_owned() })
+    }
+
+    /// What was learnt of a receiver does not hold for the one that took its place.
+    pub fn forget(&self, caller: &str) {
+        if let Some(receiver) = self.lock().get_mut(caller) {
+            *receiver = Receiver { under_way: receiver.under_way, ..Receiver::default() };
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Receiver>> {

@@ -17,7 +17,7 @@ use url::{Host, Url};
 const MAX_URL: usize = 2048;
 
 /// A URL that events may be sent to.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Target {
     url: Url,
     allow_private: bool,

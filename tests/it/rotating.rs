@@ -218,6 +218,58 @@ async fn a_configuration_that_cannot_be_used_leaves_the_callers_as_they_are() {
 }
 
 #[tokio::test]
+async fn a_configuration_is_taken_whole_or_not_at_all() {
+    let simulator = simulator::start(SimulatorConfig::loopback()).await.expect("simulator starts");
+    let folder = TempDir::new().expect("temporary folder");
+    let file = folder.path().join("gateway.toml");
+    let base = config_text(&simulator, &folder, "");
+    fs::write(&file, &base).expect("a file");
+    let config = Config::load(&file, iter::empty()).unwrap_or_else(|error| panic!("{error}"));
+    let world = World::start_with_config(simulator, folder, config, endpoint).await;
+    let begun = world.created().await;
+
+    // Another flow and its caller; once with a credential that nobody has.
+    let with_extra = |credential: &str| {
+        format!(
+            "{base}\n[[callers]]\nname = \"extra\"\nflows = [\"extra\"]\ntoken_sha256 = [\"{}\"]\n\
+             [[flows]]\nname = \"extra\"\nrule_id = \"1\"\ncredential = \"{credential}\"\ncomparison = \"authority\"\n\
+             access_mode = \"wechat_h5_native_overlay\"\nredirect_allow = [\"{}\"]\n",
+            sha256("extra token"),
+            world.shop("")
+        )
+    };
+    let request = || CreateVerificationRequest { flow: "extra".into(), ..world.request() };
+    fs::write(&file, with_extra("nobody's")).expect("a file");
+    let (_, metrics, _) = world.get(&world.admin_url("/metrics")).await;
+    let failures = |metrics: &str| {
+        let count = metrics.lines().find_map(|line| line.strip_prefix("faceid_config_reload_failures_total "));
+        count.map_or(0, |count| count.parse::<u64>().expect("a count"))
+    };
+    let before = failures(&metrics);
+    world.until("the failure", async || failures(&world.get(&world.admin_url("/metrics")).await.1) > before).await;
+    let refused = call(&world.channel, "extra token").await.expect_err("its flow cannot be served");
+    assert_eq!(refused.code(), Code::Unauthenticated);
+
+    fs::write(&file, with_extra("main")).expect("a file");
+    world.until("the caller", async || call(&world.channel, "extra token").await.is_ok()).await;
+    let created = world.create_as("extra token", request()).await.expect("the flow is served");
+    let of_extra = created.verification.expect("a verification").verification_id;
+
+    // What a flow that is gone has begun is settled; it begins nothing more.
+    let caller = format!("\n[[callers]]\nname = \"extra\"\ntoken_sha256 = [\"{}\"]\n", sha256("extra token"));
+    fs::write(&file, base.clone() + &caller).expect("a file");
+    let is_refused = async || {
+        let refused = world.create_as("extra token", request()).await;
+        refused.is_err_and(|status| status.code() == Code::InvalidArgument)
+    };
+    world.until("the flow to be gone", is_refused).await;
+    world.attempt(&begun, 0).await;
+    assert_eq!(world.state(&begun.id).await, "PASSED");
+    let read = world.result_as("extra token", by_id(&of_extra)).await.expect("it is still the caller's");
+    assert_eq!(read.verification.expect("a verification").flow, "extra");
+}
+
+#[tokio::test]
 async fn an_issuer_that_is_away_stops_nobody_it_was_asked_before() {
     let simulator = simulator::start(SimulatorConfig::loopback()).await.expect("simulator starts");
     let folder = TempDir::new().expect("temporary folder");

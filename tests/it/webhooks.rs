@@ -1,10 +1,16 @@
 //! Webhooks: signed, in order per verification, at least once, and parked when nobody takes them.
 
-use crate::harness::{World, by_id, succeeded};
+use crate::harness::{World, by_id, config_text, endpoint, succeeded};
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, http::StatusCode, routing::post};
-use faceid_gateway::simulator::{self, SimulatorConfig};
+use faceid_gateway::{
+    config::Config,
+    simulator::{self, SimulatorConfig},
+};
 use serde_json::Value;
-use std::sync::{Arc, Mutex};
+use std::{
+    fs, iter,
+    sync::{Arc, Mutex},
+};
 use tempfile::TempDir;
 
 const SECRETS: [&str; 2] =
@@ -20,19 +26,25 @@ struct Receiver {
 
 impl Receiver {
     async fn start(planned: &[StatusCode]) -> (Self, World) {
+        let (receiver, webhook) = Self::listen(planned).await;
+        let simulator = simulator::start(SimulatorConfig::loopback()).await.expect("simulator starts");
+        let folder = TempDir::new().expect("temporary folder");
+        (receiver, World::start_with_webhook(simulator, folder, &webhook).await)
+    }
+
+    /// With the lines of a caller who wants its events there.
+    async fn listen(planned: &[StatusCode]) -> (Self, String) {
         let receiver = Self::default();
         receiver.planned.lock().expect("lock").extend(planned.iter().rev());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/events", listener.local_addr().expect("its address"));
         let router = Router::new().route("/events", post(take)).with_state(receiver.clone());
         tokio::spawn(async { axum::serve(listener, router).await });
-        let simulator = simulator::start(SimulatorConfig::loopback()).await.expect("simulator starts");
         let webhook = format!(
             "webhook_url = \"{url}\"\nwebhook_allow_private = true\nwebhook_secrets = \"\"\"\n{}\n{}\"\"\"\n",
             SECRETS[0], SECRETS[1]
         );
-        let folder = TempDir::new().expect("temporary folder");
-        (receiver, World::start_with_webhook(simulator, folder, &webhook).await)
+        (receiver, webhook)
     }
 
     fn taken(&self) -> Vec<String> {
@@ -117,4 +129,29 @@ async fn a_receiver_that_is_gone_is_parked_at_once_and_a_failing_one_after_a_day
     failing.1.advance(25 * 3600).await;
     failing.1.until("parked", async || parked(&failing.1).await).await;
     assert!(succeeded(failing.1.result_as(crate::harness::ORDERS, by_id(&created.id)).await).verification.is_some());
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_gone_is_replaced_while_the_gateway_serves() {
+    let (gone, to_gone) = Receiver::listen(&[StatusCode::GONE]).await;
+    let (new, to_new) = Receiver::listen(&[]).await;
+    let simulator = simulator::start(SimulatorConfig::loopback()).await.expect("simulator starts");
+    let folder = TempDir::new().expect("temporary folder");
+    let file = folder.path().join("gateway.toml");
+    let text = config_text(&simulator, &folder, "# here\n");
+    let with = |webhook: &str| fs::write(&file, text.replace("# here\n", webhook)).expect("a file");
+    with(&to_gone);
+    let config = Config::load(&file, iter::empty()).unwrap_or_else(|error| panic!("{error}"));
+    let world = World::start_with_config(simulator, folder, config, endpoint).await;
+
+    live(&world).await;
+    world.until("the refusal", async || gone.refused() == 1).await;
+    with(&to_new);
+    world
+        .until("an event at the new receiver", async || {
+            world.created().await;
+            !new.taken().is_empty()
+        })
+        .await;
+    assert_eq!(gone.refused(), 1, "after 410 nothing was sent there");
 }

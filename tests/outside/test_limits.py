@@ -537,7 +537,7 @@ def test_a_second_signal_quickens_the_stop(serve):
         assert time.monotonic() - started < 5
 
 
-@pytest.mark.parametrize("signal_name", ["SIGHUP", "SIGUSR1", "SIGUSR2"])
+@pytest.mark.parametrize("signal_name", ["SIGUSR1", "SIGUSR2"])
 def test_signals_that_are_no_stop_change_nothing(serve, signal_name):
     serve.popen.send_signal(getattr(signal, signal_name))
     serve.wait_until("the signal to be noticed", lambda: "signal ignored" in serve.log_text())

@@ -1,6 +1,7 @@
 """The process: how it starts, how it ends, and what it has not forgotten when it comes back."""
 
 import re
+import signal
 import subprocess
 import time
 import uuid
@@ -198,3 +199,41 @@ def test_no_vault_keys_no_start(binary, run, tmp_path):
     assert done.returncode not in (0, 101)
     assert "vault" in done.stderr
     assert not (config.data / "gateway.db").exists()
+
+
+def test_sighup_takes_the_configuration_anew(binary, run, tmp_path):
+    """At once, what can be taken; what waits for a restart is named, and a fault changes nothing."""
+    with run(SimulateProcess, binary, tmp_path, SECRET_ID, SECRET_KEY) as simulate:
+        config = ServeConfig(tmp_path, simulate.simulator, SECRET_ID, SECRET_KEY)
+        with run(ServeProcess, binary, tmp_path, config) as serve:
+
+            def metric(name):
+                lines = serve.http.get(f"{serve.admin_url}/metrics").text.splitlines()
+                return next((float(line.split()[1]) for line in lines if line.startswith(f"{name} ")), None)
+
+            def take(text):
+                config.file.write_text(text)
+                serve.popen.send_signal(signal.SIGHUP)
+
+            text = config.file.read_text()
+            assert 'level = "info"' in text
+            take(text.replace('level = "info"', 'level = "debug"') + "\n[drain]\ntimeout_s = 7\n")
+            serve.wait_until("the restart to be asked for", lambda: metric("faceid_config_settings_waiting_for_restart"))
+            assert metric("faceid_config_settings_waiting_for_restart") == 1
+            assert metric("faceid_config_reload_failed") == 0
+            assert '"settings":"drain.timeout_s"' in serve.log_text()
+            with serve.channel() as channel:
+                ReflectedClient(channel).refusal("CreateVerification", onboarding(flow="none"))
+            serve.wait_until("the refusal, of level debug", lambda: '"message":"call refused"' in serve.log_text())
+
+            take(text.replace('rule_id = "1"', 'rule_id = ""'))
+            serve.wait_until("the fault", lambda: metric("faceid_config_reload_failed"))
+            assert "the one from before stays" in serve.log_text()
+            with serve.channel() as channel:
+                assert ReflectedClient(channel).create(**onboarding()).biz_token
+
+            take(text)
+            serve.wait_until("the fault to be over", lambda: metric("faceid_config_reload_failed") == 0)
+            assert metric("faceid_config_settings_waiting_for_restart") == 0
+            serve.terminate()
+            assert serve.exit_code() == 0

@@ -34,7 +34,8 @@ impl H5 {
         urgency: Urgency,
     ) -> Result<Report, Error> {
         let options = CallOptions { credential: &verification.credential, urgency };
-        let encryption = self.field_encryption.get(&verification.flow);
+        let encryptions = self.field_encryption.load_full();
+        let encryption = encryptions.get(&verification.flow);
         let mut request = GetDetectInfoEnhancedRequest {
             biz_token: token.expose(),
             rule_id: &verification.rule_id,

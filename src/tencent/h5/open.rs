@@ -42,7 +42,8 @@ impl H5 {
         urgency: Urgency,
     ) -> Result<Opened, Error> {
         let options = CallOptions { credential: &flow.credential, urgency };
-        let encryption = self.field_encryption.get(&flow.name);
+        let encryptions = self.field_encryption.load_full();
+        let encryption = encryptions.get(&flow.name);
         let answer = self.client.detect_auth(pair, &request(flow, new), encryption, options).await?;
         let Answer { mut body, request_id, tries, .. } = answer;
         let unintelligible = |problem: &str| Error::unintelligible(ACTION, problem, &request_id, tries);
