@@ -33,6 +33,14 @@ impl App {
         Ok(self.store.claim_jobs(kind, now.as_millisecond(), lease_until.as_millisecond(), limit).await?)
     }
 
+    /// Gives a claimed job back: it is due for whoever looks next.
+    ///
+    /// # Errors
+    /// When the store fails: the job's lease ends by itself.
+    pub async fn give_back(&self, job: &JobRow) -> Result<(), Error> {
+        Ok(self.store.reschedule_job(job, self.clock.now().as_millisecond(), job.failures).await?)
+    }
+
     /// Plans a sweep of the evidence, unless there is one already.
     ///
     /// # Errors
@@ -55,6 +63,16 @@ impl App {
             (from(now_ms - created_at_ms), from(result_until_ms - now_ms))
         });
         Ok(Backlog { by_age: unsettled.by_age, oldest })
+    }
+
+    /// For how long the job of a kind that was due first has been due; none where none is.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn overdue(&self, kind: JobKind) -> Result<SignedDuration, Error> {
+        let now_ms = self.clock.now().as_millisecond();
+        let first_due = self.store.first_due(kind).await?.unwrap_or(now_ms);
+        Ok(SignedDuration::from_millis((now_ms - first_due).max(0)))
     }
 
     /// Counts the webhooks that are sent no more until their receiver is mended.

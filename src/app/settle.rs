@@ -68,7 +68,9 @@ impl App {
                 async move { landing.app.check_alone(record, urgency).await.map_err(Arc::new) }.boxed()
             });
             if is_new {
-                self.detached.spawn(flight.clone().in_current_span());
+                let (flight, giving_up) = (flight.clone(), self.giving_up.clone());
+                let driven = async move { giving_up.run_until_cancelled(flight).await };
+                self.detached.spawn(driven.in_current_span());
             }
             let outcome = flight.await;
             record = self.find(&id).await?;

@@ -158,6 +158,9 @@ pub trait Store: Send + Sync {
     /// How many verifications have events that could not be delivered.
     async fn parked_webhooks(&self) -> Result<u64, Error>;
 
+    /// When the job of a kind that is due first is due, or was: also while it is done.
+    async fn first_due(&self, kind: JobKind) -> Result<Option<i64>, Error>;
+
     /// How much is not settled yet.
     async fn unsettled(&self, now_ms: i64) -> Result<Unsettled, Error>;
 

@@ -68,6 +68,7 @@ observe_all! {
     note_delivered(job: &JobRow, seq: i64, now_ms: i64) -> ();
     park_webhook(job: &JobRow, now_ms: i64) -> ();
     parked_webhooks() -> u64;
+    first_due(kind: JobKind) -> Option<i64>;
     unsettled(now_ms: i64) -> Unsettled;
     usage(filter: UsageFilter) -> Vec<UsageDay>;
     charges(rule_id: &str, from_ms: i64, before_ms: i64) -> Vec<ChargeRow>;

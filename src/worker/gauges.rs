@@ -1,7 +1,8 @@
-//! Gauges of what is not settled yet: an alert on these comes long before anything is lost.
+//! Gauges of what is not done yet: an alert on these comes long before anything is lost.
 
-use crate::app::App;
+use crate::{app::App, domain::job::JobKind};
 use std::{sync::Arc, time::Duration};
+use strum::VariantArray;
 
 const INTERVAL: Duration = Duration::from_secs(15);
 const AGES: [&str; 4] = ["under_2h", "under_1d", "under_2d", "over_2d"];
@@ -13,6 +14,14 @@ pub(super) async fn keep(app: Arc<App>) {
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and exact up to 2^53")]
             Ok(count) => metrics::gauge!("faceid_webhooks_parked").set(count as f64),
             Err(error) => tracing::warn!(error = %error, "parked webhooks could not be counted"),
+        }
+        for kind in JobKind::VARIANTS {
+            match app.overdue(*kind).await {
+                Ok(time) => {
+                    metrics::gauge!("faceid_jobs_overdue_seconds", "kind" => kind.name()).set(time.as_secs_f64())
+                }
+                Err(error) => tracing::warn!(error = %error, "how late jobs are could not be told"),
+            }
         }
         match app.backlog().await {
             Ok(backlog) => {

@@ -1,7 +1,7 @@
 //! Work that nobody waits for.
 //!
 //! Jobs are claimed by lease: a worker that dies gives its jobs back by doing nothing. How many run
-//! at once is bounded, and a stop lets those that run finish.
+//! at once is bounded, and a stop lets those that run finish; what outlasts it is given back.
 
 mod gauges;
 mod replicas;
@@ -150,9 +150,15 @@ async fn claim(app: &App, kind: JobKind, limit: u32) -> Vec<JobRow> {
 
 async fn run(app: &Arc<App>, job: &JobRow) {
     let kind = job.kind.name();
-    let outcome = match do_job(app, job).await {
-        Ok(()) => "ok",
-        Err(error) => {
+    let outcome = match app.giving_up().run_until_cancelled(do_job(app, job)).await {
+        Some(Ok(())) => "ok",
+        None => {
+            if let Err(error) = app.give_back(job).await {
+                tracing::warn!(kind, subject = %job.subject, error = %error, "a job could not be given back; its lease will end");
+            }
+            "given_back"
+        }
+        Some(Err(error)) => {
             tracing::error!(kind, subject = %job.subject, error = %error, "a job failed; its lease will end");
             "failed"
         }

@@ -1,6 +1,6 @@
 //! Verifications that nobody asks about are settled all the same.
 
-use crate::harness::{ORDERS, World, bearing, by_id, config_text, parse, refused, state_name, succeeded};
+use crate::harness::{ORDERS, World, bearing, by_id, config_text, count, parse, refused, state_name, succeeded};
 use faceid_gateway::{
     grpc::pb::{CancelVerificationRequest, GetResultRequest, GetResultResponse},
     simulator::{self, SimulatorConfig},
@@ -312,4 +312,20 @@ async fn a_wait_ends_with_its_time_or_just_before_the_deadline() {
     request.set_timeout(Duration::from_millis(600));
     let told = succeeded(world.client().get_result(request).await).into_inner();
     assert_eq!(state_name(&told.verification.expect("a verification")), "PENDING");
+}
+
+#[tokio::test]
+async fn a_stop_gives_back_the_work_that_outlasts_it() {
+    let simulator = simulator::start(SimulatorConfig::loopback()).await.expect("simulator starts");
+    let folder = TempDir::new().expect("temporary folder");
+    let world = World::start_edited(simulator, folder, |text| text + "\n[drain]\ntimeout_s = 2\n").await;
+    world.created().await;
+    world.fault(json!({ "action": "GetDetectInfoEnhanced", "kind": "delay", "ms": 60_000 })).await;
+    world.advance(121).await;
+    world.until("the look to reach the vendor", async || world.faults_left().await == 0).await;
+    assert_eq!(world.leased_jobs(), 1);
+    let (_simulator, folder) = world.stop_gateway().await;
+    let jobs =
+        |condition: &str| count(&folder, &format!("SELECT count(*) FROM jobs WHERE kind = 'settle' AND {condition}"));
+    assert_eq!((jobs("lease_token IS NULL"), jobs("lease_token IS NOT NULL")), (1, 0));
 }

@@ -877,6 +877,14 @@ async fn delivers_what_was_not_delivered(store: &dyn Store) {
 
 async fn counts_what_is_not_settled(store: &dyn Store) {
     const HOUR: i64 = 3_600_000;
+    let none = store.first_due(JobKind::SweepEvidence).await.expect("answers");
+    for due_at_ms in [7, 8] {
+        let job =
+            NewJob { kind: JobKind::SweepEvidence, subject: format!("due-{due_at_ms}"), due_at_ms, rank_ms: due_at_ms };
+        store.add_job(job).await.expect("added");
+    }
+    assert_eq!((none, store.first_due(JobKind::SweepEvidence).await.expect("answers")), (None, Some(7)));
+
     let before = store.unsettled(10 * HOUR).await.expect("answers");
     for (id, created_at_ms) in [("unsettled-1", 1_000), ("unsettled-2", 9 * HOUR)] {
         let job = NewJob { kind: JobKind::Settle, subject: id.into(), due_at_ms: i64::MAX, rank_ms: created_at_ms };

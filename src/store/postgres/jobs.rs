@@ -99,6 +99,11 @@ pub(super) async fn reschedule(
         .map(drop)
 }
 
+pub(super) async fn first_due(client: &impl GenericClient, kind: JobKind) -> Result<Option<i64>, PgError> {
+    let sql = "SELECT due_at_ms FROM jobs WHERE kind = $1 ORDER BY due_at_ms LIMIT 1";
+    optional(client, sql, &[&kind.name()], |row| row.try_get(0)).await
+}
+
 pub(super) async fn unsettled(client: &impl GenericClient, now_ms: i64) -> Result<Unsettled, PgError> {
     const HOUR_MS: i64 = 3_600_000;
     let settle = JobKind::Settle.name();

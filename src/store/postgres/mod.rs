@@ -355,6 +355,11 @@ impl Store for PostgresStore {
         read!(self.pool, "parked_webhooks", |client| webhooks::count_parked(client)).map(i64::unsigned_abs)
     }
 
+    async fn first_due(&self, kind: JobKind) -> Result<Option<i64>, Error> {
+        let _turn = self.turn("first_due", GAUGES).await?;
+        read!(self.pool, "first_due", |client| jobs::first_due(client, kind))
+    }
+
     async fn unsettled(&self, now_ms: i64) -> Result<Unsettled, Error> {
         let _turn = self.turn("unsettled", GAUGES).await?;
         read!(self.pool, "unsettled", |client| jobs::unsettled(client, now_ms))

@@ -97,6 +97,12 @@ pub(super) fn reschedule(connection: &Connection, job: &JobRow, due_at_ms: i64, 
     Ok(())
 }
 
+pub(super) fn first_due(connection: &Connection, kind: JobKind) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT min(due_at_ms) FROM jobs INDEXED BY jobs_due WHERE kind = ?1")?
+        .query_row([kind.name()], |row| row.get(0))
+}
+
 pub(super) fn unsettled(connection: &Connection, now_ms: i64) -> rusqlite::Result<Unsettled> {
     const HOUR_MS: i64 = 3_600_000;
     let settle = JobKind::Settle.name();

@@ -434,6 +434,10 @@ impl Store for SqliteStore {
         self.slow_reads.read("parked_webhooks", GAUGES, webhooks::count_parked).await
     }
 
+    async fn first_due(&self, kind: JobKind) -> Result<Option<i64>, Error> {
+        self.slow_reads.read("first_due", GAUGES, move |reader| jobs::first_due(reader, kind)).await
+    }
+
     async fn unsettled(&self, now_ms: i64) -> Result<Unsettled, Error> {
         self.slow_reads.read("unsettled", GAUGES, move |reader| jobs::unsettled(reader, now_ms)).await
     }
