@@ -86,13 +86,16 @@ def cases():
     yield Case("FaceidEvidenceOfAnotherStore", {"faceid_evidence_foreign_blobs": "0x5 1x10"}, [5], [6], left)
     yield Case("FaceidEvidenceOfAnotherStore", {"faceid_evidence_orphans": "1000x5 1001x10"}, [5], [6], left)
     yield Case("FaceidWebhooksParked", {"faceid_webhooks_parked": "0x5 3x10 0x5"}, [5, 17], [6, 15], left, value="3")
+    late = 'faceid_jobs_overdue_seconds{kind="%s"}'
+    yield Case("FaceidJobsLate", {late % "redact": "0x5 2000x30 0x10"}, [5, 14, 40], [17, 30], left | {"kind": "redact"})
+    yield Case("FaceidJobsLate", {late % "sweep_evidence": "2000x40"}, [30], [], left | {"kind": "sweep_evidence"})
 
     certificate = "faceid_tls_certificate_expiry_timestamp_seconds"
     day = 24 * 60
     yield Case("FaceidCertificateEnds", {certificate: f"{15 * 86400}x{2 * day}"}, [day, day + 8], [day + 12], TARGET)
     yield Case("FaceidCertificateEndsSoon", {certificate: f"{3 * 86400}x{2 * day}"}, [day, day + 8], [day + 12], TARGET)
     yield from rises("FaceidTlsReloadFails", "faceid_tls_reload_failures_total", 15, 0, TARGET)
-    yield from rises("FaceidConfigReloadFails", "faceid_config_reload_failures_total", 15, 0, TARGET)
+    yield Case("FaceidConfigReloadFails", {"faceid_config_reload_failed": "0x5 1x10 0x5"}, [5, 17], [6, 15], TARGET)
     jwks = 'faceid_jwks_refreshes_total{outcome="%s"}'
     slow = " ".join(str(n // 5) for n in range(0, 120))
     yield Case("FaceidJwtKeysOutOfReach", {jwks % "ok": f"{slow} 24x60", jwks % "failed": f"0x120 {slow}"}, [60, 119, 140], [175, 180], TARGET)
