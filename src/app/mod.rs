@@ -113,7 +113,7 @@ pub struct Parts {
     pub credentials: Credentials,
     pub evidence: EvidenceStore,
     pub tencent: Products,
-    /// What can be replaced later.
+    /// The settings that can be replaced later.
     pub terms: Terms,
     /// The gateway's own callback as browsers reach it.
     pub own_callback: Option<Url>,

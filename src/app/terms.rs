@@ -1,4 +1,4 @@
-//! What of the configuration may change while the gateway serves.
+//! The part of the configuration that may change while the gateway serves.
 
 use super::App;
 use crate::{
@@ -9,7 +9,8 @@ use crate::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Settings that use cases go by. A use case takes them once and goes by them to its end.
+/// Settings that use cases go by. They may be replaced between two looks of one use case: what must
+/// hold to its end, as the flow of a create, is copied at its beginning.
 pub struct Terms {
     pub flows: Flows,
     /// Where callers want their events, by caller.
